@@ -1,0 +1,357 @@
+"""The wire: every value that passes between Blender and the engine, and how it is written as one line of JSON.
+
+Standard library only, imported by both sides with relative imports. Unknown fields are ignored, so that a newer
+side may say more; another VERSION is refused with a remedy. Pixels never pass here: they travel as files.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import FolderError, Remedy, ShotError, SoraError, VersionError, WireError
+
+VERSION = 1
+LONGEST_LINE = 4_000_000        # characters; a shot with 5,000 camera matrices stays a file, so nothing honest is longer
+
+GUIDE_KINDS = ("depth", "normal", "beauty", "mask", "edges", "vector", "camera")
+FORMATS = ("png", "png16", "exr")
+LANDINGS = ("strip", "compositor", "camera", "backdrop")
+STAGES = ("waiting", "guides", "load", "text", "encode", "denoise", "decode", "write", "proxy")
+
+
+# ---------------------------------------------------------------- grids
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Size":
+        """`832x480` -> Size. Raises ShotError."""
+        parts = text.lower().replace("×", "x").split("x")
+        if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+            raise ShotError(f"“{text}” is not a size; write it as 832x480.")
+        return cls(int(parts[0]), int(parts[1]))
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameGrid:
+    """Clip lengths that a family can make: offset, offset + stride, offset + 2 stride, ..."""
+
+    stride: int = 4
+    offset: int = 1
+
+    def ceil(self, frames: int) -> int:
+        """The shortest length on the grid that holds `frames`."""
+        return self.offset + max(0, -(-(frames - self.offset) // self.stride)) * self.stride
+
+    def floor(self, frames: int) -> int:
+        """The longest length on the grid that `frames` hold."""
+        return self.offset + max(0, (frames - self.offset) // self.stride) * self.stride
+
+
+@dataclass(frozen=True, slots=True)
+class SizeGrid:
+    """Picture sizes that a family can deliver: multiples, between a shortest and a longest side (pixels)."""
+
+    multiple: int = 8
+    shortest: int = 64
+    longest: int = 4096
+
+    def nearest(self, size: Size) -> Size:
+        """The size on the grid that is closest to `size`, side by side."""
+        return Size(self._side(size.width), self._side(size.height))
+
+    def _side(self, pixels: int) -> int:
+        low, high = -(-self.shortest // self.multiple), self.longest // self.multiple
+        return min(max(math.floor(pixels / self.multiple + 0.5), low), high) * self.multiple
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilySpec:
+    """What a family of models takes and gives. The panel is built from this, so a new family needs no new panel."""
+
+    name: str
+    label: str
+    note: str                               # one sentence for the panel: what it is good for
+    licence: str
+    guides: tuple[str, ...] = ()
+    keyframes: bool = False
+    source: bool = False                    # takes a source clip (remix, extend)
+    negative: bool = True
+    frames: FrameGrid = FrameGrid()
+    sizes: SizeGrid = SizeGrid()
+    longest: int = 1440                     # frames
+    native_fps: float = 0.0                 # 0: one image for each of the shot's frames, at any rate
+    native_area: int = 0                    # pixels; 0: the shot's own size, otherwise frames are up-scaled from about this area
+    steps: int = 8
+    guidance: float = 3.0
+    models: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------- the shot
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """A sequence of images of one kind, one file for each of the shot's frames, or a `camera.json`.
+
+    `path` is a folder with numbered EXR (or PNG) files, several kinds may share one multi-layer folder;
+    for `camera` it is a JSON file. `near` and `far` are metres, fixed over the shot, for depth only.
+    """
+
+    kind: str
+    path: str
+    near: float | None = None
+    far: float | None = None
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyframe:
+    """A still that the clip must show. `frame` counts from 0 within the shot."""
+
+    frame: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """One frozen request. Paths are absolute; `frame_start` is the scene frame of the first image."""
+
+    id: str                                 # also the name of the take's folder
+    family: str
+    prompt: str
+    seed: int
+    size: Size                              # pixels of the delivered frames
+    frames: int
+    fps: float
+    out: str                                # the take's folder
+    model: str = ""                         # "": the family's default
+    negative: str = ""
+    frame_start: int = 1
+    steps: int = 0                          # 0: the family's default
+    guidance: float = -1.0                  # below 0: the family's default
+    format: str = "png"
+    guides: tuple[Guide, ...] = ()
+    keyframes: tuple[Keyframe, ...] = ()
+    landings: tuple[str, ...] = ()
+    landing: dict[str, str] = dataclasses.field(default_factory=dict)   # options of the landings: scene, camera, channel, distance
+    name: str = ""                          # what the artist calls it
+
+    def numbered(self, index: int) -> int:
+        """Scene frame (and file number) of the image `index`, which counts from 0."""
+        return self.frame_start + index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where a take's images are: `folder/pattern % number`, relative to the take, for `count` numbers from `first`."""
+
+    folder: str
+    pattern: str                            # "plate.%04d.png"
+    first: int
+    count: int
+    colourspace: str                        # Blender's name of it: "sRGB" or "Linear Rec.709"
+
+    def names(self) -> list[str]:
+        """File names in order, without the folder."""
+        return [self.pattern % number for number in range(self.first, self.first + self.count)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """What `take.json` says of one finished result. Paths are relative to the take's folder, so that it may move."""
+
+    id: str
+    shot: Shot
+    files: Files
+    native: Size                            # what the model itself made, before up-scaling
+    native_frames: int                      # before trimming
+    device: str
+    created: str                            # ISO 8601, UTC
+    engine: dict[str, str]                  # versions
+    seconds: dict[str, float]               # per stage
+    peak_bytes: int                         # process memory (CPU) or device memory (GPU)
+    notes: tuple[str, ...] = ()             # what was padded, trimmed, resampled, up-scaled
+    not_understood: tuple[str, ...] = ()    # words of the prompt that the model does not know
+    proxy: str = ""
+    version: int = VERSION
+
+
+TAKE_FILE, SHOT_FILE = "take.json", "shot.json"
+
+
+def read_take(folder: str | Path) -> Take:
+    """The take in `folder`. Raises FolderError when it is missing, WireError when it is damaged."""
+    return _read(Path(folder) / TAKE_FILE, Take)
+
+
+def read_shot(folder: str | Path) -> Shot:
+    """The shot as it was frozen in `folder`. Raises like read_take."""
+    return _read(Path(folder) / SHOT_FILE, Shot)
+
+
+def as_json(value) -> str:
+    """A dataclass as indented JSON, for `take.json` and `shot.json`."""
+    return json.dumps(dataclasses.asdict(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _read(path: Path, kind):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read: {error.strerror or error}.") from error
+    try:
+        return decode(json.loads(text), kind)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise WireError(f"{path} is damaged: {error}.") from error
+
+
+# ---------------------------------------------------------------- messages
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shoot:
+    shot: Shot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    shot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unload:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quit:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """First line of every engine."""
+
+    engine: str                             # the engine's own version
+    device: str
+    families: tuple[FamilySpec, ...]
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    shot: str
+    stage: str
+    step: int = 0
+    steps: int = 0
+    eta: float = -1.0                       # seconds; below 0: not known yet
+    preview: str = ""                       # an image file, or ""
+    note: str = ""                          # for instance: waiting for another Blender
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    shot: str
+    take: str                               # the take's folder
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """`shot` is "" when the request itself could not be read."""
+
+    shot: str
+    code: str
+    sentence: str
+    remedy: Remedy | None = None
+
+    @classmethod
+    def of(cls, shot: str, error: SoraError) -> "Failed":
+        return cls(shot=shot, code=error.code, sentence=error.sentence, remedy=error.remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    shot: str
+    printed: int = 0                        # frames that are on disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unloaded:
+    pass
+
+
+REQUESTS = (Shoot, Cancel, Unload, Quit)
+EVENTS = (Ready, Progress, Done, Failed, Cancelled, Unloaded)
+ENDINGS = (Done, Failed, Cancelled)
+Request = Shoot | Cancel | Unload | Quit
+Event = Ready | Progress | Done | Failed | Cancelled | Unloaded
+
+
+def write(message: Request | Event) -> str:
+    """The message as one line, newline included."""
+    fields = {"v": VERSION, "type": type(message).__name__, **dataclasses.asdict(message)}
+    return json.dumps(fields, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def read(line: str, kinds=REQUESTS + EVENTS) -> Request | Event:
+    """One line -> message of one of `kinds`. Raises WireError or VersionError, never anything else."""
+    if len(line) > LONGEST_LINE:
+        raise WireError(f"A message of {len(line)} characters is longer than the wire takes.")
+    try:
+        fields = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise WireError(f"This is not a message: {line[:80]!r} ({error}).") from error
+    if not isinstance(fields, dict) or "type" not in fields:
+        raise WireError(f"This is not a message: {line[:80]!r}.")
+    if fields.get("v") != VERSION:
+        raise VersionError(f"The other side speaks version {fields.get('v')!r} of the wire, this one {VERSION}.",
+                           Remedy(action="update_engine", label="Update Engine"))
+    for kind in kinds:
+        if kind.__name__ == fields["type"]:
+            return decode(fields, kind)
+    raise WireError(f"No message is called {str(fields['type'])[:40]!r} here.")
+
+
+# ---------------------------------------------------------------- JSON -> dataclass
+def decode(fields, kind):
+    """A JSON object -> dataclass `kind`, checked field by field; unknown fields are ignored. Raises WireError."""
+    if not isinstance(fields, dict):
+        raise WireError(f"{kind.__name__} must be an object, not {type(fields).__name__}.")
+    hints, values = typing.get_type_hints(kind), {}
+    for field in dataclasses.fields(kind):
+        if field.name in fields:
+            values[field.name] = _value(fields[field.name], hints[field.name], f"{kind.__name__}.{field.name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise WireError(f"{kind.__name__} lacks {field.name}.")
+    return kind(**values)
+
+
+def _value(value, hint, where: str):
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in inner:
+            return None
+        return _value(value, next(choice for choice in inner if choice is not type(None)), where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_value(item, inner[0], where) for item in value)
+    if origin is dict and isinstance(value, dict):
+        return {str(key): _value(item, inner[1], where) for key, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return decode(value, hint)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint in (str, bool) and isinstance(value, hint):
+        return value
+    raise WireError(f"{where} cannot be {str(value)[:40]!r}.")
