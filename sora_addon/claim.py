@@ -1,0 +1,53 @@
+"""Which Blender a queued shot belongs to, when several share one folder of takes. Knows nothing of bpy.
+
+Each Blender keeps one small file locked for as long as it lives. The system drops the lock when the process ends,
+however it ends, so a lock that can be had is a Blender that is gone.
+"""
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from pathlib import Path
+
+FOLDER = ".blenders"
+
+
+class Claim:
+    """Held until `release` or the end of this process. `name` goes into each shot's state. Raises OSError."""
+
+    def __init__(self, takes: Path):
+        self.name = uuid.uuid4().hex[:12]
+        self.path = Path(takes) / FOLDER / self.name
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = self.path.open("w")
+        _lock(self.file)
+
+    def release(self) -> None:
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def alive(takes: Path, name: str) -> bool:
+    """Whether the Blender that made this claim still runs."""
+    path = Path(takes) / FOLDER / name
+    if not name or not path.is_file():
+        return False
+    try:
+        with path.open("r+") as file:
+            _lock(file)
+    except OSError:
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _lock(file) -> None:
+    """Take the exclusive lock now. Raises OSError when another process holds it."""
+    if sys.platform == "win32":
+        import msvcrt
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

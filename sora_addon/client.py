@@ -1,0 +1,255 @@
+"""The engine as a child process: requests out, events in, death said in a sentence. Knows nothing of bpy.
+
+Threads enqueue, `poll` hands over: nothing here makes the caller wait for the engine. A shot that was sent gets exactly
+one ending (Done, Failed or Cancelled), also when the engine dies or hangs.
+"""
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ..engine import protocol
+from ..engine.errors import EngineBroken, EngineDied, EngineMissing, Remedy, SoraError, VersionError, WireError
+from . import child
+
+log = logging.getLogger(__name__)
+
+CANCEL_WITHIN = 20.0            # seconds a cut may take before the engine is killed
+READY_WITHIN = 240.0            # seconds: the first import of torch from a slow disk takes minutes
+GRACE = 3.0                     # seconds between Quit and the end by force
+LONGEST_LOG = 4_000_000         # bytes, after which the log becomes <log>.1
+PIPE = 1 << 20                  # bytes: Blender may keep the reader thread waiting while it renders
+
+REPAIR = Remedy(action="repair_engine", label="Repair Engine")
+RESTART = Remedy(action="restart_engine", label="Restart Engine")
+_END = object()
+
+
+class Engine:
+    """One engine process. `root` is the extension's folder, `log_path` takes the engine's stderr."""
+
+    def __init__(self, python: Path, root: Path, log_path: Path, *, cancel_within: float = CANCEL_WITHIN,
+                 ready_within: float = READY_WITHIN):
+        self.python, self.root, self.log_path = Path(python), Path(root), Path(log_path)
+        self.cancel_within, self.ready_within = cancel_within, ready_within
+        self.ready: protocol.Ready | None = None
+        self.child: subprocess.Popen | None = None
+        self.shots: dict[str, protocol.Shot] = {}       # sent, without an ending yet
+        self._incoming: queue.Queue = queue.Queue(maxsize=10_000)
+        self._outgoing: queue.Queue = queue.Queue()
+        self._deadlines: dict[str, float] = {}          # shots being cut -> when patience ends
+        self._refused: SoraError | None = None          # why this side ended the engine
+        self._over, self._stopped, self._started = True, False, 0.0
+
+    # ------------------------------------------------------------ life
+    def start(self) -> None:
+        """Start the process; Ready arrives by `poll`. Raises EngineMissing or EngineBroken."""
+        if not self.python.exists():
+            raise EngineMissing(f"The engine's Python is not at {self.python}.",
+                                Remedy(action="install_engine", label="Install Engine"))
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        _rotate(self.log_path)
+        command = [str(self.python), "-X", "utf8", "-u", "-m", "engine", "serve"]
+        env = child.environment(PYTHONPATH=str(self.root), PYTHONSAFEPATH="1")
+        with self.log_path.open("ab") as stderr:
+            self._log_start = stderr.tell()
+            try:
+                self.child = child.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=env,
+                                         cwd=self.log_path.parent)
+            except OSError as error:
+                raise EngineBroken(f"{self.python} does not start: {error.strerror or error}.", REPAIR) from error
+        _widen(self.child.stdout)
+        self._over, self._started = False, time.monotonic()
+        for work in (self._read, self._write):
+            threading.Thread(target=work, name=f"sora{work.__name__}", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """True from start until the death or the stop has been handed over by `poll`."""
+        return not self._over and not self._stopped
+
+    def stop(self, grace: float = GRACE, wait: bool = False) -> None:
+        """Quit, close stdin, and end by force after `grace` seconds. Returns at once unless `wait`."""
+        if self.child is None or self._stopped:
+            return
+        self._stopped = True
+        self._outgoing.put(protocol.write(protocol.Quit()))
+        self._outgoing.put(_END)
+        reaper = threading.Thread(target=self._reap, args=(grace,), name="sora_reap", daemon=True)
+        reaper.start()
+        if wait:
+            reaper.join(grace + 5.0)
+
+    def _reap(self, grace: float) -> None:
+        try:
+            self.child.wait(grace)
+        except subprocess.TimeoutExpired:
+            log.warning("the engine did not leave within %s s and is ended", grace)
+            child.kill(self.child)
+            self.child.wait()
+
+    # ------------------------------------------------------------ requests
+    def send(self, request: protocol.Request) -> None:
+        """Queue a request. A Shoot after death is answered by a Failed, as any other."""
+        if isinstance(request, protocol.Shoot):
+            self.shots[request.shot.id] = request.shot
+        if isinstance(request, protocol.Cancel) and request.shot in self.shots:
+            self._deadlines.setdefault(request.shot, time.monotonic() + self.cancel_within)
+        self._outgoing.put(protocol.write(request))
+
+    # ------------------------------------------------------------ events
+    def poll(self, budget: float = 0.004) -> list[protocol.Event]:
+        """What the engine said since the last call; takes about `budget` seconds at most."""
+        events, end = [], time.perf_counter() + budget
+        self._check_patience()
+        while not self._over:
+            try:
+                event = self._incoming.get_nowait()
+            except queue.Empty:
+                break
+            events += self._death() if event is _END else self._noted(event)
+            if time.perf_counter() > end:
+                break
+        if self._over and self.shots:
+            events += self._endings(EngineDied("The engine is not running.", RESTART))
+        return events
+
+    def _noted(self, event) -> list[protocol.Event]:
+        if isinstance(event, VersionError):
+            self._refuse(event)
+            return []
+        if isinstance(event, SoraError):
+            return [protocol.Failed.of("", event)]
+        if isinstance(event, protocol.Ready):
+            self.ready = event
+        if isinstance(event, protocol.ENDINGS):
+            self.shots.pop(event.shot, None)
+            self._deadlines.pop(event.shot, None)
+        return [event]
+
+    def _check_patience(self) -> None:
+        now = time.monotonic()
+        if self._over or self._refused or self._stopped:
+            return
+        if any(now > deadline for deadline in self._deadlines.values()):
+            self._refuse(EngineDied("The engine did not answer the cut and was restarted.", RESTART))
+        elif self.ready is None and now > self._started + self.ready_within:
+            self._refuse(EngineBroken(f"The engine has not started within {self.ready_within:.0f} seconds.", REPAIR))
+
+    def _refuse(self, error: SoraError) -> None:
+        self._refused = self._refused or error
+        child.kill(self.child)
+
+    def _death(self) -> list[protocol.Event]:
+        """The process has ended: an ending for every shot that was sent, or one Failed that belongs to no shot."""
+        self._over = True
+        self._outgoing.put(_END)
+        code = self.child.wait()
+        error = self._refused or self._cause(code)
+        if self._stopped and not self.shots:
+            return []
+        cut = [protocol.Cancelled(shot=shot, printed=frames_on_disk(self.shots.pop(shot)))
+               for shot in list(self._deadlines) if shot in self.shots]
+        log.warning("the engine ended: %s", error)
+        return cut + (self._endings(error) or ([] if cut else [protocol.Failed.of("", error)]))
+
+    def _endings(self, error: SoraError) -> list[protocol.Event]:
+        failed = []
+        for shot in list(self.shots):
+            del self.shots[shot]
+            died = isinstance(error, EngineDied)
+            remedy = Remedy(action="shoot_again", label="Shoot Again", value=shot) if died else error.remedy
+            failed.append(protocol.Failed(shot=shot, code=error.code, sentence=error.sentence, remedy=remedy))
+        return failed
+
+    def _cause(self, code: int) -> SoraError:
+        last = last_line(self.log_path, self._log_start)
+        if self.ready is None:
+            return EngineBroken(f"The engine does not start: {last or why(code)}", REPAIR)
+        return EngineDied(f"The engine {why(code)}" + (f" Its last words: {last}" if last else ""), RESTART)
+
+    # ------------------------------------------------------------ threads
+    def _read(self) -> None:
+        for line in lines(self.child.stdout):
+            try:
+                self._incoming.put(protocol.read(line.decode("utf-8", "replace"), protocol.EVENTS))
+            except WireError as error:
+                whole = line.endswith(b"\n")
+                log.warning("the engine wrote what is no event%s: %r", "" if whole else " and stopped in its middle", line[:200])
+                if whole:
+                    self._incoming.put(error)
+        self._incoming.put(_END)
+
+    def _write(self) -> None:
+        stdin = self.child.stdin
+        try:
+            while (line := self._outgoing.get()) is not _END:
+                stdin.write(line.encode("ascii"))
+                stdin.flush()
+            stdin.close()
+        except OSError as error:
+            log.warning("the engine no longer listens: %s", error)
+
+
+def lines(stream):
+    """Lines of a buffered pipe; of an overlong one only the beginning, so that memory stays bounded."""
+    longest = protocol.LONGEST_LINE + 2
+    while line := stream.readline(longest):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = stream.readline(longest)
+        yield line if rest is line or not rest else line[:protocol.LONGEST_LINE + 1] + b"\n"
+
+
+def why(code: int) -> str:
+    """What an exit code means, as the end of a sentence that begins with “The engine”."""
+    if code in (-9, 137):
+        return "was killed by the system, most likely because memory ran out."
+    if code in (-15, -2, -1):
+        return "was ended from outside."
+    if code < 0 and sys.platform != "win32":
+        return f"crashed ({signal.Signals(-code).name}), which is often a driver's fault."
+    if code & 0xFFFFFFFF in (0xC0000017, 0xC000012D):
+        return "ended because memory ran out."
+    if code & 0xFFFFFFFF in (0xC0000005, 0xC0000409):
+        return "crashed (access violation), which is often a driver's fault."
+    return "left in the middle of its work." if code == 0 else f"ended with code {code}."
+
+
+def last_line(path: Path, start: int = 0) -> str:
+    """The last line of a log that says something, from byte `start` on; "" when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(start, path.stat().st_size - 8000))
+            text = file.read().decode("utf-8", "replace")
+    except OSError as error:
+        log.warning("%s cannot be read: %s", path, error)
+        return ""
+    said = [line.strip() for line in text.splitlines() if line.strip()]
+    return said[-1][:300] if said else ""
+
+
+def frames_on_disk(shot: protocol.Shot) -> int:
+    """How many frames of a shot are printed."""
+    return sum(1 for _ in (Path(shot.out) / "frames").glob("plate.*"))
+
+
+def _rotate(path: Path) -> None:
+    if path.exists() and path.stat().st_size > LONGEST_LOG:
+        path.replace(path.with_name(path.name + ".1"))
+
+
+def _widen(pipe) -> None:
+    """Linux: let the engine run ahead while Blender keeps this process's threads from reading."""
+    if sys.platform == "linux":
+        import fcntl
+        try:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
+        except OSError as error:
+            log.debug("the pipe stays narrow: %s", error)
