@@ -117,7 +117,7 @@ def _answers(command: list[str], version: str) -> Path | None:
 def ready(name: str, say=print) -> Path:
     """The environment's Python; makes or mends the environment first where needed. Raises Missing."""
     environment = ENVIRONMENTS[name]
-    with _alone(name):
+    with alone(name):
         if not environment.made():
             _make(environment, say)
     problem = _import_problem(environment)
@@ -169,7 +169,7 @@ def _import_problem(environment: Environment) -> str:
 
 
 @contextmanager
-def _alone(name: str):
+def alone(name: str):
     """Only one process makes an environment at a time; another one waits."""
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / f"{name}.lock").open("a+") as lock:
