@@ -10,6 +10,9 @@ import sys
 import uuid
 from pathlib import Path
 
+from ..engine.errors import FolderError, Remedy, ShotError
+from ..engine.protocol import Shot
+
 FOLDER = ".blenders"
 
 
@@ -26,6 +29,35 @@ class Claim:
     def release(self) -> None:
         self.file.close()
         self.path.unlink(missing_ok=True)
+
+
+class Claims:
+    """The claims of this Blender: one for each folder of takes in which it has queued a shot."""
+
+    def __init__(self):
+        self._held: dict[Path, Claim] = {}
+
+    def take(self, shot: Shot, owner: str) -> None:
+        """Look after this shot, which `owner` looked after before. Raises ShotError when another Blender does, FolderError when its folder is read-only."""
+        takes = Path(shot.out).parent
+        try:
+            if takes not in self._held:
+                self._held[takes] = Claim(takes)
+        except OSError as error:
+            raise FolderError(f"{takes} cannot be written: {error.strerror or error}.",
+                              Remedy(action="choose_folder", label="Choose a Folder")) from error
+        if owner != self.name(shot) and alive(takes, owner):
+            raise ShotError("Another Blender is making this shot.")
+
+    def name(self, shot: Shot) -> str:
+        """The claim that goes into the shot's state; "" when it is not looked after."""
+        claim = self._held.get(Path(shot.out).parent)
+        return claim.name if claim else ""
+
+    def release(self) -> None:
+        """Let go of all."""
+        while self._held:
+            self._held.popitem()[1].release()
 
 
 def alive(takes: Path, name: str) -> bool:

@@ -1,13 +1,12 @@
 """The pump: guides out, events in, takes land. The one place where the engine's events meet bpy.
 
-There is one pump in a Blender: this module. Panels read `slate`, `engine_ready`, `error`, `longest_tick`; operators call
-the functions of the first section. `tick` is a plain callable that a timer calls and that tests and scripts call by hand,
-because timers never fire in background mode. Studios and tests name the engine's Python with SORA_ENGINE_PYTHON.
+There is one pump in a Blender: this module. Panels read `slate`, `engine_ready`, `error`; operators call the functions
+of the first section. `tick` is a plain callable that a timer calls, and that tests and scripts call by hand, because
+timers never fire in background mode.
 """
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from dataclasses import replace
@@ -16,11 +15,10 @@ from pathlib import Path
 import bpy
 
 from ..engine import protocol
-from ..engine.errors import FolderError, GuideError, Remedy, ShotError, SoraError
-from . import client
-from .claim import Claim
-from .install import find_engine_python
-from .slate import Cut, Failed, Printed, Queued, Rolling, Slate, freeze, save
+from ..engine.errors import FolderError, GuideError, Remedy, SoraError
+from . import client, home, places
+from .claim import Claims
+from .slate import Cut, Failed, Printed, Queued, Rolling, Slate, freeze, owner, save
 
 log = logging.getLogger(__name__)
 
@@ -31,32 +29,28 @@ error: Failed | None = None                     # what stands in the engine's wa
 longest_tick = 0.0                              # seconds on the main thread, guide frames and landings aside
 longest_landing = 0.0                           # seconds
 
-ENGINE_CODES = ("engine_missing", "engine_broken", "other_version")     # no further shot can succeed before a remedy
-SHOOT_AGAIN = Remedy(action="shoot_again", label="Shoot Again")
+ENGINE_CODES = ("engine_missing", "engine_broken", "other_version")     # no shot can succeed before a remedy
 
 _guides = None                                  # (shot id, generator) while guides are rendered
+_rendering = False                              # a guide frame is being rendered at this moment
 _unlanded: deque[str] = deque()
-_homes: dict[str, int] = {}                     # shot id -> the file load during which it was submitted
-_loads = 0
-_claim: Claim | None = None
-_rendering = False                              # a guide frame is being rendered by us
+_claims = Claims()                              # says to other Blenders which shots are being looked after
+_stale = False                                  # panels show something old
 
 
 # ---------------------------------------------------------------- what operators call
 def submit(context, shot: protocol.Shot) -> None:
     """Put a frozen shot on the slate and get going. Raises ShotError or FolderError."""
-    file = bpy.data.filepath
-    shot = replace(shot, landing={"scene": context.scene.name, "file": file, **shot.landing})
+    shot = home.leaving(shot, context.scene)
     changed = slate.add(shot)
+    _claims.take(shot, owner(shot))
     freeze(shot)
-    _hold_claim(Path(shot.out).parent)
-    _homes[shot.id] = _loads
     _become(changed)
     wake()
 
 
 def warm() -> None:
-    """Start the engine if it is not running, so that the first shot need not wait. Says what is wrong in `error`."""
+    """Start the engine unless it runs, so that the first shot need not wait. What is wrong stands in `error`."""
     try:
         _ensure_engine()
     except SoraError as trouble:
@@ -76,10 +70,16 @@ def cut(shot: str) -> None:
 
 
 def retry(shot: str, render_guides: bool = False) -> None:
-    """Queue a failed, cut or interrupted shot once more; its rendered guides are used again unless `render_guides`."""
+    """Queue a failed, cut or interrupted shot once more; rendered guides are used again unless `render_guides`.
+
+    Raises ShotError when another Blender has taken it over, FolderError when its folder cannot be written.
+    """
     global error
     entry = slate.find(shot)
-    if entry and render_guides:
+    if entry is None:
+        return
+    _claims.take(entry.shot, owner(entry.shot))
+    if render_guides:
         _become(slate.ready(replace(entry.shot, guides=tuple(replace(guide, path="") for guide in entry.shot.guides))))
     error = None
     _become(slate.retry(shot))
@@ -107,18 +107,6 @@ def unload() -> None:
         engine.send(protocol.Unload())
 
 
-def stop(wait: bool = False) -> None:
-    """Stop the engine; a rolling shot is interrupted and stays on the slate."""
-    global engine, engine_ready
-    _close_guides()
-    for entry in slate.entries:
-        if isinstance(entry.status, Rolling):
-            _become(slate.put(entry.shot.id, Queued(held="Interrupted: the engine was stopped.")))
-    if engine:
-        engine.stop(wait=wait)
-    engine = engine_ready = None
-
-
 def restart() -> None:
     """Stop the engine and start another."""
     global error
@@ -129,19 +117,32 @@ def restart() -> None:
 
 def resume(takes: str | Path) -> None:
     """Put what a former Blender left unfinished in the folder on the slate, held until the artist asks for it."""
-    _hold_claim(Path(takes))
     known = {entry.shot.id for entry in slate.entries}
     left = [entry for entry in Slate.resume(Path(takes)).entries if entry.shot.id not in known]
-    _become(Slate((*left, *slate.entries)))
+    if left:
+        _become(Slate((*left, *slate.entries)), keep=False)
+
+
+def stop(wait: bool = False) -> None:
+    """Stop the engine, at once for the caller unless `wait`; a rolling shot is held on the slate."""
+    global engine, engine_ready
+    interrupt_guides("Interrupted: the engine was stopped.")
+    for entry in slate.entries:
+        if isinstance(entry.status, Rolling):
+            _become(slate.put(entry.shot.id, Queued(held="Interrupted: the engine was stopped.")))
+    if engine:
+        engine.stop(wait=wait)
+    engine = engine_ready = None
 
 
 # ---------------------------------------------------------------- the tick
 def tick() -> float | None:
-    """One turn: events in, one landing, the next shot, one guide frame. Seconds until the next; None when asleep."""
+    """One turn: events in, the next shot, one landing, one guide frame. Seconds until the next; None when asleep."""
     global longest_tick, longest_landing
     started = time.perf_counter()
     _drain()
     _begin()
+    _redraw()
     longest_tick = max(longest_tick, time.perf_counter() - started)
     if not bpy.app.is_job_running("RENDER"):
         started = time.perf_counter()
@@ -166,8 +167,21 @@ def run_until_idle(timeout: float = 600.0) -> None:
 
 def wake() -> None:
     """See to it that the timer runs."""
+    global _stale
+    _stale = True
     if not bpy.app.timers.is_registered(_beat):
         bpy.app.timers.register(_beat, first_interval=0.0, persistent=True)
+
+
+def sleep() -> None:
+    """The end of the pump: the extension is disabled."""
+    global slate
+    stop(wait=True)
+    _claims.release()
+    _unlanded.clear()
+    slate = Slate()
+    if bpy.app.timers.is_registered(_beat):
+        bpy.app.timers.unregister(_beat)
 
 
 def _beat() -> float | None:
@@ -183,12 +197,12 @@ def _beat() -> float | None:
 
 
 def _after_defect() -> None:
-    rolling = slate.rolling
     _close_guides()
     _unlanded.clear()
-    if rolling:
-        _fail(rolling.shot.id, SoraError("Something unforeseen went wrong in Blender; its console says more.", SHOOT_AGAIN))
-    bpy.app.timers.register(lambda: wake(), first_interval=1.0)
+    if slate.rolling:
+        _fail(slate.rolling.shot.id, SoraError("Something unforeseen went wrong; Blender's console says more.",
+                                               Remedy(action="shoot_again", label="Shoot Again")))
+    bpy.app.timers.register(lambda: wake(), first_interval=1.0)     # Blender drops a timer that raised
 
 
 # ---------------------------------------------------------------- events in
@@ -200,14 +214,14 @@ def _drain() -> None:
         match event:
             case protocol.Ready():
                 engine_ready, error = event, None
-                redraw()
             case protocol.Failed(shot=""):
                 _say(event)
             case _:
                 _hear(event)
+        _mark_stale()
     if not engine.alive:
         engine = engine_ready = None
-        redraw()
+        _mark_stale()
 
 
 def _hear(event: protocol.Event) -> None:
@@ -222,36 +236,52 @@ def _hear(event: protocol.Event) -> None:
 def _say(trouble: SoraError | protocol.Failed) -> None:
     """Show what stands in the engine's way; where no shot can succeed before a remedy, the queue waits."""
     global error
-    error = Failed(code=trouble.code, sentence=trouble.sentence, remedy=trouble.remedy)
+    error = _failed(trouble)
     log.warning("%s", error.sentence)
     if trouble.code in ENGINE_CODES:
         for entry in slate.entries:
             _become(slate.hold(entry.shot.id, trouble.sentence))
-    redraw()
+    _mark_stale()
 
 
-def _become(following: Slate) -> None:
-    """The one place where the slate changes: states are saved, panels are drawn again."""
+def _become(following: Slate, keep: bool = True) -> None:
+    """The one place where the slate changes; each new status is kept on disk."""
     global slate
     before = {entry.shot.id: entry.status for entry in slate.entries}
     slate = following
     for entry in following.entries:
-        if type(before.get(entry.shot.id)) is not type(entry.status):
+        if keep and type(before.get(entry.shot.id)) is not type(entry.status):
             _save(entry)
-    redraw()
+    _mark_stale()
 
 
 def _save(entry) -> None:
     global error
     try:
-        save(entry, _claim.name if _claim else "")
+        save(entry, _claims.name(entry.shot))
     except FolderError as trouble:
         log.warning("%s", trouble)
-        error = Failed(code=trouble.code, sentence=trouble.sentence, remedy=trouble.remedy)
+        error = _failed(trouble)
 
 
 def _fail(shot: str, trouble: SoraError) -> None:
-    _become(slate.put(shot, Failed(code=trouble.code, sentence=trouble.sentence, remedy=trouble.remedy)))
+    _become(slate.put(shot, _failed(trouble)))
+
+
+def _failed(trouble: SoraError | protocol.Failed) -> Failed:
+    return Failed(code=trouble.code, sentence=trouble.sentence, remedy=trouble.remedy)
+
+
+def _mark_stale() -> None:
+    global _stale
+    _stale = True
+
+
+def _redraw() -> None:
+    global _stale
+    if _stale:
+        _stale = False
+        home.redraw()
 
 
 # ---------------------------------------------------------------- shots out
@@ -262,7 +292,7 @@ def _begin() -> None:
         return
     try:
         _ensure_engine()
-        wanted = tuple(guide for guide in entry.shot.guides if not guide.path or not Path(guide.path).exists())
+        wanted = tuple(guide for guide in entry.shot.guides if not guide.path)
         if wanted:
             _start_guides(entry.shot, wanted)
         else:
@@ -285,56 +315,23 @@ def _ensure_engine() -> None:
     global engine, engine_ready
     if engine and engine.alive:
         return
-    root = Path(__file__).resolve().parents[1]
-    engine_ready, started = None, client.Engine(engine_python(), root, log_path())
+    started = client.Engine(places.engine_python(), places.ROOT, places.log_path())
     started.start()
-    engine = started
+    engine, engine_ready = started, None
 
 
-def engine_python() -> Path:
-    """The Python that runs the engine: SORA_ENGINE_PYTHON, the preference, or the installed one. Raises EngineMissing."""
-    named = os.environ.get("SORA_ENGINE_PYTHON", "")
-    if named:
-        return find_engine_python(named, Path())
-    preferences = _preferences()
-    return find_engine_python(preferences.engine_python, Path(preferences.engine_folder))
-
-
-def log_path() -> Path:
-    """Where the engine's log is."""
-    named = os.environ.get("SORA_ENGINE_LOG", "")
-    return Path(named) if named else Path(_preferences().engine_folder).parent / "engine.log"
-
-
-def _preferences():
-    from . import settings
-    return settings.preferences(bpy.context)
+def make_way() -> None:
+    """Blender itself is about to render: give it the device's memory."""
+    if not _rendering:
+        unload()
 
 
 # ---------------------------------------------------------------- guides
 def _start_guides(shot: protocol.Shot, wanted: tuple[protocol.Guide, ...]) -> None:
     global _guides
     from . import passes
-    scene = _scene(shot)
-    _guides = (shot.id, passes.roll(scene, replace(shot, guides=wanted)))
+    _guides = shot.id, passes.roll(home.scene_of(shot), replace(shot, guides=wanted))
     _become(slate.put(shot.id, Rolling(stage="guides", steps=shot.frames)))
-
-
-def _scene(shot: protocol.Shot):
-    """The scene that the shot was frozen from, found by name because references die. Raises ShotError."""
-    scene = bpy.data.scenes.get(shot.landing.get("scene", ""))
-    if scene is None or not _at_home(shot):
-        raise ShotError(f"The scene “{shot.landing.get('scene', '')}” of this shot is not open any more; open its file and "
-                        "shoot again.", SHOOT_AGAIN)
-    return scene
-
-
-def _at_home(shot: protocol.Shot) -> bool:
-    """Whether the file that is open is the one that the shot came from."""
-    if _homes.get(shot.id) == _loads:
-        return True
-    file = shot.landing.get("file", "")
-    return bool(file) and file == bpy.data.filepath
 
 
 def _roll_guides() -> None:
@@ -345,7 +342,7 @@ def _roll_guides() -> None:
     shot, frames = _guides
     _rendering = True
     try:
-        _scene(slate.find(shot).shot)
+        home.scene_of(slate.find(shot).shot)
         done, total = next(frames)
         _become(slate.put(shot, Rolling(stage="guides", step=done, steps=total)))
     except StopIteration as finished:
@@ -355,7 +352,8 @@ def _roll_guides() -> None:
         _fail(shot, trouble)
     except (RuntimeError, ReferenceError, OSError) as trouble:
         _close_guides()
-        _fail(shot, GuideError(f"The guides could not be rendered: {trouble}.", SHOOT_AGAIN))
+        _fail(shot, GuideError(f"The guides could not be rendered: {trouble}.",
+                               Remedy(action="render_guides", label="Render Again", value=shot)))
     finally:
         _rendering = False
 
@@ -363,10 +361,9 @@ def _roll_guides() -> None:
 def _guides_done(shot: str, rendered: tuple[protocol.Guide, ...]) -> None:
     global _guides
     _guides = None
-    entry = slate.find(shot)
+    asked = slate.find(shot).shot
     made = {guide.kind: guide for guide in rendered}
-    whole = replace(entry.shot, guides=tuple(made.pop(guide.kind, guide) for guide in entry.shot.guides))
-    whole = replace(whole, guides=(*whole.guides, *made.values()))
+    whole = replace(asked, guides=(*(made.pop(guide.kind, guide) for guide in asked.guides), *made.values()))
     try:
         freeze(whole)
         _become(slate.ready(whole))
@@ -375,12 +372,20 @@ def _guides_done(shot: str, rendered: tuple[protocol.Guide, ...]) -> None:
         _fail(shot, trouble)
 
 
+def interrupt_guides(held: str = "") -> None:
+    """Leave the guides and queue their shot again, to begin them anew; with `held`, only when the artist asks."""
+    if _guides:
+        shot = _guides[0]
+        _close_guides()
+        _become(slate.put(shot, Queued(held=held)))
+
+
 def _close_guides() -> None:
     """Leave the guides where they are; the pass puts the scene back."""
     global _guides
     if _guides is None:
         return
-    (_, frames), _guides = _guides, None
+    (_shot, frames), _guides = _guides, None
     try:
         frames.close()
     except ReferenceError as trouble:
@@ -389,58 +394,10 @@ def _close_guides() -> None:
 
 # ---------------------------------------------------------------- takes land
 def _land() -> bool:
-    """Land one printed take, as one undo step. False when none waits."""
-    if not _unlanded:
-        return False
-    entry = slate.find(_unlanded.popleft())
+    """Land one printed take. False when none waits."""
+    entry = slate.find(_unlanded.popleft()) if _unlanded else None
     if entry is None or not isinstance(entry.status, Printed):
         return False
-    said = _landed(entry.shot, Path(entry.status.take))
+    said = home.land(entry.shot, Path(entry.status.take))
     _become(slate.put(entry.shot.id, replace(entry.status, notes=(*entry.status.notes, *said))))
     return True
-
-
-def _landed(shot: protocol.Shot, folder: Path) -> list[str]:
-    """Sentences of what was done with a take."""
-    if not shot.landings:
-        return []
-    said = []
-    try:
-        _scene(shot)
-        from . import landings
-        take = protocol.read_take(folder)
-        for name in shot.landings:
-            said.append(landings.land(bpy.context, name, take, folder, dict(shot.landing)))
-    except (SoraError, RuntimeError, ReferenceError) as trouble:
-        log.warning("%s is not landed: %s", shot.id, trouble)
-        said.append(f"Not landed, but in the library: {trouble}")
-    if bpy.ops.ed.undo_push.poll():
-        bpy.ops.ed.undo_push(message=f"Land {shot.name or shot.id}")
-    return said
-
-
-def _hold_claim(takes: Path) -> None:
-    """Say to other Blenders that shots queued here are being looked after. Raises FolderError."""
-    global _claim
-    if _claim and _claim.path.parent.parent == takes:
-        return
-    try:
-        fresh = Claim(takes)
-    except OSError as trouble:
-        raise FolderError(f"{takes} cannot be written: {trouble.strerror or trouble}.",
-                          Remedy(action="choose_folder", label="Choose a Folder")) from trouble
-    if _claim:
-        _claim.release()
-    _claim = fresh
-
-
-# ---------------------------------------------------------------- Blender around it
-def redraw() -> None:
-    """Draw the side bars again that can show Sora."""
-    for manager in bpy.data.window_managers:
-        for window in manager.windows:
-            for area in window.screen.areas:
-                if area.type in {"VIEW_3D", "SEQUENCE_EDITOR", "NODE_EDITOR"}:
-                    for region in area.regions:
-                        if region.type == "UI":
-                            region.tag_redraw()

@@ -219,6 +219,15 @@ def saved(folder: Path) -> tuple[Status, str]:
     return protocol.decode(facts, kind), str(facts.get("owner", ""))
 
 
+def owner(shot: protocol.Shot) -> str:
+    """The claim of the Blender that looked after the shot last, or ""."""
+    try:
+        return saved(Path(shot.out))[1]
+    except SoraError as error:
+        log.warning("%s", error)
+        return ""
+
+
 def _left_behind(folder: Path) -> Entry | None:
     """The unfinished shot in `folder`, unless it has a take, belongs to a living Blender or cannot be read."""
     if not (folder / protocol.SHOT_FILE).is_file() or (folder / protocol.TAKE_FILE).exists():
@@ -229,12 +238,12 @@ def _left_behind(folder: Path) -> Entry | None:
         log.warning("%s is not resumed: %s", folder.name, error)
         return None
     try:
-        status, owner = saved(folder)
+        status, former = saved(folder)
     except SoraError as error:
         log.warning("%s: %s", folder.name, error)
-        status, owner = Queued(), ""
+        status, former = Queued(), ""
     if isinstance(status, (Failed, Cut)):
         return Entry(shot=shot, status=status)
-    if alive(folder.parent, owner):
+    if alive(folder.parent, former):
         return None
     return Entry(shot=shot, status=Queued(held="Interrupted: Blender ended before it was printed."))
