@@ -31,6 +31,8 @@ ACTIONS = (
     "shoot_again",        # the same shot once more
     "show_log",           # open the engine's log
     "choose_model",       # open the model list
+    "set_channel",        # value: channel of the sequencer to land on
+    "set_distance",       # value: metres from the camera to the backdrop
 )
 
 
@@ -116,6 +118,12 @@ class EngineDied(SoraError):
     """The engine process ended in the middle of a shot."""
 
     code = "engine_died"
+
+
+class LandingError(SoraError):
+    """The take cannot land where it is asked to: an occupied channel, no camera, a distance that the camera does not see."""
+
+    code, bad_request = "bad_landing", True
 
 
 class Cut(SoraError):
