@@ -1,1 +1,17 @@
 """The Blender side: bpy, the standard library and numpy; of the engine only `protocol` and `errors`."""
+
+
+def _parts() -> tuple:
+    """What is registered, in order. Imported on enabling, not before; nothing here reaches the network or starts a process."""
+    from . import doors, operators, panels, preferences, settings, takes
+    return preferences, settings, takes, operators, panels, doors
+
+
+def register():
+    for part in _parts():
+        part.register()
+
+
+def unregister():
+    for part in reversed(_parts()):
+        part.unregister()

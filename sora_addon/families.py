@@ -1,0 +1,50 @@
+"""The families that the panel offers: a snapshot in families.json, replaced by what a running engine says. No bpy.
+
+`families.json` is written by `python -m engine families --json`, so that the panel can be drawn, and a shot frozen,
+before an engine was ever installed.
+"""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..engine.errors import ModelError, Remedy
+from ..engine.protocol import FamilySpec, Size, decode
+
+SNAPSHOT = Path(__file__).with_name("families.json")
+_known: dict[str, FamilySpec] = {}
+
+
+def read_snapshot(path: Path = SNAPSHOT) -> tuple[FamilySpec, ...]:
+    """The specs in a file as `python -m engine families --json` writes it. Raises WireError when it is damaged."""
+    return tuple(decode(fields, FamilySpec) for fields in json.loads(path.read_text(encoding="utf-8")))
+
+
+def specs() -> tuple[FamilySpec, ...]:
+    """All families in the engine's order."""
+    if not _known:
+        adopt(read_snapshot())
+    return tuple(_known.values())
+
+
+def adopt(fresh: tuple[FamilySpec, ...]) -> None:
+    """Takes what a running engine offers (Ready.families) in place of the snapshot."""
+    _known.clear()
+    _known.update((spec.name, spec) for spec in fresh)
+
+
+def spec(name: str) -> FamilySpec:
+    """The family called `name`. Raises ModelError."""
+    found = {known.name: known for known in specs()}
+    if name not in found:
+        raise ModelError(f"This engine has no family called “{name}”.", Remedy(action="choose_model", label="Choose a Model"))
+    return found[name]
+
+
+def native_size(family: FamilySpec, size: Size) -> Size:
+    """About the size that the model itself draws, before up-scaling: `size` where it draws all of it (pixels)."""
+    if not family.native_area or family.native_area >= size.width * size.height:
+        return size
+    shrink = (family.native_area / (size.width * size.height)) ** 0.5
+    multiple = max(8, family.sizes.multiple)
+    return Size(*(max(multiple, round(side * shrink / multiple) * multiple) for side in (size.width, size.height)))

@@ -1,0 +1,20 @@
+"""Sora's operators: an explicit list. Each is a sentence; the work is elsewhere."""
+from __future__ import annotations
+
+import bpy
+
+
+def classes() -> list[type]:
+    """Everything to register."""
+    from . import engine, remedies, shelf, shooting, writing
+    return [*shooting.CLASSES, *writing.CLASSES, *shelf.CLASSES, *engine.CLASSES, *remedies.CLASSES]
+
+
+def register():
+    for kind in classes():
+        bpy.utils.register_class(kind)
+
+
+def unregister():
+    for kind in reversed(classes()):
+        bpy.utils.unregister_class(kind)

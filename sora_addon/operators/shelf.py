@@ -1,0 +1,144 @@
+"""What can be done with a take that is there: land, star, restore, reveal, delete."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+
+from ...engine.errors import SoraError
+from .. import library, shot, takes
+from .refusals import forget, refuse
+from .shooting import take_chosen
+
+PLACES = (
+    ("strip", "As Strip", "On the timeline, over the frames that it was shot for", "SEQ_STRIP_DUPLICATE", 0),
+    ("compositor", "In Compositor", "As a plate under the render", "NODE_COMPOSITING", 1),
+    ("camera", "As Camera Background", "Behind the scene when looking through the camera", "CAMERA_DATA", 2),
+    ("backdrop", "As Backdrop", "A plane that fills the camera", "IMAGE_PLANE", 3),
+)
+
+
+class Land(bpy.types.Operator):
+    """Bring the chosen take into the scene"""
+
+    bl_idname, bl_label, bl_options = "sora.land", "Land", {"REGISTER", "UNDO"}
+    place: EnumProperty(name="Place", items=PLACES, default="strip")
+
+    @classmethod
+    def poll(cls, context):
+        return take_chosen(cls, context)
+
+    @classmethod
+    def description(cls, _context, properties):
+        return next(note for name, _label, note, *_ in PLACES if name == properties.place)
+
+    def execute(self, context):
+        from .. import landings
+        row = takes.chosen(context)
+        try:
+            done = landings.land(context, self.place, takes.opened(row), Path(row.folder), shot.landing(context))
+        except SoraError as error:
+            return refuse(self, context, error)
+        self.report({"INFO"}, done)
+        return {"FINISHED"}
+
+
+class RestoreSettings(bpy.types.Operator):
+    """Put the prompt, seed, size and guides of the chosen take back into the panel"""
+
+    bl_idname, bl_label, bl_options = "sora.restore_settings", "Restore Settings", {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        return take_chosen(cls, context)
+
+    def execute(self, context):
+        try:
+            shot.restore(context.scene, takes.opened(takes.chosen(context)).shot)
+        except SoraError as error:
+            return refuse(self, context, error)
+        return {"FINISHED"}
+
+
+class Star(bpy.types.Operator):
+    """Mark this take as a good one, or take the mark away"""
+
+    bl_idname, bl_label = "sora.star", "Star"
+    take: StringProperty(name="Take", description="Id of the take; empty: the chosen one", options={"SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context):
+        cls.poll_message_set("There are no takes yet")
+        return bool(context.window_manager.sora.takes)
+
+    def execute(self, context):
+        row = context.window_manager.sora.takes.get(self.take) or takes.chosen(context)
+        try:
+            library.mark(Path(row.folder), star=not row.starred)
+        except SoraError as error:
+            return refuse(self, context, error)
+        row.starred = not row.starred
+        return {"FINISHED"}
+
+
+class Reveal(bpy.types.Operator):
+    """Show the folder in the file browser of your system"""
+
+    bl_idname, bl_label = "sora.reveal", "Reveal"
+    folder: StringProperty(name="Folder", subtype="DIR_PATH", description="Empty: that of the chosen take", options={"SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context):
+        cls.poll_message_set("Blender runs without a window")
+        return not bpy.app.background
+
+    def execute(self, context):
+        row = takes.chosen(context)
+        folder = self.folder or (row.folder if row else str(shot.takes_folder(context)))
+        if not Path(folder).is_dir():
+            self.report({"ERROR"}, f"{folder} is not there")
+            return {"CANCELLED"}
+        return bpy.ops.wm.path_open(filepath=folder)
+
+
+class DeleteTake(bpy.types.Operator):
+    """Move the chosen take to the trash of the takes folder; strips and plates that show it lose their images"""
+
+    bl_idname, bl_label = "sora.delete_take", "Delete Take"
+
+    @classmethod
+    def poll(cls, context):
+        cls.poll_message_set("Choose a take in the list")
+        return takes.chosen(context) is not None
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_confirm(
+            self, event, title="Delete Take", icon="WARNING", confirm_text="Delete",
+            message=f"“{takes.chosen(context).title}” goes to the trash of the takes folder.")
+
+    def execute(self, context):
+        row = takes.chosen(context)
+        try:
+            library.throw_away(Path(row.folder).parent, Path(row.folder))
+            takes.refresh(context)
+        except SoraError as error:
+            return refuse(self, context, error)
+        return {"FINISHED"}
+
+
+class Refresh(bpy.types.Operator):
+    """Read the takes folder again"""
+
+    bl_idname, bl_label = "sora.refresh", "Refresh"
+
+    def execute(self, context):
+        try:
+            takes.refresh(context)
+        except SoraError as error:
+            return refuse(self, context, error)
+        forget(context)
+        return {"FINISHED"}
+
+
+CLASSES = (Land, RestoreSettings, Star, Reveal, DeleteTake, Refresh)

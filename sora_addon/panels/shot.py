@@ -1,0 +1,189 @@
+"""The shot: what is asked for, from the words to where it lands, and the button that shoots it."""
+from __future__ import annotations
+
+from ...engine.errors import SoraError
+from ...engine.protocol import GUIDE_KINDS
+from .. import families, shot
+from . import progress
+from .spaces import Sidebar, write_wrapped
+
+
+def chosen_family(context):
+    """The chosen family's spec, or None where this engine does not have it."""
+    name = context.scene.sora.family_name
+    return next((spec for spec in families.specs() if spec.name == name), None)
+
+
+class Shot(Sidebar):
+    """Words, model, Generate."""
+
+    key, bl_label = "shot", "Shot"
+
+    def draw(self, context):
+        layout, settings, spec = self.layout, context.scene.sora, chosen_family(context)
+        _draw_prompt(layout, context, settings)
+        column = self.rows().column()
+        if spec is None or spec.negative:
+            column.prop(settings, "negative", placeholder="What to avoid")
+        column.prop(settings, "family")
+        if spec is None:
+            write_wrapped(layout, context, f"This engine has no family called “{settings.family_name}”.", icon="ERROR")
+            return
+        if len(spec.models) > 1:
+            column.prop(settings, "model")
+        progress.draw_setup(layout, context)
+        progress.draw_generate(layout, context, spec)
+        progress.draw_trouble(layout, context)
+        progress.draw_rolling(layout, context)
+
+
+def _draw_prompt(layout, context, settings) -> None:
+    """A roomy field with its ways of editing; a linked text shows what will be read."""
+    if settings.prompt_text:
+        row = layout.row(align=True)
+        row.prop(settings, "prompt_text", text="")
+        row.operator("sora.edit_prompt", text="", icon="WINDOW")
+        row.operator("sora.unlink_prompt", text="", icon="X")
+        write_wrapped(layout, context, shot.spoken(settings) or "The text is empty.")
+        return
+    field = layout.column(align=True)
+    words = field.row(align=True)
+    words.scale_y = 1.5
+    words.prop(settings, "prompt", text="", placeholder="Describe the clip")
+    tools = field.row(align=True)
+    tools.operator("sora.from_scene", icon="SCENE_DATA")
+    tools.operator("sora.write_prompt", text="", icon="GREASEPENCIL")
+    tools.operator("sora.edit_prompt", text="", icon="TEXT")
+    if len(settings.prompt) > 60:
+        write_wrapped(layout, context, shot.spoken(settings))
+
+
+class FramesAndSize(Sidebar):
+    """Which frames and how large."""
+
+    key, inside, bl_label = "frames", "shot", "Frames and Size"
+
+    def draw(self, context):
+        layout, scene, spec = self.rows(), context.scene, chosen_family(context)
+        settings = scene.sora
+        layout.prop(settings, "frame_source")
+        if settings.frame_source == "CUSTOM":
+            column = layout.column(align=True)
+            column.prop(settings, "frame_start")
+            column.prop(settings, "frame_end", text="End")
+        layout.prop(settings, "size_source")
+        if settings.size_source == "CUSTOM":
+            column = layout.column(align=True)
+            column.prop(settings, "size_width")
+            column.prop(settings, "size_height", text="Height")
+        if spec:
+            _draw_outcome(layout, context, spec)
+
+
+def _draw_outcome(layout, context, spec) -> None:
+    """What the settings come to: frames, seconds and size, and what the model itself draws."""
+    scene = context.scene
+    try:
+        (start, count), size = shot.frame_range(scene, spec), shot.delivered(scene, spec)
+    except SoraError as error:
+        write_wrapped(layout, context, error.sentence, icon="ERROR")
+        progress.draw_remedy(layout, error.remedy)
+        return
+    fps, native, made = scene.render.fps / scene.render.fps_base, families.native_size(spec, size), spec.frames.ceil(count)
+    write_wrapped(layout, context, f"{start} to {start + count - 1}: {count} frames, {count / fps:.1f} s at {fps:g} fps")
+    if made != count:
+        write_wrapped(layout, context, f"Made as {made} frames, then trimmed")
+    write_wrapped(layout, context, f"{size}" + (f", up-scaled from about {native}" if native != size else ""))
+
+
+class Guides(Sidebar):
+    """What of the scene steers the clip."""
+
+    key, inside, bl_label, bl_options = "guides", "shot", "Guides", {"DEFAULT_CLOSED"}
+
+    def draw_header(self, context):
+        self.layout.prop(context.scene.sora, "use_guides", text="")
+
+    def draw(self, context):
+        layout, settings, spec = self.rows(), context.scene.sora, chosen_family(context)
+        layout.active = settings.use_guides
+        taken = spec.guides if spec else ()
+        column = layout.column(heading="From the Scene")
+        for kind in GUIDE_KINDS:
+            if kind in taken:
+                column.prop(settings, f"guide_{kind}")
+        if "mask" in taken:
+            row = layout.row()
+            row.active = settings.guide_mask
+            row.prop(settings, "mask_collection", text="Mask of", placeholder="Selection")
+        _draw_not_taken(layout, context, settings, spec, [kind for kind in GUIDE_KINDS if kind not in taken])
+
+
+def _draw_not_taken(layout, context, settings, spec, kinds) -> None:
+    if not kinds or spec is None:
+        return
+    column = layout.column(heading="Not Taken")
+    column.enabled = False
+    for kind in kinds:
+        column.prop(settings, f"guide_{kind}")
+    write_wrapped(layout, context, f"{spec.label} does not take these.")
+
+
+class Keyframes(Sidebar):
+    """Stills that the clip must show."""
+
+    key, inside, bl_label, bl_options = "keyframes", "shot", "Keyframes", {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def wanted(cls, context):
+        spec = chosen_family(context)
+        return spec is not None and spec.keyframes
+
+    def draw_header(self, context):
+        self.layout.prop(context.scene.sora, "use_keyframes", text="")
+
+    def draw(self, context):
+        layout, settings = self.rows(), context.scene.sora
+        layout.active = settings.use_keyframes
+        layout.prop(settings, "first_image")
+        layout.prop(settings, "last_image")
+
+
+class Seed(Sidebar):
+    """What makes one take differ from the next."""
+
+    key, inside, bl_label, bl_options = "seed", "shot", "Seed and Quality", {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        layout, settings = self.rows(), context.scene.sora
+        row = layout.row(align=True)
+        row.prop(settings, "seed")
+        row.prop(settings, "lock_seed", text="", icon="LOCKED" if settings.lock_seed else "UNLOCKED")
+        layout.prop(settings, "steps")
+        layout.prop(settings, "guidance")
+        layout.prop(settings, "format")
+
+
+class Landing(Sidebar):
+    """Where the take goes when it is there."""
+
+    key, inside, bl_label, bl_options = "landing", "shot", "Landing", {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        layout, settings = self.rows(), context.scene.sora
+        column = layout.column(heading="Land As")
+        for name in ("strip", "compositor", "camera", "backdrop"):
+            column.prop(settings, f"land_{name}")
+        options = layout.column(align=True)
+        row = options.row()
+        row.active = settings.land_strip
+        row.prop(settings, "strip_channel", text="Strip Channel")
+        row = options.row()
+        row.active = settings.land_compositor
+        row.prop(settings, "film")
+        row = options.row()
+        row.active = settings.land_backdrop
+        row.prop(settings, "backdrop_distance", text="Backdrop Distance")
+
+
+PANELS = (Shot, FramesAndSize, Guides, Keyframes, Seed, Landing)

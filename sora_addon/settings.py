@@ -1,0 +1,139 @@
+"""What an artist sets, kept in the .blend at `scene.sora`. Properties only: shot.py makes a shot of them."""
+from __future__ import annotations
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+
+from . import families
+
+FIRST = families.specs()[0]
+FORMAT_ITEMS = (
+    ("png", "PNG", "8 bits a channel, lossless: small, right for editing"),
+    ("png16", "PNG 16 bit", "16 bits a channel, lossless: room for grading"),
+    ("exr", "OpenEXR", "Half float, scene-linear: for compositing"),
+)
+NO_CHOICE = "default"
+_kept: dict[str, list] = {}         # Blender keeps no reference to the strings of dynamic items
+
+
+def _items(key: str, rows: list[tuple[str, str, str]], chosen: str) -> list:
+    """Items of a menu whose choice is stored as text, so that a file keeps a family which is not installed here."""
+    if chosen and chosen not in [row[0] for row in rows]:
+        rows = [*rows, (chosen, f"{chosen} (not installed)", "The engine on this machine does not have it")]
+    fresh = [(name, label, note, number) for number, (name, label, note) in enumerate(rows)]
+    if _kept.get(key) != fresh:
+        _kept[key] = fresh
+    return _kept[key]
+
+
+def _family_items(self, _context):
+    rows = [(spec.name, spec.label, f"{spec.note}. Licence: {spec.licence}") for spec in families.specs()]
+    return _items("family", rows, self.family_name)
+
+
+def _model_items(self, _context):
+    names = next((spec.models for spec in families.specs() if spec.name == self.family_name), ())
+    return _items("model", [(name, name, "") for name in names] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
+
+
+def _number(items: list, chosen: str) -> int:
+    return next((number for name, _label, _note, number in items if name == chosen), 0)
+
+
+def _family_number(self) -> int:
+    return _number(_family_items(self, None), self.family_name)
+
+
+def _choose_family(self, number: int) -> None:
+    self.family_name, self.model_name = _family_items(self, None)[number][0], ""
+
+
+def _model_number(self) -> int:
+    return _number(_model_items(self, None), self.model_name)
+
+
+def _choose_model(self, number: int) -> None:
+    name = _model_items(self, None)[number][0]
+    self.model_name = "" if name == NO_CHOICE else name
+
+
+def _take_family_defaults(self, _context) -> None:
+    """Another family wants other steps and another guidance; the artist's prompt and guides stay."""
+    for spec in families.specs():
+        if spec.name == self.family_name:
+            self.steps, self.guidance = spec.steps, spec.guidance
+
+
+class SoraSettings(bpy.types.PropertyGroup):
+    """One shot's settings. Every line is documented by its description, which is also its tooltip."""
+
+    prompt: StringProperty(
+        name="Prompt", description="What the clip shows: the subject, what it is made of, the light, how the camera moves")
+    prompt_text: PointerProperty(
+        type=bpy.types.Text, name="Prompt Text", description="A text of the Text Editor that is read as the prompt, for long prompts")
+    negative: StringProperty(name="Avoid", description="What the clip must not show (the negative prompt)")
+
+    family_name: StringProperty(default=FIRST.name, options={"HIDDEN"})
+    model_name: StringProperty(options={"HIDDEN"})
+    family: EnumProperty(
+        name="Model", description="The family of models that makes the clip", items=_family_items,
+        get=_family_number, set=_choose_family, update=_take_family_defaults)
+    model: EnumProperty(
+        name="Weights", description="Which of the family's models", items=_model_items, get=_model_number, set=_choose_model)
+
+    frame_source: EnumProperty(name="Frames", description="Which of the scene's frames the shot covers", default="SCENE", items=(
+        ("SCENE", "Scene", "The scene's frame range"),
+        ("PREVIEW", "Preview Range", "The timeline's preview range"),
+        ("CUSTOM", "Custom", "A range of its own")))
+    frame_start: IntProperty(name="Start", description="First scene frame of the shot", default=1)
+    frame_end: IntProperty(name="End", description="Last scene frame of the shot", default=49)
+
+    size_source: EnumProperty(name="Size", description="Size of the frames that the shot delivers", default="RENDER", items=(
+        ("RENDER", "Render Size", "The scene's render size, on the model's grid"),
+        ("FAMILY", "Model's Own", "The size at which the model itself works, in the scene's aspect"),
+        ("CUSTOM", "Custom", "A size of its own, on the model's grid")))
+    size_width: IntProperty(name="Width", description="Width of the frames", default=832, min=1, soft_min=64, soft_max=4096, subtype="PIXEL")
+    size_height: IntProperty(name="Height", description="Height of the frames", default=480, min=1, soft_min=64, soft_max=4096, subtype="PIXEL")
+
+    seed: IntProperty(name="Seed", description="Where the noise begins: the same seed and settings make the same clip", default=1, min=0)
+    lock_seed: BoolProperty(name="Lock Seed", description="Keep the seed from shot to shot. Unlocked, each shot draws a new one and writes it here")
+    steps: IntProperty(
+        name="Steps", description="Denoising steps: more are slower and cleaner", default=FIRST.steps, min=1, soft_max=60, max=1000)
+    guidance: FloatProperty(
+        name="Guidance", description="How strictly the prompt is followed. 1 follows it loosely, high values exaggerate",
+        default=FIRST.guidance, min=0.0, soft_max=12.0, max=100.0)
+    format: EnumProperty(name="Format", description="How the frames are written", default="png", items=FORMAT_ITEMS)
+
+    use_guides: BoolProperty(name="Guides", default=True, description="Let the scene steer the clip. Off: the prompt alone")
+    guide_depth: BoolProperty(name="Depth", default=True, description="Distance from the camera: keeps layout and occlusion")
+    guide_normal: BoolProperty(name="Normals", default=True, description="Which way surfaces face: keeps shapes and edges")
+    guide_beauty: BoolProperty(name="Beauty", description="The scene as it renders: keeps colours and light")
+    guide_mask: BoolProperty(name="Mask", description="Where the clip may change")
+    guide_edges: BoolProperty(name="Edges", description="Outlines of the scene")
+    guide_vector: BoolProperty(name="Motion", description="How far everything moves from frame to frame")
+    guide_camera: BoolProperty(name="Camera", description="The camera's path and lens")
+    mask_collection: PointerProperty(
+        type=bpy.types.Collection, name="Mask", description="What the mask shows. Empty: what is selected when you press Generate")
+
+    use_keyframes: BoolProperty(name="Keyframes", description="Stills that the clip must show")
+    first_image: StringProperty(name="First Frame", subtype="FILE_PATH", description="A still that the clip begins with")
+    last_image: StringProperty(name="Last Frame", subtype="FILE_PATH", description="A still that the clip ends with")
+
+    land_strip: BoolProperty(name="Strip", default=True, description="Lay the take on the timeline, over the very frames it was shot for")
+    land_compositor: BoolProperty(name="Compositor", description="Bring the take into the compositor as a plate under the render")
+    land_camera: BoolProperty(name="Camera Background", description="Show the take behind the scene when looking through the camera")
+    land_backdrop: BoolProperty(name="Backdrop", description="Stand the take as a plane that fills the camera")
+    strip_channel: IntProperty(name="Channel", default=0, min=0, max=128, description="Channel of the strip. 0: the first that is free")
+    film: BoolProperty(name="Transparent Film", description="Render the world transparent, so that the plate shows behind the scene")
+    backdrop_distance: FloatProperty(
+        name="Distance", default=0.0, min=0.0, subtype="DISTANCE", description="From the camera to the backdrop. 0: behind everything")
+
+
+def register():
+    bpy.utils.register_class(SoraSettings)
+    bpy.types.Scene.sora = PointerProperty(type=SoraSettings, name="Sora")
+
+
+def unregister():
+    del bpy.types.Scene.sora
+    bpy.utils.unregister_class(SoraSettings)

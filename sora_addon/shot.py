@@ -1,0 +1,220 @@
+"""Scene settings -> protocol.Shot: the only such mapping. What cannot be shot is refused here, with a way out."""
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import bpy
+
+from ..engine import protocol
+from ..engine.errors import KeyframeError, Remedy, ShotError
+from ..engine.protocol import FamilySpec, Guide, Keyframe, Shot, Size
+from . import families, library, preferences, slate
+
+NEEDS_CAMERA = ("camera", "backdrop")       # landings that mean nothing without one; every guide needs one
+SENSIBLE_FRAMES = 49
+
+
+def frozen(context) -> Shot:
+    """The shot as it would be made now, with its folder made and `shot.json` in it; guides have no path yet.
+
+    An unlocked seed is drawn anew and written back to the settings. Raises SoraError, most often ShotError.
+    """
+    scene, settings = context.scene, context.scene.sora
+    spec = families.spec(settings.family_name)
+    prompt, size, (start, frames) = spoken(settings), delivered(scene, spec), frame_range(scene, spec)
+    if not prompt:
+        raise ShotError("The prompt is empty.", Remedy(action="write_prompt", label="Write Prompt"))
+    guides, landings = wanted_guides(settings, spec), wanted_landings(settings)
+    _require_camera(scene, guides, landings)
+    keyframes = _keyframes(settings, spec, frames)
+    folder = takes_folder(context)
+    name = library.take_id(_title(prompt), datetime.now())
+    if not settings.lock_seed:
+        settings.seed = random.SystemRandom().randrange(2**31)
+    shot = Shot(
+        id=name, family=spec.name, model=settings.model_name, prompt=prompt, negative=settings.negative.strip() if spec.negative else "",
+        seed=settings.seed, size=size, frames=frames, frame_start=start, fps=scene.render.fps / scene.render.fps_base,
+        out=str(folder / name), steps=settings.steps, guidance=settings.guidance, format=settings.format,
+        guides=tuple(Guide(kind=kind, path="") for kind in guides), keyframes=keyframes,
+        landings=landings, landing=landing(context), name=_title(prompt))
+    slate.freeze(shot)
+    return shot
+
+
+# ---------------------------------------------------------------- words
+def spoken(settings) -> str:
+    """The prompt as one line: the linked text when there is one, otherwise the field."""
+    written = settings.prompt_text.as_string() if settings.prompt_text else settings.prompt
+    return " ".join(written.split())
+
+
+def _title(prompt: str) -> str:
+    """A few words that name the take for a person."""
+    return " ".join(prompt.split()[:6])[:48].rstrip(" ,.;:")
+
+
+# ---------------------------------------------------------------- time and size
+def asked_range(scene) -> tuple[int, int]:
+    """First and last scene frame of the shot, as asked. Raises ShotError when the preview range is off."""
+    settings = scene.sora
+    if settings.frame_source == "CUSTOM":
+        return settings.frame_start, settings.frame_end
+    if settings.frame_source == "SCENE":
+        return scene.frame_start, scene.frame_end
+    if not scene.use_preview_range:
+        count = scene.frame_end - scene.frame_start + 1
+        raise ShotError("The timeline has no preview range.", _use_frames(count))
+    return scene.frame_preview_start, scene.frame_preview_end
+
+
+def frame_range(scene, spec: FamilySpec) -> tuple[int, int]:
+    """First scene frame and number of frames. Raises ShotError for what the family or file names cannot do."""
+    start, end = asked_range(scene)
+    count = end - start + 1
+    if count < 1:
+        raise ShotError(f"Frames {start} to {end} are no frames at all.", _use_frames(min(SENSIBLE_FRAMES, spec.longest)))
+    if start < 0:
+        raise ShotError(f"The shot begins at frame {start}; files are numbered by frame, so it must begin at 0 or later.", _use_frames(count))
+    if count > spec.longest:
+        raise ShotError(f"{count:,} frames are more than {spec.label} makes in one shot ({spec.longest:,}).", _use_frames(spec.longest))
+    return start, count
+
+
+def _use_frames(count: int) -> Remedy:
+    return Remedy(action="set_frames", label=f"Use {count:,} Frames", value=str(count))
+
+
+def asked_size(scene, spec: FamilySpec) -> Size:
+    """The size as asked, off the grid or not (pixels)."""
+    settings, render = scene.sora, scene.render
+    if settings.size_source == "CUSTOM":
+        return Size(settings.size_width, settings.size_height)
+    part = render.resolution_percentage / 100
+    full = Size(max(1, int(render.resolution_x * part)), max(1, int(render.resolution_y * part)))
+    return families.native_size(spec, full) if settings.size_source == "FAMILY" else full
+
+
+def delivered(scene, spec: FamilySpec) -> Size:
+    """The size on the family's grid that is nearest to the one asked for. Raises ShotError when that is far outside."""
+    asked, grid = asked_size(scene, spec), spec.sizes
+    if grid.shortest <= min(asked.width, asked.height) and max(asked.width, asked.height) <= grid.longest:
+        return grid.nearest(asked)
+    limit = grid.longest / max(asked.width, asked.height) if max(asked.width, asked.height) > grid.longest else \
+        grid.shortest / min(asked.width, asked.height)
+    fitting = grid.nearest(Size(round(asked.width * limit), round(asked.height * limit)))
+    raise ShotError(f"{asked} is outside of what {spec.label} delivers: sides of {grid.shortest} to {grid.longest} pixels.",
+                    Remedy(action="set_size", label=f"Use {fitting}", value=str(fitting)))
+
+
+# ---------------------------------------------------------------- guides, stills, landings
+def wanted_guides(settings, spec: FamilySpec) -> tuple[str, ...]:
+    """Kinds of guides that are on and that the family takes, in the wire's order."""
+    if not settings.use_guides:
+        return ()
+    return tuple(kind for kind in protocol.GUIDE_KINDS if kind in spec.guides and getattr(settings, f"guide_{kind}"))
+
+
+def wanted_landings(settings) -> tuple[str, ...]:
+    """Where the take goes when it is there, in the wire's order."""
+    return tuple(name for name in protocol.LANDINGS if getattr(settings, f"land_{name}"))
+
+
+def sees(scene) -> bool:
+    """Whether the scene has a camera: its own, or one that a marker switches to."""
+    return scene.camera is not None or any(marker.camera for marker in scene.timeline_markers)
+
+
+def needs_camera(settings, spec: FamilySpec) -> bool:
+    """A prompt alone needs no camera; guides and landings in space do."""
+    return bool(wanted_guides(settings, spec)) or any(name in NEEDS_CAMERA for name in wanted_landings(settings))
+
+
+def _require_camera(scene, guides, landings) -> None:
+    if sees(scene) or not (guides or any(name in NEEDS_CAMERA for name in landings)):
+        return
+    what = "Guides are seen through a camera" if guides else "This landing needs a camera"
+    raise ShotError(f"{what}, and the scene has none.", Remedy(action="add_camera", label="Add Camera from View"))
+
+
+def _keyframes(settings, spec: FamilySpec, frames: int) -> tuple[Keyframe, ...]:
+    """The first and last still, where asked for. Raises KeyframeError when a file is not there."""
+    if not (settings.use_keyframes and spec.keyframes):
+        return ()
+    stills = {0: settings.first_image}
+    if settings.last_image and frames > 1:
+        stills[frames - 1] = settings.last_image
+    found = []
+    for frame, written in stills.items():
+        path = bpy.path.abspath(written)
+        if written and not Path(path).is_file():
+            raise KeyframeError(f"The still {path} is not there.")
+        if written:
+            found.append(Keyframe(frame=frame, path=path))
+    return tuple(found)
+
+
+def landing(context) -> dict[str, str]:
+    """Options of the landings and passes, as text: what the scene was called and looked through at this moment."""
+    scene, settings = context.scene, context.scene.sora
+    return {
+        "scene": scene.name,
+        "camera": scene.camera.name if scene.camera else "",
+        "view_layer": context.view_layer.name,
+        "mask": settings.mask_collection.name if settings.mask_collection else "",
+        "selection": json.dumps(sorted(thing.name for thing in context.view_layer.objects.selected)) if settings.guide_mask else "null",
+        "channel": str(settings.strip_channel) if settings.strip_channel else "",
+        "distance": f"{settings.backdrop_distance:.6g}" if settings.backdrop_distance else "",
+        "film": "1" if settings.land_compositor and settings.film else "",
+    }
+
+
+# ---------------------------------------------------------------- folders
+def takes_folder(context) -> Path:
+    """Where this .blend's takes go: beside the saved file in `sora`, otherwise the folder of the preferences."""
+    chosen = preferences.of(context)
+    if bpy.data.filepath and chosen.takes_place == "BESIDE":
+        return Path(bpy.data.filepath).resolve().parent / "sora"
+    return Path(chosen.takes_folder).expanduser().resolve()
+
+
+# ---------------------------------------------------------------- once more
+def again(folder: Path, takes: Path, vary: bool = False) -> Shot:
+    """The shot of a take as a new one, with the same seed or, to `vary`, another. Raises FolderError or WireError.
+
+    Guides that still lie in the take are used as they are, so that the same seed gives the same pixels; where one is
+    gone, all are rendered again.
+    """
+    before = protocol.read_take(folder).shot
+    name = library.take_id(before.name, datetime.now())
+    there = all(guide.path and Path(guide.path).exists() for guide in before.guides)
+    shot = replace(
+        before, id=name, out=str(takes / name), seed=random.SystemRandom().randrange(2**31) if vary else before.seed,
+        guides=before.guides if there else tuple(Guide(kind=guide.kind, path="") for guide in before.guides))
+    slate.freeze(shot)
+    return shot
+
+
+def restore(scene, shot: Shot) -> None:
+    """Puts a shot back into the scene's settings, seed locked, so that Generate makes it again. The reverse of frozen."""
+    settings, spec = scene.sora, families.spec(shot.family)
+    settings.family, settings.model_name = spec.name, shot.model
+    settings.prompt_text, settings.prompt, settings.negative = None, shot.prompt, shot.negative
+    settings.frame_source, settings.frame_start, settings.frame_end = "CUSTOM", shot.frame_start, shot.numbered(shot.frames - 1)
+    settings.size_source, settings.size_width, settings.size_height = "CUSTOM", shot.size.width, shot.size.height
+    settings.seed, settings.lock_seed, settings.format = shot.seed, True, shot.format
+    settings.steps = shot.steps or spec.steps
+    settings.guidance = shot.guidance if shot.guidance >= 0 else spec.guidance
+    kinds = [guide.kind for guide in shot.guides]
+    settings.use_guides = bool(kinds)
+    for kind in spec.guides:
+        setattr(settings, f"guide_{kind}", kind in kinds)
+    for name in protocol.LANDINGS:
+        setattr(settings, f"land_{name}", name in shot.landings)
+    settings.mask_collection = bpy.data.collections.get(shot.landing.get("mask", ""))
+    settings.strip_channel = int(shot.landing.get("channel") or 0)
+    settings.backdrop_distance = float(shot.landing.get("distance") or 0)
+    settings.film = shot.landing.get("film") == "1"

@@ -1,0 +1,133 @@
+"""The list of takes that the panels show: filled from the folder, never saved. The folder stays the truth."""
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import bpy
+import bpy.utils.previews
+from bpy.app.handlers import persistent
+from bpy.props import BoolProperty, CollectionProperty, IntProperty, PointerProperty, StringProperty
+
+from ..engine.errors import SoraError
+from ..engine.protocol import read_take
+from . import library, shot
+
+log = logging.getLogger(__name__)
+_pictures = None            # bpy.utils.previews collection: the first frame of each take
+
+
+class SoraTake(bpy.types.PropertyGroup):
+    """One line of the list. `name` is the take's id, so that it can be found by it."""
+
+    title: StringProperty(name="Take")
+    folder: StringProperty(name="Folder")
+    prompt: StringProperty(name="Prompt")
+    facts: StringProperty(name="Facts")
+    notes: StringProperty(name="Notes")
+    broken: StringProperty(name="Trouble")
+    starred: BoolProperty(name="Star")
+
+
+class SoraSession(bpy.types.PropertyGroup):
+    """What the panels remember while Blender is open: at `window_manager.sora`."""
+
+    takes: CollectionProperty(type=SoraTake)
+    take_index: IntProperty(name="Take", description="The chosen take")
+    refusal: StringProperty(name="Refusal")
+    remedy_action: StringProperty()
+    remedy_label: StringProperty()
+    remedy_value: StringProperty()
+    doctor: StringProperty(name="Doctor", description="What the engine's doctor said last")
+
+
+def refresh(context) -> None:
+    """Reads the folder anew; the chosen take stays chosen. Raises FolderError."""
+    found = library.scan(shot.takes_folder(context))
+    session = context.window_manager.sora
+    before = chosen(context)
+    kept = before.name if before else ""
+    session.takes.clear()
+    for one in found:
+        _fill(session.takes.add(), one)
+    session.take_index = max(0, session.takes.find(kept)) if kept else 0
+    _estimates.clear()
+    _scanned[:] = found
+
+
+_scanned: list[library.Found] = []
+_estimates: dict = {}
+
+
+def estimate(family: str, size, frames: int) -> library.Estimate | None:
+    """Time and memory of such a shot, measured on the takes that were read last; None before the first one."""
+    key = family, size, frames
+    if key not in _estimates:
+        _estimates[key] = library.estimate(_scanned, *key)
+    return _estimates[key]
+
+
+def chosen(context) -> SoraTake | None:
+    """The take that is chosen in the list."""
+    session = context.window_manager.sora
+    return session.takes[session.take_index] if 0 <= session.take_index < len(session.takes) else None
+
+
+def picture(name: str) -> int:
+    """Icon of a take's first frame; 0 where there is none."""
+    return _pictures[name].icon_id if _pictures is not None and name in _pictures else 0
+
+
+def _fill(row: SoraTake, one: library.Found) -> None:
+    row.name, row.folder, row.broken, row.starred = one.folder.name, str(one.folder), one.broken, one.star
+    row.title = one.folder.name
+    if one.take is None:
+        return
+    take, made = one.take, one.take.shot
+    row.title, row.prompt = made.name or made.prompt[:48] or made.id, made.prompt
+    row.facts = f"{made.size}, {made.frames} frames, seed {made.seed}, {spelled(sum(take.seconds.values()))} on {take.device}"
+    row.notes = "\n".join((*take.notes, *([f"Not understood: {', '.join(take.not_understood)}"] if take.not_understood else [])))
+    first = one.folder / take.files.folder / take.files.names()[0]
+    if _pictures is not None and row.name not in _pictures and first.is_file():
+        _pictures.load(row.name, str(first), "IMAGE")
+
+
+def spelled(seconds: float) -> str:
+    """`75.2` -> `1:15`."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"
+
+
+def opened(row: SoraTake):
+    """The take of a line, read again from its folder. Raises FolderError or WireError."""
+    return read_take(Path(row.folder))
+
+
+@persistent
+def _refresh_after_load(*_file) -> None:
+    try:
+        refresh(bpy.context)
+    except SoraError as error:
+        log.warning("%s", error)
+
+
+CLASSES = (SoraTake, SoraSession)
+
+
+def register():
+    global _pictures
+    for kind in CLASSES:
+        bpy.utils.register_class(kind)
+    bpy.types.WindowManager.sora = PointerProperty(type=SoraSession, options={"SKIP_SAVE"})
+    _pictures = bpy.utils.previews.new()
+    bpy.app.handlers.load_post.append(_refresh_after_load)
+
+
+def unregister():
+    global _pictures
+    bpy.app.handlers.load_post.remove(_refresh_after_load)
+    bpy.utils.previews.remove(_pictures)
+    _pictures = None
+    del bpy.types.WindowManager.sora
+    for kind in reversed(CLASSES):
+        bpy.utils.unregister_class(kind)
