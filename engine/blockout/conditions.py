@@ -1,0 +1,74 @@
+"""What training shows the transformer beside noise: guides as Blender will deliver them, dropped and roughened, and known frames."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GIVEN = ((0, 0), (1, 1), (1, 0), (0, 1))                       # nothing, depth and normal, depth, normal
+GIVEN_SHARE = (.27, .40, .24, .09)
+
+
+def uniform(g: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=g)
+
+
+def normalised_depth(inverse: Tensor, near: Tensor, far: Tensor) -> Tensor:
+    """inverse depth (B, T, H, W) in 1/m, near and far (B,) in m -> (1/z - 1/far) / (1/near - 1/far) in [0, 1]; background 0."""
+    low, high = (1 / far).view(-1, 1, 1, 1), (1 / near).view(-1, 1, 1, 1)
+    return ((inverse - low) / (high - low).clamp(min=1e-4)).clamp(0, 1)
+
+
+def span(inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest and farthest finite depth (B,), metres, of inverse depths (B, T, H, W)."""
+    flat = inverse.flatten(1)
+    farthest = torch.where(flat > 0, flat, torch.inf).amin(1)
+    return 1 / flat.amax(1).clamp(min=1e-3), 1 / farthest.clamp(1e-3, 1e3)
+
+
+def blurred(x: Tensor) -> Tensor:
+    """A 3x3 mean of each frame of (B, C, T, H, W)."""
+    b, c, t = x.shape[:3]
+    return F.avg_pool2d(F.pad(x.flatten(0, 2)[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1).view(x.shape)
+
+
+def guides(inverse: np.ndarray, normal: np.ndarray, g: torch.Generator, rough: bool = True) -> dict[str, Tensor]:
+    """Stored inverse depth (B, T, H, W) and normal (B, T, H, W, 3) as the engine's guides; `rough` varies range and sharpness."""
+    iz = torch.from_numpy(np.asarray(inverse, np.float32))
+    near, far = span(iz)
+    b = len(iz)
+    if rough:
+        near, far = near * uniform(g, .6, 1.1, b), far * uniform(g, .6, 1.6, b)
+    depth = normalised_depth(iz, near, torch.maximum(far, near * 1.5))[:, None]
+    facing = torch.from_numpy(np.asarray(normal)).permute(0, 4, 1, 2, 3).float() / 127
+    if rough and torch.rand((), generator=g) < .25:
+        depth, facing = blurred(depth), blurred(facing)
+    return {"depth": depth, "normal": facing}
+
+
+def given(g: torch.Generator, batch: int) -> Tensor:
+    """(B, 2): which of depth and normal each clip is shown."""
+    return torch.tensor(GIVEN, dtype=torch.float)[torch.multinomial(torch.tensor(GIVEN_SHARE), batch, True, generator=g)]
+
+
+def known_mask(g: torch.Generator, batch: int, k: int, h: int, w: int) -> Tensor:
+    """(B, 1, K, h, w): which latent frames are known: often none, else how windows chain and keyframes pin."""
+    mask = torch.zeros(batch, k)
+    choice = torch.multinomial(torch.tensor([.52, .2, .13, .06, .05, .04]), batch, True, generator=g)
+    for i, c in enumerate(choice.tolist()):
+        if c in (1, 2, 3, 4):
+            mask[i, :min(k - 1, {1: 1, 2: 2, 3: 1, 4: 3}[c])] = 1
+        if c == 3:
+            mask[i, -1] = 1
+        if c == 5:
+            mask[i] = (torch.rand(k, generator=g) < .35).float()
+    mask[mask.mean(1) == 1] = 0
+    return mask.view(batch, 1, k, 1, 1).expand(batch, 1, k, h, w)
+
+
+def sigmas(g: torch.Generator, batch: int, shift: float) -> Tensor:
+    """(B,) noise levels: logit-normal with a tenth uniform (Esser et al. 2024), then shifted towards noise."""
+    u = torch.sigmoid(torch.randn(batch, generator=g) + .2)
+    u = torch.where(torch.rand(batch, generator=g) < .1, torch.rand(batch, generator=g), u)
+    return (shift * u / (1 + (shift - 1) * u)).clamp(1e-3, 1)

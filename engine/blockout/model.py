@@ -1,0 +1,130 @@
+"""Blockout as the engine shoots with it: weights from safetensors and json, prompts in, denoisers out.
+
+    blockout = load(WEIGHTS)
+    text = blockout.encode_text("a red car passes behind stone pillars at sunset")
+    denoise = blockout.denoiser(text, None, {"depth": depth}, None, None, guidance=3.0)
+    for x, x0 in samplers.euler(denoise, blockout.noise(49, 96, 56, seed=7), blockout.sigmas(8)): ...
+    frames = blockout.autoencoder.decode_stream(x)
+"""
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..sampling import guidance as guiding
+from ..sampling import samplers, schedules
+from . import text as texts
+from .autoencoder import SPACE, TIME, Autoencoder, AutoencoderConfig
+from .text import Text
+from .transformer import GUIDES, Transformer, TransformerConfig
+
+NAME = "blockout-v0"
+WEIGHTS = Path(__file__).parent / "weights"
+WINDOW_FRAMES = 49                                             # longest clip trained on; longer ones chain by known frames
+TRAINED_AREA = 96 * 56                                         # pixels
+SHIFT = 4.0                                                    # of the noise schedule, as trained
+STEPS, GUIDANCE = 8, 3.0
+
+
+class Blockout(nn.Module):
+    latent_stride = (TIME, SPACE, SPACE)                       # frames, height, width; the first frame stands alone
+    window_frames = WINDOW_FRAMES
+    guide_channels = GUIDES
+
+    def __init__(self, autoencoder: AutoencoderConfig = AutoencoderConfig(), transformer: TransformerConfig = TransformerConfig()):
+        super().__init__()
+        self.autoencoder, self.transformer = Autoencoder(autoencoder), Transformer(transformer)
+
+    @property
+    def latent_channels(self) -> int:
+        return self.autoencoder.config.latent
+
+    @property
+    def device(self) -> torch.device:
+        return self.autoencoder.mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.autoencoder.mean.dtype
+
+    def native_size(self, width: int, height: int) -> tuple[int, int]:
+        """(w, h), multiples of 8 of about the trained area, whose aspect is nearest to width:height."""
+        aspect = math.log(width / height)
+        sizes = [(w, h) for w in range(24, 193, SPACE) for h in range(24, 193, SPACE) if .72 < w * h / TRAINED_AREA < 1.35]
+        return min(sizes, key=lambda s: abs(math.log(s[0] / s[1]) - aspect) + .12 * abs(math.log(s[0] * s[1] / TRAINED_AREA)))
+
+    def latent_shape(self, frames: int, width: int, height: int) -> tuple[int, int, int, int, int]:
+        """(1, C, 1+k, h, w) for a clip on the grid; ValueError off it."""
+        if (frames - 1) % TIME or width % SPACE or height % SPACE or min(frames, width, height) < 1:
+            raise ValueError(f"{frames} frames of {width}x{height} are not on the grid of 1+{TIME}k frames and multiples of {SPACE} pixels")
+        return 1, self.latent_channels, 1 + (frames - 1) // TIME, height // SPACE, width // SPACE
+
+    def noise(self, frames: int, width: int, height: int, seed: int) -> Tensor:
+        """Where sampling starts. The same for a seed on every device."""
+        return samplers.noise(self.latent_shape(frames, width, height), seed, self.device, self.dtype)
+
+    def sigmas(self, steps: int = STEPS) -> Tensor:
+        """(steps + 1,) noise levels as trained."""
+        return schedules.linear(steps, SHIFT).to(self.device, self.dtype)
+
+    @torch.no_grad()
+    def encode_text(self, prompt: str) -> Text:
+        tokens = texts.tokens(prompt)
+        ids, weights = texts.batch([tokens])
+        return Text(self.transformer.text(ids.to(self.device), weights.to(self.device, self.dtype)), tokens.not_understood)
+
+    def denoiser(self, text: Text, negative: Text | None, guides: dict[str, Tensor] | None = None, known: Tensor | None = None,
+                 known_mask: Tensor | None = None, guidance: float = GUIDANCE) -> Callable[[Tensor, Tensor], Tensor]:
+        """denoise(x, sigma) -> x0 for x (1, C, K, h, w).
+
+        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], at 8h x 8w; either may be left out.
+        known (1, C, K, h, w) with known_mask (1, 1, K, h, w), or broadcasting to it: 1 where known. negative None is the empty prompt.
+        """
+        place = {"device": self.device, "dtype": self.dtype}
+        guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in GUIDES}
+        given = torch.tensor([[float(name in guides) for name in GUIDES]], **place)
+        both = [text.embedding] if guidance == 1 else [text.embedding, (negative or self.encode_text("")).embedding]
+        words, n = torch.cat(both).to(**place), len(both)
+        if known is not None:
+            known, known_mask = known.to(**place), known_mask.to(**place).expand(1, 1, *known.shape[2:])
+
+        @torch.no_grad()
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            clean, mask = (torch.zeros_like(x), torch.zeros_like(x[:, :1])) if known is None else (known, known_mask)
+            many = lambda y: y.expand(n, *y.shape[1:])                               # noqa: E731
+            out = self.transformer(many(x), torch.as_tensor(sigma, **place).expand(n), words, {k: many(g) for k, g in guides.items()},
+                                   many(given), many(clean), many(mask))
+            x0 = out[:1] if n == 1 else guiding.guided(out[:1], out[1:], guidance)
+            return guiding.held(x0, known, known_mask)
+
+        return denoise
+
+
+def save(blockout: Blockout, folder: Path) -> None:
+    """<NAME>.safetensors in half precision and <NAME>.json."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().half().contiguous() for k, v in blockout.state_dict().items()}, folder / f"{NAME}.safetensors")
+    config = {"name": NAME, "autoencoder": asdict(blockout.autoencoder.config), "transformer": asdict(blockout.transformer.config)}
+    (folder / f"{NAME}.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load(folder: Path = WEIGHTS, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Blockout:
+    """The model in a folder that `save` wrote. FileNotFoundError when it isn't there, ValueError when the weights don't fit."""
+    from safetensors.torch import load_file
+
+    config = json.loads((folder / f"{NAME}.json").read_text())
+    part = lambda kind, given: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})       # noqa: E731
+    blockout = Blockout(part(AutoencoderConfig, config["autoencoder"]), part(TransformerConfig, config["transformer"]))
+    try:
+        blockout.load_state_dict({k: v.float() for k, v in load_file(folder / f"{NAME}.safetensors").items()})
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {folder} are of another make than this engine: {error}") from error
+    return blockout.to(device, dtype).eval().requires_grad_(False)

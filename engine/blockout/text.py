@@ -1,0 +1,99 @@
+"""Prompts to tokens to embeddings: a small word list, no downloads, and an honest list of words not understood.
+
+`(word:1.4)` weighs words, as artists know it; the weight scales those tokens' embeddings.
+"""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .words import IDS, KNOWN, LONGEST, PHRASES, meaning
+
+TOKENS = 24
+_WEIGHTED = re.compile(r"\(([^():]+):\s*([0-9]*\.?[0-9]+)\s*\)")
+_WORD = re.compile(r"[a-z0-9&]+(?:[-'][a-z0-9]+)*")
+_AMBIGUOUS = {"in", "out", "up", "down"}                       # words of a camera's move only after one
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    ids: tuple[int, ...]                                       # indices into words.KNOWN, from 1
+    weights: tuple[float, ...]
+    not_understood: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    embedding: Tensor                                          # (1, TOKENS, D)
+    not_understood: tuple[str, ...] = ()
+
+
+def spans(prompt: str) -> list[tuple[str, float]]:
+    """The prompt cut into (text, weight) at `(text:weight)`."""
+    found, at = [], 0
+    for m in _WEIGHTED.finditer(prompt):
+        found += [(prompt[at:m.start()], 1.0), (m[1], float(m[2]))]
+        at = m.end()
+    return found + [(prompt[at:], 1.0)]
+
+
+def _known(words: list[str]) -> tuple[list[str], list[str]]:
+    """Known words in order, and what was not understood."""
+    known, missed, i = [], [], 0
+    while i < len(words):
+        for n in range(min(LONGEST, len(words) - i), 0, -1):
+            phrase = PHRASES.get(" ".join(words[i:i + n]))
+            if phrase:
+                known += phrase.split()
+                i += n
+                break
+        else:
+            found = meaning(words[i])
+            if found is None:
+                missed.append(words[i])
+            elif not (found and found[0] in _AMBIGUOUS and (not known or known[-1] not in ("dolly", "crane"))):
+                known += found
+            i += 1
+    return known, missed
+
+
+def tokens(prompt: str) -> Tokens:
+    """A prompt of any length; words past the first TOKENS known ones are dropped."""
+    ids, weights, missed = [], [], []
+    for text, weight in spans(prompt.lower()):
+        known, unknown = _known(_WORD.findall(text))
+        ids += [IDS[w] for w in known]
+        weights += [weight] * len(known)
+        missed += unknown
+    return Tokens(tuple(ids[:TOKENS]), tuple(weights[:TOKENS]), tuple(dict.fromkeys(missed)))
+
+
+def batch(prompts: list[Tokens]) -> tuple[Tensor, Tensor]:
+    """Padded ids (B, TOKENS) long and weights (B, TOKENS)."""
+    ids, weights = torch.zeros(len(prompts), TOKENS, dtype=torch.long), torch.ones(len(prompts), TOKENS)
+    for i, t in enumerate(prompts):
+        ids[i, :len(t.ids)], weights[i, :len(t.ids)] = torch.tensor(t.ids, dtype=torch.long), torch.tensor(t.weights)
+    return ids, weights
+
+
+class TextEncoder(nn.Module):
+    """Word and place embeddings and one transformer layer; an empty prompt has a learned embedding of its own."""
+
+    def __init__(self, d: int, heads: int = 4):
+        super().__init__()
+        self.word, self.place = nn.Embedding(len(KNOWN) + 1, d), nn.Parameter(torch.randn(TOKENS, d) * .02)
+        nn.init.normal_(self.word.weight, std=.5)
+        self.layer = nn.TransformerEncoderLayer(d, heads, 2 * d, 0., "gelu", batch_first=True, norm_first=True)
+        self.nothing = nn.Parameter(torch.randn(TOKENS, d) * .02)
+
+    def forward(self, ids: Tensor, weights: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """ids, weights (B, TOKENS), dropped (B,) bool -> embeddings (B, TOKENS, D)."""
+        written = (ids > 0)[..., None]
+        x = self.layer(self.word(ids) * weights[..., None] + self.place) * written
+        empty = ~written.any(1, keepdim=True)
+        if dropped is not None:
+            empty = empty | dropped[:, None, None]
+        return torch.where(empty, self.nothing, x)

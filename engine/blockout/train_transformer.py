@@ -1,0 +1,151 @@
+"""The transformer's training: rectified flow that predicts the clean latent, short clips first, then long and larger ones."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import conditions, data, shards, text
+from .autoencoder import Autoencoder
+from .optimise import Muon
+from .train_autoencoder import as_video
+from .training import Run
+from .transformer import Transformer
+
+SHIFT = 4.0
+TOKENS_A_STEP = 3200                                           # latent pixels a process sees in a step
+LONG_FROM, LONG_SHARE = .55, .5                                # of the time; of the steps after that
+
+
+@dataclass(slots=True)
+class Shard:
+    latent: np.ndarray                                         # float16 (N, C, K, h, w)
+    inverse_depth: np.ndarray
+    normal: np.ndarray
+    ids: Tensor
+    weights: Tensor
+
+
+@dataclass(slots=True)
+class Library:
+    """Encoded shards of a series; a shard is encoded once, by whoever needs it first."""
+    root: Path
+    autoencoder: Autoencoder
+    shards: dict[Path, Shard] = field(default_factory=dict)
+
+    def refresh(self, series: str, rank: int, world: int) -> None:
+        """Takes this process's share of the shards that are ready, so that each clip sits in one process's memory."""
+        for folder in shards.ready(self.root, series):
+            if folder not in self.shards and int(folder.name) % world == rank:
+                self.shards[folder] = self._opened(folder)
+
+    def _opened(self, folder: Path) -> Shard:
+        path = folder / "latent.npy"
+        if not path.exists():
+            rgb = np.load(folder / "rgb.npy", mmap_mode="r")
+            with torch.no_grad():
+                latent = torch.cat([self.autoencoder.encode(as_video(rgb[i:i + 4])) for i in range(0, len(rgb), 4)])
+            np.save(path, latent.half().numpy())
+        ids, weights = text.batch([text.tokens(c) for c in shards.captions(folder)])
+        opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("latent", "inverse_depth", "normal")]
+        return Shard(*opened, ids, weights)
+
+    def of(self, series: str) -> list[Shard]:
+        return [s for p, s in self.shards.items() if p.parent.name == series]
+
+
+def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator) -> Tensor:
+    """The flow-matching loss of some clips of a shard, cut to their first k latent frames."""
+    x0 = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32))
+    t = 4 * (k - 1) + 1
+    guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
+    b, _, _, h, w = x0.shape
+    sigma, given, mask = conditions.sigmas(g, b, SHIFT), conditions.given(g, b), conditions.known_mask(g, b, k, h, w)
+    known = x0 + torch.randn(x0.shape, generator=g) * .12 * torch.rand(b, 1, 1, 1, 1, generator=g)      # as if it had been generated
+    dropped = torch.rand(b, generator=g) < .1
+    words = model.text(shard.ids[rows], shard.weights[rows], dropped)
+    s = sigma.view(-1, 1, 1, 1, 1)
+    x = (1 - s) * x0 + s * torch.randn(x0.shape, generator=g)
+    error = (model(x, sigma, words, guides, given, known, mask) - x0).square() * (1 - mask)
+    each = error.flatten(1).sum(1) / ((1 - mask).flatten(1).sum(1) * x0.shape[1])
+    return (each / sigma.clamp(min=.25).square()).mean()
+
+
+class Draws:
+    """Which clips a step sees: one shape a step, so that every process has about the same work."""
+
+    def __init__(self, library: Library, run: Run):
+        self.library, self.run, self.refreshed = library, run, -1
+
+    def __call__(self, model: nn.Module, g: torch.Generator) -> Tensor:
+        if self.run.step // 100 != self.refreshed:
+            self.refreshed = self.run.step // 100
+            for series in ("short", "long"):
+                self.library.refresh(series, self.run.rank, self.run.world)
+        turn = np.random.default_rng(self.run.step)                               # the same in every process
+        long = self.run.progress > LONG_FROM and turn.random() < LONG_SHARE and self.library.of("long")
+        cut = turn.random() < .3
+        pool = self.library.of("long" if long else "short")
+        shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
+        n, _, k, h, w = shard.latent.shape
+        k = max(3, (k + 1) // 2) if cut else k
+        batch = max(2, min(n, TOKENS_A_STEP // (k * h * w)))
+        rows = np.sort(torch.randperm(n, generator=g)[:batch].numpy())
+        return loss(model, shard, rows, k, g)
+
+
+@dataclass(slots=True)
+class HeldOut:
+    """Mean squared errors on clips never trained on, with and without guides, at three noise levels."""
+    x0: Tensor
+    guides: dict[str, Tensor]
+    ids: Tensor
+    weights: Tensor
+
+    @classmethod
+    def rendered(cls, autoencoder: Autoencoder, count: int = 16) -> HeldOut:
+        clips = [data.clip(shards.FIRST_SEED["held out"] + i) for i in range(count)]
+        with torch.no_grad():
+            x0 = autoencoder.encode(as_video(np.stack([c.rgb for c in clips])))
+        guides = conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
+        return cls(x0, guides, *text.batch([text.tokens(c.caption) for c in clips]))
+
+    def __call__(self, model: Transformer) -> dict[str, float]:
+        b, _, k, h, w = self.x0.shape
+        eps = torch.randn(self.x0.shape, generator=torch.Generator().manual_seed(5))
+        words, empty = model.text(self.ids, self.weights), torch.zeros(b, 1, k, h, w)
+        found = {}
+        for name, flag in (("text", 0.), ("guides", 1.)):
+            for sigma in (1., .8, .5):
+                x = (1 - sigma) * self.x0 + sigma * eps
+                out = model(x, torch.full((b,), sigma), words, self.guides, torch.full((b, 2), flag), torch.zeros_like(x), empty)
+                found[f"{name} {sigma}"] = (out - self.x0).square().mean().item()
+        return found
+
+
+def optimisers(model: Transformer) -> list:
+    """Muon on the blocks' matrices, AdamW on the rest."""
+    named = [(n, p) for n, p in model.blocks.named_parameters() if p.ndim == 2 and "shift" not in n]
+    matrices = {id(p) for _, p in named}
+    muon = Muon([{"params": [p for n, p in named if "qkv" in n], "parts": 3}, {"params": [p for n, p in named if "qkv" not in n]}], lr=.02)
+    return [muon, torch.optim.AdamW([p for p in model.parameters() if id(p) not in matrices], 2e-3, betas=(.9, .98), weight_decay=0.)]
+
+
+def trained_autoencoder(out: Path) -> Autoencoder:
+    autoencoder = Autoencoder()
+    autoencoder.load_state_dict(torch.load(out / "autoencoder.pt", weights_only=True)["average"])
+    return autoencoder.eval().requires_grad_(False)
+
+
+def stage(root: Path, out: Path, minutes: float) -> None:
+    torch.manual_seed(1)
+    model, autoencoder = Transformer(), trained_autoencoder(out)
+    run = Run("transformer", out, model, optimisers(model), minutes, seed=1)
+    run.resume()
+    judge = HeldOut.rendered(autoencoder) if run.rank == 0 else None
+    (out / "transformer.json").write_text(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}))
+    run.train(Draws(Library(root, autoencoder), run), judge, every=100)

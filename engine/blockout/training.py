@@ -1,0 +1,130 @@
+"""What every stage of training shares: processes that average their gradients, checkpoints that resume, a clock."""
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .optimise import Average, rates
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """One stage: optimisers, moving average, minutes spent, checkpoint. Every process of the stage has one."""
+
+    def __init__(self, name: str, folder: Path, model: nn.Module, optimisers: list, minutes: float, horizon: int = 500, seed: int = 0):
+        self.name, self.folder, self.model, self.optimisers, self.minutes = name, folder, model, optimisers, minutes
+        self.average, self.step, self.spent, self.base = Average(model, horizon), 0, 0.0, [[g["lr"] for g in o.param_groups] for o in optimisers]
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.random = torch.Generator().manual_seed(seed * 1000 + self.rank)
+        self.losses: list[float] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.name}.pt"
+
+    @property
+    def progress(self) -> float:
+        return self.spent / (60 * self.minutes)
+
+    def resume(self) -> None:
+        if not self.path.exists():
+            return
+        state = torch.load(self.path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        for o, s in zip(self.optimisers, state["optimisers"]):
+            o.load_state_dict(s)
+        self.step, self.spent = state["step"], state["spent"]
+        self.random.manual_seed(self.step * 1000 + self.rank)
+        log.info("%s resumes at step %d, %.1f min", self.name, self.step, self.spent / 60)
+
+    def save(self) -> None:
+        if self.rank:
+            return
+        state = {"model": self.model.state_dict(), "average": self.average.model.state_dict(), "step": self.step, "spent": self.spent,
+                 "optimisers": [o.state_dict() for o in self.optimisers]}
+        torch.save(state, self.path.with_suffix(".part"))
+        os.replace(self.path.with_suffix(".part"), self.path)
+
+    def _agree(self, loss: Tensor, seconds: float) -> tuple[float, float]:
+        """Averages gradients, loss and seconds over all processes."""
+        params = [p for p in self.model.parameters() if p.grad is not None]
+        if self.world == 1:
+            return loss.item(), seconds
+        flat = torch.cat([*(p.grad.flatten() for p in params), torch.tensor([loss.item(), seconds])])
+        dist.all_reduce(flat)
+        flat /= self.world
+        at = 0
+        for p in params:
+            p.grad.copy_(flat[at:at + p.numel()].view_as(p))
+            at += p.numel()
+        return flat[-2].item(), flat[-1].item()
+
+    def train(self, loss_of: Callable[[nn.Module, torch.Generator], Tensor], judge: Callable[[nn.Module], dict] | None = None,
+              every: int = 100, save_every: float = 120.0) -> None:
+        """Steps until the minutes are spent. `judge` measures the moving average; its numbers go to the log and to <name>.jsonl."""
+        began, spent, saved = time.monotonic(), self.spent, time.monotonic()
+        while self.spent < 60 * self.minutes:
+            factor = rates(self.progress, self.step)
+            for o, base in zip(self.optimisers, self.base):
+                for group, lr in zip(o.param_groups, base):
+                    group["lr"] = lr * factor
+                o.zero_grad(set_to_none=True)
+            loss = loss_of(self.model, self.random)
+            loss.backward()
+            value, seconds = self._agree(loss.detach(), time.monotonic() - began)
+            self.spent = spent + seconds
+            torch.nn.utils.clip_grad_norm_(self.optimisers[-1].param_groups[0]["params"], 1.)
+            for o in self.optimisers:
+                o.step()
+            self.step += 1
+            self.average.follow(self.model, self.step)
+            self.losses.append(value)
+            if self.step % every == 0 and not self.rank:
+                self.report(judge)
+            if self.rank == 0 and time.monotonic() - saved > save_every:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        if not self.rank:
+            self.report(judge)
+
+    def report(self, judge) -> None:
+        recent = self.losses[-100:]
+        line = {"step": self.step, "minutes": round(self.spent / 60, 2), "loss": round(sum(recent) / max(1, len(recent)), 5)}
+        if judge is not None:
+            with torch.no_grad():
+                line |= {k: round(float(v), 4) for k, v in judge(self.average.model).items()}
+        log.info("%s %s", self.name, line)
+        with open(self.folder / f"{self.name}.jsonl", "a") as f:
+            f.write(json.dumps(line) + "\n")
+
+
+def _process(rank: int, world: int, meeting: str, stage: Callable, arguments: tuple) -> None:
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+    try:
+        stage(*arguments)
+    finally:
+        dist.destroy_process_group()
+
+
+def side_by_side(processes: int, folder: Path, stage: Callable, *arguments) -> None:
+    """Runs stage(*arguments) in processes of one thread each: two beat one with two threads, above all on a busy machine."""
+    if processes == 1:
+        return stage(*arguments)
+    folder.mkdir(parents=True, exist_ok=True)
+    meeting = folder.resolve() / f".meeting-{os.getpid()}-{time.time_ns()}"
+    torch.multiprocessing.spawn(_process, (processes, str(meeting), stage, arguments), nprocs=processes)
+    meeting.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""The diffusion transformer: every spacetime patch of a clip attends to every other and to the prompt, as in Sora's report.
+
+A token is one latent pixel: 4 frames of 8x8 picture pixels. Guides are embedded patch for patch and added to the tokens;
+frames that are known come in clean beside a mask. Any T, H, W on the grid: places are rotary, made for the shape at hand.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .autoencoder import SPACE, TIME
+from .text import TOKENS, TextEncoder
+
+GUIDES = {"depth": 1, "normal": 3}                             # channels, at picture resolution
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    latent: int = 16
+    width: int = 192
+    depth: int = 8
+    heads: int = 3
+    mlp: int = 4
+
+
+def patchify(latent: Tensor) -> Tensor:
+    """(B, C, K, h, w) -> tokens (B, K*h*w, C)."""
+    return latent.flatten(2).transpose(1, 2)
+
+
+def unpatchify(tokens: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `patchify` for a latent of `shape`."""
+    return tokens.transpose(1, 2).reshape(shape)
+
+
+def guide_patches(guide: Tensor) -> Tensor:
+    """(B, C, 1+4k, H, W) -> (B, N, C*4*8*8): what lies under each token; the first frame fills its group of four."""
+    x = torch.cat([guide[:, :, :1].expand(-1, -1, TIME - 1, -1, -1), guide], 2)
+    b, c, t, h, w = x.shape
+    x = x.view(b, c, t // TIME, TIME, h // SPACE, SPACE, w // SPACE, SPACE).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    return x.reshape(b, -1, c * TIME * SPACE * SPACE)
+
+
+@lru_cache(maxsize=32)
+def rotations(half: int, k: int, h: int, w: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (TOKENS + k*h*w, half) of axial rotary places; text does not turn, height and width count from the centre."""
+    nt = max(2, half // 4)
+    nh = (half - nt) // 2
+    grid = torch.stack(torch.meshgrid(torch.arange(k).float(), torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2, indexing="ij"), -1).reshape(-1, 3)
+    turn = lambda n: 100. ** (-torch.arange(n) / n)                               # noqa: E731
+    angle = torch.cat([grid[:, :1] * turn(nt), grid[:, 1:2] * turn(nh), grid[:, 2:] * turn(half - nt - nh)], -1)
+    angle = torch.cat([torch.zeros(TOKENS, half), angle])
+    return angle.cos(), angle.sin()
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Su et al. 2021, on halves: x (B, heads, N, 2*half)."""
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the timestep (adaLN of Peebles & Xie 2023, shared across blocks)."""
+
+    def __init__(self, d: int, heads: int, mlp: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
+        self.up, self.down = nn.Linear(d, mlp * d, bias=False), nn.Linear(mlp * d, d, bias=False)
+        self.q_norm, self.k_norm = nn.RMSNorm(d // heads), nn.RMSNorm(d // heads)
+        self.shift = nn.Parameter(torch.randn(6, d) * .02)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.down.weight)
+
+    def forward(self, x: Tensor, time: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+        b, n, d = x.shape
+        m = (time + self.shift)[:, :, None]                    # (B, 6, 1, D)
+        h = F.layer_norm(x, (d,)) * (1 + m[:, 1]) + m[:, 0]
+        q, k, v = self.qkv(h).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(rotated(self.q_norm(q), *turns), rotated(self.k_norm(k), *turns), v)
+        x = x + (1 + m[:, 2]) * self.out(y.transpose(1, 2).reshape(b, n, d))
+        h = F.layer_norm(x, (d,)) * (1 + m[:, 4]) + m[:, 3]
+        return x + (1 + m[:, 5]) * self.down(F.gelu(self.up(h), approximate="tanh"))
+
+
+class GuideEmbedding(nn.Module):
+    """Depth and normal patches to tokens. Depth is also given as its square root, in which far things differ more."""
+
+    def __init__(self, d: int):
+        super().__init__()
+        patch = TIME * SPACE * SPACE
+        self.depth, self.normal = nn.Linear(2 * patch, d), nn.Linear(3 * patch, d)
+        self.mix = nn.Linear(d, d)
+        self.given = nn.Linear(len(GUIDES), d)
+
+    def forward(self, guides: dict[str, Tensor], given: Tensor) -> Tensor:
+        """guides as in GUIDES (absent ones left out), given (B, 2) of 0 or 1 -> (B, N, D), or (B, 1, D) without guides."""
+        x = self.given(given)[:, None]
+        h = 0
+        if "depth" in guides:
+            depth = guides["depth"].clamp(0, 1)
+            h = h + self.depth(guide_patches(torch.cat([depth, (depth + 1e-4).sqrt()], 1) - .3)) * given[:, :1, None]
+        if "normal" in guides:
+            h = h + self.normal(guide_patches(guides["normal"])) * given[:, 1:, None]
+        return x if isinstance(h, int) else x + h + self.mix(F.gelu(h))
+
+
+class Transformer(nn.Module):
+    """Predicts the clean latent from a noisy one."""
+
+    def __init__(self, config: TransformerConfig = TransformerConfig()):
+        super().__init__()
+        self.config, d = config, config.width
+        self.text = TextEncoder(d)
+        self.noisy, self.known = nn.Linear(config.latent, d), nn.Linear(config.latent + 1, d)
+        self.guides = GuideEmbedding(d)
+        self.time = nn.Sequential(nn.Linear(128, d), nn.SiLU(), nn.Linear(d, d))
+        self.modulation = nn.Linear(d, 6 * d)
+        self.blocks = nn.ModuleList(Block(d, config.heads, config.mlp) for _ in range(config.depth))
+        self.last, self.out = nn.Linear(d, 2 * d), nn.Linear(d, config.latent)
+        for layer in (self.modulation, self.last, self.out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, sigma: Tensor, text: Tensor, guides: dict[str, Tensor], given: Tensor, known: Tensor, mask: Tensor) -> Tensor:
+        """x, known (B, C, K, h, w), sigma (B,) in [0, 1] with 1 = noise, text (B, TOKENS, D), guides at picture resolution,
+        given (B, 2), mask (B, 1, K, h, w) with 1 where `known` holds -> the clean latent (B, C, K, h, w)."""
+        turn = sigma[:, None] * 1000 * torch.exp(-math.log(1000) * torch.arange(64, device=x.device) / 64)
+        c = F.silu(self.time(torch.cat([turn.cos(), turn.sin()], -1)) + text.mean(1))
+        h = self.noisy(patchify(x)) + self.known(patchify(torch.cat([known * mask, mask], 1))) + self.guides(guides, given)
+        h = torch.cat([text, h], 1)
+        turns = tuple(t.to(h) for t in rotations(self.config.width // self.config.heads // 2, *x.shape[2:]))
+        time = self.modulation(c).view(len(x), 6, -1)
+        for block in self.blocks:
+            h = block(h, time, turns)
+        shift, scale = self.last(c)[:, None].chunk(2, -1)
+        h = F.layer_norm(h[:, TOKENS:], (h.shape[-1],)) * (1 + scale) + shift
+        return unpatchify(self.out(h), x.shape)

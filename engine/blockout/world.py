@@ -1,0 +1,293 @@
+"""Worlds to train on: which solids stand where, what moves, how the camera moves. Drawn from a numpy Generator; renders nothing.
+
++z is up, metres. A scene says in `things` what a caption may name, main subject first.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .looks import COLOURS, FINISH_NAMES, GROUNDS, MATERIALS, SKIES, STYLES, WEATHERS
+from .rays import Solid
+
+SHAPES = ("sphere", "cube", "cylinder", "cone")
+MOVES = ("static", "pan left", "pan right", "dolly in", "dolly out", "orbit left", "orbit right", "crane up", "crane down",
+         "truck left", "truck right")
+KINDS = ("objects", "street", "crossing", "court")
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    word: str
+    finish: str = ""
+    motion: str = ""
+    many: bool = False
+
+
+@dataclass(slots=True)
+class Scene:
+    kind: str
+    sky: str
+    ground: str
+    weather: str
+    style: str
+    move: str
+    solids: list[Solid] = field(default_factory=list)
+    movers: list[np.ndarray] = field(default_factory=list)      # (T, 3) metres each, for groups 1, 2, ...
+    things: list[Thing] = field(default_factory=list)
+    eye: np.ndarray | None = None                               # (T, 3)
+    yaw: np.ndarray | None = None                               # (T,) radians
+    pitch: np.ndarray | None = None                             # (T,)
+    fov: float = 55.0                                           # degrees across the longer side
+    sun_turn: float = 0.0
+    phase: tuple[float, float] = (0.0, 0.0)
+    road: bool = False
+    reach: float = 100.0                                        # metres: the ground ends here
+
+
+def _index(finish: str) -> int:
+    return FINISH_NAMES.index(finish)
+
+
+def _colour(rng) -> str:
+    return str(rng.choice(list(COLOURS)))
+
+
+def _finish(rng, materials: float = .5) -> str:
+    return str(rng.choice(list(MATERIALS))) if rng.random() < materials else _colour(rng)
+
+
+def _place(scene: Scene, thing: Thing, *solids: Solid, path: np.ndarray | None = None) -> None:
+    """Adds a thing made of solids; with a path (T, 3) they all move along it."""
+    group, part = 0, len(scene.things)
+    if path is not None:
+        scene.movers.append(path.astype(np.float32))
+        group = len(scene.movers)
+    scene.things.append(thing)
+    for s in solids:
+        scene.solids.append(Solid(s.kind, tuple(map(float, s.base)), tuple(map(float, s.half)), s.finish, float(s.yaw), group, s.windows, part))
+
+
+def shape(word: str, at, size: float, finish: str, yaw: float) -> Solid:
+    kind, half = {"sphere": ("ellipsoid", (1, 1, 1)), "cube": ("box", (.9, .9, .9)), "cylinder": ("cylinder", (.75, .75, 1.)),
+                  "cone": ("cone", (1, 1, 1.1))}[word]
+    return Solid(kind, at, tuple(size * h for h in half), _index(finish), yaw)
+
+
+def car(rng, at, yaw: float, finish: str) -> list[Solid]:
+    c, s = np.cos(yaw), np.sin(yaw)
+    put = lambda x, y, z: (at[0] + c * x - s * y, at[1] + s * x + c * y, z)                      # noqa: E731
+    length, tall, paint = rng.uniform(1.8, 2.4), rng.uniform(.28, .42), _index(finish)
+    body = [Solid("box", put(0, 0, .3), (length, .85, tall), paint, yaw)]
+    if rng.random() < .75:
+        glass = _index("glass") if rng.random() < .5 else paint
+        body.append(Solid("box", put(-.15, 0, .3 + 2 * tall), (length * .52, .75, .30), glass, yaw))
+    else:
+        body.append(Solid("box", put(-.3, 0, .3 + 2 * tall), (length * .85, .82, .55), paint, yaw))
+    wheels = [Solid("ellipsoid", put(x, y, 0), (.36, .12, .36), _index("rubber"), yaw)
+              for x in (-.62 * length, .62 * length) for y in (-.85, .85)]
+    return body + wheels
+
+
+def tree(rng, at) -> list[Solid]:
+    tall, wide = rng.uniform(1.0, 2.0), rng.uniform(.8, 1.5)
+    crown = "cone" if rng.random() < .35 else "ellipsoid"
+    lift = tall * .8 if crown == "ellipsoid" else tall * .55
+    return [Solid("cylinder", (*at, 0.), (.16, .16, tall / 2), _index("wood")),
+            Solid(crown, (*at, lift), (wide, wide, wide * rng.uniform(.9, 1.5)), _index("foliage"))]
+
+
+def figure(at, finish: str, tall: float = 1.75) -> list[Solid]:
+    return [Solid("cylinder", (*at, 0.), (.16, .16, tall * .22), _index("black")),
+            Solid("ellipsoid", (*at, tall * .38), (.27, .22, tall * .24), _index(finish)),
+            Solid("ellipsoid", (*at, tall * .84), (.13, .13, tall * .08), _index("skin"))]
+
+
+def arch(rng, at, yaw: float, finish: str, wide: float, tall: float) -> list[Solid]:
+    c, s, leg, f = np.cos(yaw), np.sin(yaw), rng.uniform(.35, .9), _index(finish)
+    put = lambda x, z: (at[0] + c * x, at[1] + s * x, z)                                          # noqa: E731
+    beam = rng.uniform(.35, .9)
+    return [Solid("box", put(-wide - leg, 0), (leg, leg, tall / 2), f, yaw), Solid("box", put(wide + leg, 0), (leg, leg, tall / 2), f, yaw),
+            Solid("box", put(0, tall), (wide + 2 * leg, leg, beam), f, yaw)]
+
+
+def _line(frames: int, start, end) -> np.ndarray:
+    u = np.linspace(0, 1, frames)[:, None]
+    return np.asarray(start, float) * (1 - u) + np.asarray(end, float) * u
+
+
+def _walk(rng, frames: int, along) -> np.ndarray:
+    """A figure's steps: on along a direction, bobbing."""
+    path = _line(frames, (0, 0, 0), (*(np.asarray(along) * rng.uniform(.8, 2.)), 0))
+    path[:, 2] = .06 * np.abs(np.sin(np.linspace(0, np.pi * 4, frames)))
+    return path
+
+
+def _objects(scene: Scene, rng, frames: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    az = rng.uniform(0, 2 * np.pi)
+    right = np.array([-np.sin(az), np.cos(az)])                                  # as seen by a camera at azimuth az
+    finishes = rng.permutation(list(COLOURS))
+    for i in range(count):
+        side = 0 if count == 1 else (i / (count - 1) * 2 - 1) * (1.15 if count == 2 else 1.9)
+        at = right * side + rng.uniform(-.35, .35, 2) * (1 if count < 3 else 2.2)
+        size, motion = rng.uniform(.62, 1.0) * (1 if count < 3 else .8), str(rng.choice(["", "bouncing", "sliding"], p=[.64, .18, .18]))
+        u, path = np.linspace(0, 1, frames), None
+        if motion == "bouncing":
+            path = np.zeros((frames, 3))
+            path[:, 2] = 1.1 * np.abs(np.sin(np.pi * (1.5 * u * max(1, frames / 25) + rng.uniform(0, .5))))
+        elif motion == "sliding":
+            path = np.concatenate([np.outer(u - .5, right * rng.choice([-1.2, 1.2])), np.zeros((frames, 1))], 1)
+        finish = str(finishes[i]) if rng.random() < .85 else str(rng.choice(list(MATERIALS)))
+        word = str(rng.choice(SHAPES))
+        _place(scene, Thing(word, finish, motion), shape(word, (*at, 0.), size, finish, rng.uniform(0, 6.28)), path=path)
+    r = rng.uniform(4.6, 7.) * (1 if count < 3 else 1.3)
+    eye = np.array([r * np.cos(az), r * np.sin(az), rng.uniform(1.0, 2.8)])
+    return eye, np.array([0, 0, .75])
+
+
+def _row(scene: Scene, rng, x: float, sign: int, finish: str, reach: float) -> list[Solid]:
+    """House fronts along +y whose street side is at x."""
+    solids, y = [], -12.0
+    while y < reach:
+        long, deep, tall = rng.uniform(2., 4.5), rng.uniform(2, 4), rng.uniform(1.6, 5.5)
+        own = _index(finish if rng.random() < .7 else _finish(rng, .8))
+        solids.append(Solid("box", (x + sign * (deep + rng.uniform(0, .5)), y + long, 0.), (deep, long, tall), own, 0., 0, rng.random() < .75))
+        y += 2 * long + (rng.uniform(.8, 3) if rng.random() < .3 else 0)
+    return solids
+
+
+def _street(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    half, finish = rng.uniform(3.2, 6.), _finish(rng, .8)
+    scene.road = True
+    subject = rng.random()
+    if subject < .7:
+        paint, lane, way = _colour(rng), rng.uniform(.8, half - 1.6) * rng.choice([-1, 1]), rng.choice([-1, 1])
+        y = rng.uniform(2, 12)
+        path = _line(frames, (0, -way * rng.uniform(1, 5), 0), (0, way * rng.uniform(1, 5), 0)) if rng.random() < .75 else None
+        _place(scene, Thing("car", paint, "driving" if path is not None else ""), *car(rng, (lane, y), np.pi / 2, paint), path=path)
+    if rng.random() < .45:
+        own = _finish(rng, .8)
+        _place(scene, Thing("arch", own), *arch(rng, (0, rng.uniform(5, 16)), 0., own, half * rng.uniform(.55, .85), rng.uniform(3, 4.5)))
+    if rng.random() < .45:
+        own, side = _finish(rng, .7), rng.choice([-1, 1])
+        step, r, tall = rng.uniform(2.5, 4.5), rng.uniform(.2, .4), rng.uniform(1.2, 2.2)
+        kind = "cylinder" if rng.random() < .6 else "box"
+        _place(scene, Thing("pillar", own, many=True), *[Solid(kind, (side * (half - .7), -3 + step * i, 0.), (r, r, tall), _index(own)) for i in range(5)])
+    if rng.random() < .35:
+        side = rng.choice([-1, 1])
+        _place(scene, Thing("tree", many=True), *[s for i in range(3) for s in tree(rng, (side * (half - .6), rng.uniform(-2, 16)))])
+    if rng.random() < .35:
+        own = _colour(rng)
+        _place(scene, Thing("figure", own, "walking"), *figure((rng.uniform(-1, 1) * (half - 1), rng.uniform(-3, 4)), own), path=_walk(rng, frames, (0, rng.choice([-1, 1]))))
+    _place(scene, Thing("building", finish, many=True), *_row(scene, rng, -half, -1, finish, 24), *_row(scene, rng, half, 1, finish, 24))
+    eye = np.array([rng.uniform(-.5, .5) * half, rng.uniform(-9, -6), rng.uniform(1.2, 3.5) if rng.random() < .8 else rng.uniform(4, 7)])
+    return eye, np.array([rng.uniform(-.3, .3) * half, rng.uniform(4, 8), rng.uniform(1., 2.2)])
+
+
+def _crossing(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Something passes from side to side behind a row of pillars, house fronts or a wall behind it."""
+    paint, way = _colour(rng), rng.choice([-1, 1])
+    span = rng.uniform(2, 6)
+    path = _line(frames, (-way * span, 0, 0), (way * span * rng.uniform(.2, 1), 0, 0))
+    if rng.random() < .7:
+        _place(scene, Thing("car", paint, "driving"), *car(rng, (0, rng.uniform(2.4, 3.6)), 0. if way > 0 else np.pi, paint), path=path)
+    else:
+        path[:, 0] *= .5
+        path[:, 2] = .06 * np.abs(np.sin(np.linspace(0, np.pi * 4, frames)))
+        _place(scene, Thing("figure", paint, "walking"), *figure((0, rng.uniform(1., 3.)), paint), path=path)
+    if rng.random() < .8:
+        own, step, r, tall = _finish(rng, .7), rng.uniform(2, 4), rng.uniform(.18, .4), rng.uniform(1.3, 2.2)
+        kind, shift = "cylinder" if rng.random() < .6 else "box", rng.uniform(0, 2)
+        _place(scene, Thing("pillar", own, many=True), *[Solid(kind, ((i - 2) * step + shift, 0., 0.), (r, r, tall), _index(own)) for i in range(5)])
+        if rng.random() < .4:
+            scene.solids.append(Solid("box", (shift, 0., 2 * tall), (step * 2 + 1, r * 1.3, .25), _index(own), part=len(scene.things) - 1))
+    own = _finish(rng, .8)
+    if rng.random() < .35:
+        _place(scene, Thing("wall", own), Solid("box", (0., 7., 0.), (14., .3, rng.uniform(.8, 2.)), _index(own)))
+    else:
+        solids, x = [], -14.
+        while x < 14:
+            wide = rng.uniform(1.6, 3.4)
+            front = _index(own if rng.random() < .7 else _finish(rng, .8))
+            solids.append(Solid("box", (x + wide, 9.5, 0.), (wide, 3., rng.uniform(1.6, 5)), front, 0., 0, rng.random() < .75))
+            x += 2 * wide + (rng.uniform(.5, 2) if rng.random() < .3 else 0)
+        _place(scene, Thing("building", own, many=True), *solids)
+    if rng.random() < .3:
+        _place(scene, Thing("tree", many=True), *[s for _ in range(2) for s in tree(rng, (rng.uniform(-6, 6), rng.uniform(4.5, 5.5)))])
+    eye = np.array([rng.uniform(-3, 3), rng.uniform(-9, -5), rng.uniform(1.1, 3.)])
+    return eye, np.array([rng.uniform(-1, 1), 2.5, rng.uniform(.9, 1.6)])
+
+
+def _court(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """An open place: a few shapes and figures before an arch, a wall, towers and trees."""
+    for _ in range(int(rng.integers(1, 4))):
+        word, own = str(rng.choice(SHAPES)), _finish(rng, .3)
+        _place(scene, Thing(word, own), shape(word, (*rng.uniform(-3.2, 3.2, 2), 0.), rng.uniform(.4, 1.2), own, rng.uniform(0, 6)))
+    if rng.random() < .6:
+        own = _colour(rng)
+        _place(scene, Thing("figure", own, "walking"), *figure(rng.uniform(-2.5, 2.5, 2), own), path=_walk(rng, frames, rng.choice([(1, 0), (-1, 0), (0, 1)])))
+    if rng.random() < .6:
+        own = _finish(rng, .8)
+        _place(scene, Thing("arch", own), *arch(rng, (rng.uniform(-2, 2), rng.uniform(1.5, 5)), rng.uniform(-.4, .4), own, rng.uniform(.9, 2), rng.uniform(2., 3.6)))
+    if rng.random() < .5:
+        own = _finish(rng, .8)
+        _place(scene, Thing("wall", own), Solid("box", (rng.uniform(-2, 2), rng.uniform(5, 7), 0.), (rng.uniform(3, 9), .3, rng.uniform(.7, 1.8)), _index(own), rng.uniform(-.2, .2)))
+    if rng.random() < .4:
+        own, kind = _finish(rng, .8), str(rng.choice(["box", "cylinder"]))
+        _place(scene, Thing("tower", own), Solid(kind, (rng.uniform(-5, 5), rng.uniform(6, 10), 0.), (1.2, 1.2, rng.uniform(2.5, 5)), _index(own), 0., 0, kind == "box"))
+    if rng.random() < .5:
+        _place(scene, Thing("tree", many=True), *[s for _ in range(int(rng.integers(1, 4))) for s in tree(rng, (rng.uniform(-6, 6), rng.uniform(2, 8)))])
+    eye = np.array([rng.uniform(-3.5, 3.5), rng.uniform(-9, -6), rng.uniform(1.1, 3.5)])
+    return eye, np.array([0, 1., rng.uniform(.8, 1.4)])
+
+
+def _aim(scene: Scene, rng, frames: int, eye: np.ndarray, focus: np.ndarray) -> None:
+    """The camera's move over the clip: about or towards the focus, by an amplitude of about a third."""
+    u, amplitude, move = np.linspace(0, 1, frames), rng.uniform(.7, 1.25), scene.move
+    if rng.random() < .5:
+        u = u * u * (3 - 2 * u)
+    lean = focus - eye
+    dist = float(np.hypot(lean[0], lean[1]))
+    ahead = lean[:2] / dist
+    right, tilt = np.array([ahead[1], -ahead[0]]), rng.uniform(-.05, .05)
+    xy, z, turn = np.repeat(eye[None, :2], frames, 0), np.full(frames, eye[2]), np.zeros(frames)
+    sign = 1 if move.split()[-1] in ("left", "in", "up") else -1
+    tame = 1. if scene.kind == "objects" else .6
+    if move.startswith("pan"):
+        turn = sign * .38 * amplitude * (u - .5)
+    elif move.startswith("dolly"):
+        xy = xy + np.outer((u if sign > 0 else 1 - u) * .38 * amplitude * dist * max(tame, .8), ahead)
+    elif move.startswith("truck"):
+        xy = xy - np.outer(sign * .4 * amplitude * tame * dist * (u - .5), right)
+    elif move.startswith("crane"):
+        z = eye[2] * .6 + 2.3 * amplitude * (u if sign > 0 else 1 - u)
+    elif move.startswith("orbit"):
+        a = -sign * .75 * amplitude * tame * (u - .5)
+        back = -lean[:2]
+        xy = focus[:2] + np.stack([np.cos(a) * back[0] - np.sin(a) * back[1], np.sin(a) * back[0] + np.cos(a) * back[1]], -1)
+    scene.eye = np.concatenate([xy, z[:, None]], 1).astype(np.float32)
+    to = focus[:2] - xy
+    facing = np.arctan2(ahead[1], ahead[0]) if not move.startswith("orbit") else np.unwrap(np.arctan2(to[:, 1], to[:, 0]))
+    scene.yaw = np.broadcast_to(facing + turn, frames).astype(np.float32)
+    scene.pitch = (np.arctan2(focus[2] - z, dist) + tilt).astype(np.float32)
+
+
+def drawn(rng: np.random.Generator, frames: int = 17, aspect: float = 1.6, kind: str | None = None, style: str | None = None,
+          count: int | None = None) -> Scene:
+    """A random scene. `aspect` is width over height of the picture; `count` fixes how many objects stand in an `objects` scene."""
+    kind = kind or str(rng.choice(KINDS, p=[.46, .18, .20, .16]))
+    scene = Scene(kind, str(rng.choice(list(SKIES), p=[.3, .25, .2, .25])), str(rng.choice(list(GROUNDS))),
+                  str(rng.choice(WEATHERS, p=[.84, .1, .06])), style or str(rng.choice(STYLES, p=[.5, .12, .12, .10, .08, .08])), str(rng.choice(MOVES)))
+    if kind in ("street", "crossing") and rng.random() < .5:
+        scene.ground = "asphalt"
+    if kind == "objects":
+        eye, focus = _objects(scene, rng, frames, count or int(rng.choice([1, 2, 3, 4], p=[.42, .36, .13, .09])))
+    else:
+        eye, focus = {"street": _street, "crossing": _crossing, "court": _court}[kind](scene, rng, frames)
+    if aspect < 1.3:
+        eye = focus + (eye - focus) * np.array([1, 1, .8]) * (1.3 / aspect) ** .35
+    _aim(scene, rng, frames, eye, focus)
+    scene.fov, scene.sun_turn = rng.uniform(44, 66), rng.uniform(0, 2 * np.pi)
+    scene.phase, scene.reach = tuple(rng.uniform(0, 10, 2)), float(np.exp(rng.uniform(np.log(30), np.log(200))))
+    return scene
