@@ -16,7 +16,7 @@ import bpy
 
 from ..engine import protocol
 from ..engine.errors import FolderError, GuideError, Remedy, SoraError
-from . import client, home, places
+from . import client, families, home, places, takes
 from .claim import Claims
 from .slate import Cut, Failed, Printed, Queued, Rolling, Slate, freeze, owner, save
 
@@ -214,6 +214,7 @@ def _drain() -> None:
         match event:
             case protocol.Ready():
                 engine_ready, error = event, None
+                families.adopt(event.families)
             case protocol.Failed(shot=""):
                 _say(event)
             case _:
@@ -398,6 +399,7 @@ def _land() -> bool:
     entry = slate.find(_unlanded.popleft()) if _unlanded else None
     if entry is None or not isinstance(entry.status, Printed):
         return False
+    takes.arrived(bpy.context, Path(entry.status.take))
     said = home.land(entry.shot, Path(entry.status.take))
     _become(slate.put(entry.shot.id, replace(entry.status, notes=(*entry.status.notes, *said))))
     return True

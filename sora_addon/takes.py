@@ -55,6 +55,25 @@ def refresh(context) -> None:
     _scanned[:] = found
 
 
+def arrived(context, folder: Path) -> None:
+    """Puts a take that was printed just now on top of the list and chooses it, without reading the others again."""
+    if _pictures is None:
+        return                              # nothing is registered that would show it
+    session = context.window_manager.sora
+    try:
+        one = library.Found(folder=folder, take=read_take(folder))
+    except SoraError as error:
+        log.warning("%s", error)
+        return
+    if (before := session.takes.find(folder.name)) >= 0:
+        session.takes.remove(before)        # the folder was read in between
+    _fill(session.takes.add(), one)
+    session.takes.move(len(session.takes) - 1, 0)
+    session.take_index = 0
+    _scanned.insert(0, one)
+    _estimates.clear()
+
+
 _scanned: list[library.Found] = []
 _estimates: dict = {}
 
