@@ -1,15 +1,67 @@
 """The families of models this engine can shoot with: an explicit list. Standard library only until one is loaded.
 
-A family is one file with `SPEC` (a protocol.FamilySpec) and `load(model, device) -> Model`. A new family is one new
-file and one line here; families never import each other.
+A family is one file with `SPEC` (a protocol.FamilySpec), `folder(model) -> Path` (where that model's weights are) and
+`load(folder, device) -> Model` as described below. A new family is one new file and one line here; families never
+import each other.
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
 from ..errors import ModelError, Remedy
-from ..protocol import FamilySpec
+from ..protocol import FamilySpec, Size
 from . import blockout
 
 FAMILIES = {family.SPEC.name: family for family in (blockout,)}
+PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """One stretch of a shot that is sampled at once. Arrays are at the native size; images are sRGB from 0 to 1."""
+
+    frames: int                             # on the family's grid
+    size: Size                              # native
+    seed: int                               # this window's own
+    steps: int
+    guidance: float
+    text: Any                               # what Model.text gave for the prompt and the negative prompt
+    negative: Any
+    guides: dict[str, Any] = field(default_factory=dict)        # kind -> float32 (frames, h, w, C), as engine.guides reads them
+    strengths: dict[str, float] = field(default_factory=dict)   # kind -> 0..1
+    tail: Any = None                        # Tensor (overlap, 3, h, w): the last frames of the window before
+    stills: dict[int, Any] = field(default_factory=dict)        # frame in the window -> float32 (h, w, 3)
+
+
+class Model(Protocol):
+    """Loaded weights. Tensors stay on the device; only `deliver` gives arrays."""
+
+    window: int                             # frames sampled at once, on the grid
+    overlap: int                            # frames that a window shares with the one before, on the grid
+
+    def native(self, size: Size) -> Size:
+        """The size that the model itself makes for a shot of `size`."""
+
+    def text(self, prompt: str) -> Any:
+        """The prompt's embedding; worth keeping."""
+
+    def not_understood(self, prompt: str) -> tuple[str, ...]:
+        """Words that the model does not know."""
+
+    def sample(self, window: Window) -> Iterator[Any]:
+        """One estimate of the clean latent a step; the last one is the result."""
+
+    def glimpse(self, latent: Any) -> Any:
+        """A quick look at an estimate: float32 (h, w, 3), sRGB 0..1."""
+
+    def decode(self, latent: Any) -> Iterator[Any]:
+        """Native frames as they come: Tensors (n, 3, h, w), sRGB 0..1."""
+
+    def deliver(self, frames: Any, size: Size, guides: dict[str, Any]) -> Any:
+        """Native frames -> float32 (n, height, width, 3) of `size`; `guides` are at that size."""
 
 
 def specs() -> tuple[FamilySpec, ...]:
@@ -20,6 +72,22 @@ def specs() -> tuple[FamilySpec, ...]:
 def family(name: str):
     """The family's module. Raises ModelError."""
     if name not in FAMILIES:
-        raise ModelError(f"There is no family called {name!r}; there are: {', '.join(FAMILIES)}.",
-                         Remedy(action="choose_model", label="Choose a Model"))
+        raise ModelError(f"There is no family called {name!r}; there are: {', '.join(FAMILIES)}.", _choose())
     return FAMILIES[name]
+
+
+def weights(name: str, model: str) -> Path:
+    """The folder of a family's model: a name the family knows, or an absolute path. Raises ModelError; pickles are refused."""
+    folder = Path(model) if Path(model).is_absolute() else family(name).folder(model or family(name).SPEC.models[0])
+    if not folder.is_dir():
+        raise ModelError(f"The model {model or family(name).SPEC.models[0]!r} is not there: {folder} is not a folder.", _choose())
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES)
+    if pickles:
+        raise ModelError(f"{folder} holds {pickles[0]}, which could run a program when opened; only safetensors are loaded.", _choose())
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} holds no weights (*.safetensors).", _choose())
+    return folder
+
+
+def _choose() -> Remedy:
+    return Remedy(action="choose_model", label="Choose a Model")

@@ -1,7 +1,19 @@
 """Blockout: the embedded model. Turns a blocked-out scene's depth and normals, and a prompt, into a small clip."""
 from __future__ import annotations
 
-from ..protocol import FamilySpec, FrameGrid, SizeGrid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError, Remedy
+from ..protocol import FamilySpec, FrameGrid, Size, SizeGrid
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..device import Device
+    from . import Window
 
 SPEC = FamilySpec(
     name="blockout",
@@ -13,8 +25,121 @@ SPEC = FamilySpec(
     frames=FrameGrid(stride=4, offset=1),
     sizes=SizeGrid(multiple=8, shortest=64, longest=4096),
     longest=3600,
-    native_area=112 * 64,
+    native_area=96 * 56,
     steps=8,
     guidance=3.0,
     models=("blockout-v0",),
 )
+WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
+OVERLAP = 5             # frames that a window shares with the one before: two latent frames, the most that training often held
+
+
+def folder(model: str) -> Path:
+    """Where a model of this family lies in the project."""
+    return WEIGHTS if model == SPEC.models[0] else WEIGHTS / model
+
+
+def load(folder: Path, device: Device) -> "Footage":
+    """The weights of `folder` on `device`. Raises ModelError."""
+    import torch
+    from safetensors import SafetensorError
+
+    from ..blockout import model
+    try:
+        return Footage(model.load(folder, torch.device(device.name), getattr(torch, device.dtype)))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"The model in {folder} cannot be loaded: {error}.", Remedy(action="choose_model", label="Choose a Model")) from error
+
+
+class Footage:
+    """Blockout as families.Model describes it. Frames of the autoencoder are -1..1, those out here 0..1."""
+
+    overlap = OVERLAP
+
+    def __init__(self, blockout):
+        self._blockout = blockout
+        self.window = blockout.window_frames
+
+    def native(self, size: Size) -> Size:
+        return Size(*self._blockout.native_size(size.width, size.height))
+
+    def text(self, prompt: str):
+        return self._blockout.encode_text(prompt)
+
+    def not_understood(self, prompt: str) -> tuple[str, ...]:
+        from ..blockout import text
+        return tuple(text.tokens(prompt).not_understood)
+
+    def sample(self, window: Window) -> Iterator[Tensor]:
+        """Euler steps of rectified flow; one clean latent (1, C, K, h, w) a step."""
+        import torch
+
+        from ..sampling import samplers
+        with torch.inference_mode():
+            noise = self._blockout.noise(window.frames, window.size.width, window.size.height, window.seed)
+            known, mask = self._known(window, noise)
+            denoise = self._blockout.denoiser(window.text, window.negative, self._guides(window), known, mask, window.guidance)
+            steps = samplers.euler(denoise, noise, self._blockout.sigmas(window.steps))
+        while True:
+            with torch.inference_mode():        # entered for each step: a generator must not keep it while it rests
+                following = next(steps, None)
+            if following is None:
+                return
+            yield following[1]
+
+    def _guides(self, window: Window) -> dict[str, Tensor]:
+        """(1, C, T, H, W) by kind; strength fades a guide towards nothing."""
+        import torch
+        return {kind: torch.from_numpy(images).permute(3, 0, 1, 2)[None].to(self._blockout.device, self._blockout.dtype) * window.strengths.get(kind, 1.0)
+                for kind, images in window.guides.items() if window.strengths.get(kind, 1.0) > 0}
+
+    def _known(self, window: Window, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Clean latents and a mask (1, 1, K, h, w) of what is known: the window before, and keyframes.
+
+        A keyframe holds the latent frame that its frame falls into, which is four frames long except the first.
+        """
+        import torch
+        if window.tail is None and not window.stills:
+            return None, None
+        stride = self._blockout.latent_stride[0]
+        known, mask = torch.zeros_like(like), torch.zeros_like(like[:, :1])
+        for frame, image in window.stills.items():
+            at = -(-frame // stride)
+            known[:, :, at] = self._encoded(torch.from_numpy(image).permute(2, 0, 1)[None])[:, :, 0]
+            mask[:, :, at] = 1
+        if window.tail is not None:
+            head = self._encoded(window.tail)
+            known[:, :, :head.shape[2]], mask[:, :, :head.shape[2]] = head, 1
+        return known, mask
+
+    def _encoded(self, frames: Tensor) -> Tensor:
+        """(n, 3, h, w) 0..1 -> latent."""
+        video = frames.to(self._blockout.device, self._blockout.dtype).transpose(0, 1)[None] * 2 - 1
+        return self._blockout.autoencoder.encode(video)
+
+    def glimpse(self, latent: Tensor) -> np.ndarray:
+        """The middle of the clip, decoded as if it were a still."""
+        middle = latent.shape[2] // 2
+        frame = next(self.decode(latent[:, :, middle:middle + 1]))
+        return frame[0].permute(1, 2, 0).float().cpu().numpy()
+
+    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+        import torch
+        chunks = iter(self._blockout.autoencoder.decode_stream(latent))
+        while True:
+            with torch.inference_mode():
+                chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                frames = (chunk[0].transpose(0, 1).float() + 1) / 2
+            yield frames.clamp(0, 1)
+
+    def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
+        import torch
+
+        from ..blockout import upscale
+        full = {kind: torch.from_numpy(images).permute(0, 3, 1, 2).to(frames) for kind, images in guides.items()}
+        with torch.inference_mode():
+            if size != Size(frames.shape[3], frames.shape[2]):
+                frames = upscale.upscale(frames, size, full.get("depth"), full.get("normal"))
+            return frames.permute(0, 2, 3, 1).float().cpu().numpy()

@@ -1,0 +1,83 @@
+"""What can be known to be wrong with a shot before anything costs: every refusal is a sentence, most with a way out."""
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from . import clip, families
+from .errors import GuideError, KeyframeError, Remedy, ShotError
+from .protocol import FORMATS, FamilySpec, Shot
+
+MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
+LAST_NUMBER = 999_999                   # Blender's own last frame is 1,048,574
+
+
+def shot(asked: Shot) -> None:
+    """Raises ModelError, ShotError, GuideError, KeyframeError or FolderError."""
+    spec = families.family(asked.family).SPEC
+    _words(asked)
+    _grid(asked, spec)
+    _numbers(asked)
+    families.weights(asked.family, asked.model)
+    _guides(asked, spec)
+    _keyframes(asked, spec)
+
+
+def _words(asked: Shot) -> None:
+    if not asked.prompt.strip():
+        raise ShotError("The prompt is empty; write what the clip should show.", Remedy(action="write_prompt", label="Write a Prompt"))
+    if "\0" in asked.out or not Path(asked.out).is_absolute():
+        raise ShotError(f"The take's folder {asked.out!r} is not an absolute path.", Remedy(action="choose_folder", label="Choose a Folder"))
+    if asked.format not in FORMATS:
+        raise ShotError(f"There is no format called {asked.format!r}; there are: {', '.join(FORMATS)}.")
+
+
+def _grid(asked: Shot, spec: FamilySpec) -> None:
+    if not 1 <= asked.frames <= spec.longest:
+        fitting = min(max(asked.frames, 1), spec.longest)
+        raise ShotError(f"{spec.label} makes 1 to {spec.longest} frames, not {asked.frames}.",
+                        Remedy(action="set_frames", label=f"Use {fitting}", value=str(fitting)))
+    nearest = spec.sizes.nearest(asked.size)
+    if nearest != asked.size:
+        raise ShotError(f"{spec.label} cannot deliver {asked.size}; the nearest size it can is {nearest}.",
+                        Remedy(action="set_size", label=f"Use {nearest}", value=str(nearest)))
+
+
+def _numbers(asked: Shot) -> None:
+    if not (math.isfinite(asked.fps) and 0 < asked.fps <= FASTEST):
+        raise ShotError(f"{asked.fps:g} frames a second is not a frame rate; it must lie above 0 and at most at {FASTEST:g}.")
+    if not 0 <= asked.frame_start <= LAST_NUMBER - asked.frames:
+        raise ShotError(f"Frames cannot be numbered from {asked.frame_start}; start between 0 and {LAST_NUMBER - asked.frames}.")
+    if not 0 <= asked.steps <= MOST_STEPS:
+        raise ShotError(f"{asked.steps} steps are out of range; use 0 (the model's own) to {MOST_STEPS}.")
+    if not (math.isfinite(asked.guidance) and asked.guidance <= 100):
+        raise ShotError(f"A guidance of {asked.guidance:g} is out of range; use 0 to 100, or below 0 for the model's own.")
+    if not 0 <= asked.seed < 2 ** 63:
+        raise ShotError(f"The seed {asked.seed} is out of range; use 0 to 2^63 - 1.")
+
+
+def _guides(asked: Shot, spec: FamilySpec) -> None:
+    kinds = [guide.kind for guide in asked.guides]
+    for guide in asked.guides:
+        drop = Remedy(action="drop_guide", label=f"Drop {guide.kind.title()}", value=guide.kind)
+        if guide.kind not in (*spec.guides, "camera"):      # camera matrices accompany every shot: normals are turned by them
+            raise GuideError(f"{spec.label} does not take {guide.kind} guides; it takes {', '.join(spec.guides) or 'none'}.", drop)
+        if kinds.count(guide.kind) > 1:
+            raise GuideError(f"The shot has more than one {guide.kind} guide.", drop)
+        if not (math.isfinite(guide.strength) and 0 <= guide.strength <= 1):
+            raise GuideError(f"The {guide.kind} guide's strength {guide.strength:g} is not between 0 and 1.", drop)
+    if asked.guides:
+        from . import guides    # brings OpenEXR, which a shot without guides need not wait for
+        guides.check(asked)
+
+
+def _keyframes(asked: Shot, spec: FamilySpec) -> None:
+    if asked.keyframes and not spec.keyframes:
+        raise KeyframeError(f"{spec.label} does not take keyframes.")
+    at = [keyframe.frame for keyframe in asked.keyframes]
+    for keyframe in asked.keyframes:
+        if not 0 <= keyframe.frame < asked.frames:
+            raise KeyframeError(f"A keyframe lies at frame {keyframe.frame}, but the shot has the frames 0 to {asked.frames - 1}.")
+        if at.count(keyframe.frame) > 1:
+            raise KeyframeError(f"Two keyframes lie at frame {keyframe.frame}.")
+        clip.picture(keyframe.path)

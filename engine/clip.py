@@ -1,0 +1,151 @@
+"""A clip in time: the windows it is sampled in, the guides and stills of each, and how well the windows join."""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import KeyframeError
+from .protocol import FrameGrid, Guide, Shot, Size
+
+SEEN = 2 / 255                      # a jump in mean colour that an eye may see
+FOR_DELIVERY = ("depth", "normal")  # guides that up-scaling follows
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The shot's frames start .. start + frames - 1, sampled at once; those before `fresh` are shared with the one before."""
+
+    index: int
+    start: int
+    frames: int         # on the family's grid; may reach past the shot's end
+    fresh: int
+
+
+def stretches(frames: int, window: int, overlap: int, grid: FrameGrid) -> tuple[Stretch, ...]:
+    """Windows that cover `frames`, each beginning with the last `overlap` frames of the one before."""
+    first = Stretch(0, 0, grid.ceil(min(frames, window)), 0)
+    found = [first]
+    while (end := found[-1].start + found[-1].frames) < frames:
+        start = end - overlap
+        found.append(Stretch(len(found), start, grid.ceil(min(frames - start, window)), end))
+    return tuple(found)
+
+
+def seed(shot_seed: int, index: int) -> int:
+    """The seed of a window's noise: 63 bits, unrelated for neighbouring seeds and windows."""
+    return int.from_bytes(hashlib.sha256(f"{shot_seed}/{index}".encode()).digest()[:8], "big") >> 1
+
+
+# ---------------------------------------------------------------- guides
+class Guides:
+    """The shot's guides, read as far as a window needs; past the shot's end the last frame stands still."""
+
+    def __init__(self, shot: Shot):
+        self._frames = shot.frames
+        self._readers = {guide.kind: _reader(guide, shot) for guide in shot.guides if guide.kind != "camera"}
+
+    def read(self, start: int, count: int, size: Size, kinds: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+        """kind -> float32 (count, height, width, C) from the shot's frame `start`, which counts from 0."""
+        there = min(count, self._frames - start)
+        return {kind: _held(reader.read(start, there, size), count) for kind, reader in self._readers.items() if kinds is None or kind in kinds}
+
+    def notes(self) -> tuple[str, ...]:
+        """What the readers found odd, once each."""
+        return tuple(dict.fromkeys(note for reader in self._readers.values() for note in reader.notes))
+
+
+def _reader(guide: Guide, shot: Shot):
+    from . import guides        # brings OpenEXR, which a shot without guides need not wait for
+    return guides.Reader(guide, shot)
+
+
+def _held(images: np.ndarray, count: int) -> np.ndarray:
+    missing = count - len(images)
+    return np.concatenate([images, np.repeat(images[-1:], missing, 0)]) if missing else images
+
+
+# ---------------------------------------------------------------- keyframes
+@dataclass(frozen=True, slots=True)
+class Still:
+    image: np.ndarray       # float32 (h, w, 3), sRGB 0..1, at the native size
+    original: Size
+
+
+def stills(shot: Shot, native: Size) -> dict[int, Still]:
+    """The shot's keyframes by frame, conformed to the native size."""
+    found = {}
+    for keyframe in shot.keyframes:
+        image = picture(keyframe.path)
+        found[keyframe.frame] = Still(conformed(image, native), Size(image.shape[1], image.shape[0]))
+    return found
+
+
+def within(found: dict[int, Still], stretch: Stretch) -> dict[int, np.ndarray]:
+    """The keyframes of a window, counted from its first frame; those in the shared part are already in the tail."""
+    return {frame - stretch.start: still.image for frame, still in found.items() if stretch.fresh <= frame < stretch.start + stretch.frames}
+
+
+def still_notes(shot: Shot, native: Size, found: dict[int, Still]) -> tuple[str, ...]:
+    return tuple(f"The keyframe at frame {frame} was conformed from {still.original} to {native}"
+                 for frame, still in sorted(found.items()) if still.original != native)
+
+
+def picture(path: str) -> np.ndarray:
+    """An image file as float32 (h, w, 3), sRGB 0..1; transparency is dropped. Raises KeyframeError."""
+    import cv2
+    try:
+        encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    except (OSError, ValueError) as error:
+        raise KeyframeError(f"The keyframe {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH) if encoded.size else None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        raise KeyframeError(f"The keyframe {path} is not an image that can be read; use PNG, JPEG, TIFF or WebP.")
+    return image.astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def conformed(image: np.ndarray, size: Size) -> np.ndarray:
+    """(h, w, 3) -> (size.height, size.width, 3): scaled to cover, the rest cropped evenly."""
+    import cv2
+    height, width = image.shape[:2]
+    scale = max(size.width / width, size.height / height)
+    scaled = Size(max(size.width, round(width * scale)), max(size.height, round(height * scale)))
+    resized = cv2.resize(image, (scaled.width, scaled.height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    x, y = (scaled.width - size.width) // 2, (scaled.height - size.height) // 2
+    return np.ascontiguousarray(np.clip(resized[y:y + size.height, x:x + size.width], 0, 1))
+
+
+# ---------------------------------------------------------------- joins
+class Tail:
+    """The last `length` frames of what is added: a Tensor (length, 3, h, w), or None while nothing was added."""
+
+    def __init__(self, length: int):
+        self._length, self.frames = length, None
+
+    def add(self, chunk) -> None:
+        import torch
+        joined = chunk if self.frames is None else torch.cat([self.frames, chunk])
+        self.frames = joined[-self._length:].clone()        # a view would keep the whole chunk alive
+
+
+class Joins:
+    """How far a window's shared frames drift in mean colour from those of the window before."""
+
+    def __init__(self):
+        self._before, self.worst = None, 0.0
+
+    def remember(self, tail) -> None:
+        self._before = None if tail is None else tail.mean((2, 3))          # (overlap, 3)
+
+    def compare(self, stretch: Stretch, at: int, chunk) -> None:
+        """`chunk` begins at the shot's frame `at`."""
+        shared = min(stretch.fresh - at, len(chunk))
+        if self._before is None or shared <= 0:
+            return
+        before = self._before[at - stretch.start:at - stretch.start + shared]
+        self.worst = max(self.worst, float((chunk[:shared].mean((2, 3)) - before).abs().max()))
+
+    def notes(self) -> tuple[str, ...]:
+        return (f"Mean colour jumps by up to {self.worst * 255:.1f} of 255 where windows join",) if self.worst > SEEN else ()

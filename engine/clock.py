@@ -1,0 +1,73 @@
+"""How long each stage takes, how long is left, and the progress that says so."""
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from .protocol import Progress, Shot
+
+BETWEEN_GLIMPSES = 1.5      # seconds
+
+
+class Clock:
+    """Seconds per stage of one shot. Stages may be entered many times; time within an inner stage is the inner one's."""
+
+    def __init__(self, shot: Shot, say: Callable[[Progress], None]):
+        self._shot, self._say = shot, say
+        self._seconds: dict[str, float] = {}
+        self._inside: list[str] = []
+        self._since = self._begun = self._glimpsed = time.monotonic()
+        self._steps = self._frames = self._step = self._frame = 0
+
+    def expect(self, steps: int, frames: int) -> None:
+        """The denoising steps and frames of the whole shot."""
+        self._steps, self._frames = steps, frames
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self._settle()
+        self._inside.append(name)
+        try:
+            yield
+        finally:
+            self._settle()
+            self._inside.pop()
+
+    def _settle(self) -> None:
+        now = time.monotonic()
+        if self._inside:
+            self._seconds[self._inside[-1]] = self._seconds.get(self._inside[-1], 0.0) + now - self._since
+        self._since = now
+
+    def say(self, stage: str, step: int = 0, steps: int = 0, note: str = "", preview: str = "") -> None:
+        self._say(Progress(shot=self._shot.id, stage=stage, step=step, steps=steps, eta=round(self.left(), 2), note=note, preview=preview))
+
+    def step(self, stage: str, done: int, preview: str = "") -> None:
+        """Denoising step `done`, or frame `done` of decoding, of the whole shot."""
+        self._settle()
+        if stage == "denoise":
+            self._step = done
+            return self.say(stage, done, self._steps, preview=preview)
+        self._frame = done
+        return self.say(stage, done, self._frames)
+
+    def left(self) -> float:
+        """Seconds left, from what steps and frames took so far; -1 before the first step."""
+        if not self._step:
+            return -1.0
+        each_step = self._seconds.get("denoise", 0.0) / self._step
+        each_frame = sum(self._seconds.get(name, 0.0) for name in ("decode", "upscale", "write")) / max(self._frame, 1)
+        return (self._steps - self._step) * each_step + (self._frames - self._frame) * each_frame
+
+    def glimpse_due(self) -> bool:
+        """Whether the last preview is long enough ago; asking counts as taking one."""
+        now = time.monotonic()
+        if now - self._glimpsed < BETWEEN_GLIMPSES:
+            return False
+        self._glimpsed = now
+        return True
+
+    def seconds(self) -> dict[str, float]:
+        """Per stage, and altogether, to the millisecond."""
+        return {**{name: round(value, 3) for name, value in self._seconds.items()}, "total": round(time.monotonic() - self._begun, 3)}

@@ -1,0 +1,272 @@
+"""The commands that people type: shoot, doctor, families, serve. Exit codes: 0 done, 1 failed, 2 bad request, 130 cut."""
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import families
+from .errors import Cut, ShotError, SoraError
+from .protocol import SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Progress, Shot, Size, Take, decode, read_shot, read_take
+
+FAILED, BAD_REQUEST, CUT = 1, 2, 130
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Sora's engine: from a shot to numbered frames.")
+
+
+def run() -> int:
+    """Parses sys.argv; the exit code."""
+    try:
+        result = app(standalone_mode=False, prog_name="python -m engine")
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except typer.Abort:
+        return CUT
+    except SoraError as error:
+        return _refused(error)
+    except typer.TyperException as error:
+        error.show()
+        return BAD_REQUEST
+    return result or 0
+
+
+def _refused(error: SoraError) -> int:
+    typer.echo(f"{error.sentence}{f'  [{error.remedy.label}]' if error.remedy else ''}", err=True)
+    return BAD_REQUEST if error.bad_request else FAILED
+
+
+@app.command()
+def serve() -> int:
+    """Speak the wire on stdin and stdout, as Blender wants it."""
+    from .serve import serve
+    return serve()
+
+
+@app.command(name="families")
+def list_families(as_lines: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False) -> int:
+    """List the families of models and what they take."""
+    if as_lines:
+        typer.echo(json.dumps([dataclasses.asdict(spec) for spec in families.specs()], indent=2))
+        return 0
+    for spec in families.specs():
+        typer.echo(f"{spec.name}: {spec.label}. {spec.note}. Guides: {', '.join(spec.guides)}. Licence: {spec.licence}.")
+    return 0
+
+
+@app.command()
+def doctor(as_lines: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False) -> int:
+    """Check the device, memory, versions, folders and weights."""
+    from . import doctor as examination
+    findings = examination.findings()
+    if as_lines:
+        typer.echo(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
+    else:
+        for one in findings:
+            typer.echo(f"{'ok ' if one.well else 'BAD'} {one.what}: {one.found}{f'  -> {one.remedy.label}' if one.remedy else ''}")
+    return 0 if all(one.well for one in findings) else FAILED
+
+
+@app.command()
+def shoot(
+    shot_file: Annotated[Path | None, typer.Argument(metavar="[SHOT.JSON]", help="A shot.json, a take.json, or a folder with one")] = None,
+    family: Annotated[str | None, typer.Option()] = None,
+    model: Annotated[str | None, typer.Option(help="A name of the family's, or an absolute folder")] = None,
+    prompt: Annotated[str | None, typer.Option()] = None,
+    negative: Annotated[str | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option(help="Left out: a new one")] = None,
+    size: Annotated[str | None, typer.Option(help="832x480")] = None,
+    frames: Annotated[int | None, typer.Option()] = None,
+    fps: Annotated[float | None, typer.Option()] = None,
+    frame_start: Annotated[int | None, typer.Option(help="Number of the first frame")] = None,
+    steps: Annotated[int | None, typer.Option()] = None,
+    guidance: Annotated[float | None, typer.Option()] = None,
+    guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE")] = None,
+    keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
+    kind: Annotated[str | None, typer.Option("--format", help="png, png16 or exr")] = None,
+    out: Annotated[Path | None, typer.Option(help="The take's folder")] = None,
+    as_lines: Annotated[bool, typer.Option("--json", help="Print the wire's events")] = False,
+) -> int:
+    """Shoot one shot, from flags or from a file; flags win over the file."""
+    given = {"family": family, "model": model, "prompt": prompt, "negative": negative, "seed": seed, "frames": frames, "fps": fps,
+             "frame_start": frame_start, "steps": steps, "guidance": guidance, "format": kind,
+             "size": Size.parse(size) if size is not None else None,
+             "guides": tuple(map(_guide, guide)) if guide else None,
+             "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None}
+    teller = JsonTeller() if as_lines else PlainTeller.fitting()
+    try:
+        shot = _shot(shot_file, {name: value for name, value in given.items() if value is not None}, out)
+    except SoraError as error:
+        return teller.end("", error)
+    return _roll(shot, teller)
+
+
+def _shot(shot_file: Path | None, given: dict, out: Path | None) -> Shot:
+    if out is None and shot_file is None:
+        raise ShotError("Where should the take go? Add --out FOLDER.")
+    fields = {"family": next(iter(families.FAMILIES)), "prompt": "", "seed": secrets.randbelow(2 ** 31), "size": Size(832, 480), "frames": 49, "fps": 24.0}
+    if shot_file is not None:
+        known = _known(shot_file)
+        fields = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
+    if out is not None:
+        folder = out.expanduser().resolve()
+        fields |= {"out": str(folder), "id": folder.name}
+    return Shot(**{**fields, **given})
+
+
+def _known(path: Path) -> Shot:
+    """The shot in a shot.json, a take.json, or a folder with one of them. Raises FolderError or WireError."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir():
+        return read_take(folder).shot if (folder / TAKE_FILE).exists() else read_shot(folder)
+    if path.name in (TAKE_FILE, SHOT_FILE):
+        return read_take(folder).shot if path.name == TAKE_FILE else read_shot(folder)
+    return _read_any(path)
+
+
+def _read_any(path: Path) -> Shot:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ShotError(f"{path} cannot be read as a shot: {error}.") from error
+    if isinstance(fields, dict) and "shot" in fields and "files" in fields:
+        return decode(fields, Take).shot
+    return decode(fields, Shot)
+
+
+def _guide(text: str) -> Guide:
+    kind, equals, path = text.partition("=")
+    if not equals or not path:
+        raise ShotError(f"“{text}” is not a guide; write it as depth=FOLDER.")
+    path, near, far = _metres(path)
+    return Guide(kind=kind.strip(), path=str(Path(path).expanduser().resolve()), near=near, far=far)
+
+
+def _metres(path: str) -> tuple[str, float | None, float | None]:
+    """`FOLDER:0.1:100` -> the folder, near and far; a path that merely holds colons is left alone."""
+    parts = path.rsplit(":", 2)
+    try:
+        return (parts[0], float(parts[1]), float(parts[2])) if len(parts) == 3 else (path, None, None)
+    except ValueError:
+        return path, None, None
+
+
+def _keyframe(text: str) -> Keyframe:
+    frame, equals, path = text.partition("=")
+    if not equals or not path or not frame.strip().lstrip("-").isdecimal():
+        raise ShotError(f"“{text}” is not a keyframe; write it as 0=FILE.")
+    return Keyframe(frame=int(frame), path=str(Path(path).expanduser().resolve()))
+
+
+# ---------------------------------------------------------------- rolling and telling
+def _roll(shot: Shot, teller) -> int:
+    from .shoot import Studio, printed_count, roll
+    cut = threading.Event()
+
+    def interrupted(*_) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)       # a second time leaves at once
+        cut.set()
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        with teller:
+            take = roll(shot, teller.progress, cut, Studio())
+    except Cut:
+        teller.event(Cancelled(shot=shot.id, printed=printed_count(shot)))
+        return CUT
+    except SoraError as error:
+        return teller.end(shot.id, error)
+    teller.event(Done(shot=shot.id, take=shot.out, notes=take.notes))
+    teller.table(take)
+    return 0
+
+
+class JsonTeller:
+    """The wire's events on stdout; what libraries print there goes to stderr."""
+
+    def __init__(self):
+        from .serve import Wire
+        self._wire = Wire.of_stdout()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *trouble) -> None:
+        pass
+
+    def progress(self, progress: Progress) -> None:
+        self._wire.say(progress)
+
+    def event(self, event) -> None:
+        self._wire.say(event)
+
+    def end(self, shot: str, error: SoraError) -> int:
+        self._wire.say(Failed.of(shot, error))
+        return BAD_REQUEST if error.bad_request else FAILED
+
+    def table(self, take: Take) -> None:
+        """The take's file has it all."""
+
+
+class PlainTeller:
+    """A line whenever the stage changes, for logs and pipes."""
+
+    def __init__(self):
+        self._stage = ""
+
+    @staticmethod
+    def fitting() -> "PlainTeller":
+        return LiveTeller() if sys.stderr.isatty() else PlainTeller()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *trouble) -> None:
+        pass
+
+    def progress(self, progress: Progress) -> None:
+        if (progress.stage, progress.note) != self._stage:
+            self._stage = (progress.stage, progress.note)
+            typer.echo(f"{progress.stage}{f' ({progress.note})' if progress.note else ''} ...", err=True)
+
+    def event(self, event) -> None:
+        if isinstance(event, Cancelled):
+            typer.echo(f"Cut; {event.printed} frames are on disk.", err=True)
+
+    def end(self, shot: str, error: SoraError) -> int:
+        return _refused(error)
+
+    def table(self, take: Take) -> None:
+        for note in take.notes:
+            typer.echo(note, err=True)
+        if take.not_understood:
+            typer.echo(f"Not understood: {', '.join(take.not_understood)}", err=True)
+        typer.echo(", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in take.seconds.items()), err=True)
+        typer.echo(take.shot.out)
+
+
+class LiveTeller(PlainTeller):
+    """A progress bar on a terminal."""
+
+    def __enter__(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+        self._bar = Bar(TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"), console=Console(stderr=True))
+        self._bar.start()
+        self._task = self._bar.add_task("", total=None, left="")
+        return self
+
+    def __exit__(self, *trouble) -> None:
+        self._bar.stop()
+
+    def progress(self, progress: Progress) -> None:
+        left = progress.note or (f"{progress.eta:.0f} s left" if progress.eta >= 0 else "")
+        self._bar.update(self._task, description=progress.stage, completed=progress.step, total=progress.steps or None, left=left)
+
+

@@ -1,0 +1,180 @@
+"""The device that shoots: which one, in what precision, how much memory, and whose turn it is."""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import getpass
+import importlib.util
+import os
+import platform
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .ahead import heed
+from .errors import EngineBroken, FolderError, ModelError, OutOfMemory, Remedy
+
+CHOICE = "SORA_DEVICE"          # environment: cpu, cuda, cuda:1, xpu, mps; otherwise the best that answers
+PATIENCE = 0.1                  # seconds between two tries for a device's lock
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    name: str                   # as torch calls it
+    label: str                  # as a person calls it
+    dtype: str                  # torch's name of the precision for weights and latents
+    memory: int                 # bytes altogether
+    free: int                   # bytes right now
+
+
+def chosen() -> Device:
+    """The device of this process. Imports torch. Raises EngineBroken or ModelError."""
+    torch = torch_module()
+    name = os.environ.get(CHOICE, "").strip().lower() or next(kind for kind in ("cuda", "xpu", "mps", "cpu") if _answers(torch, kind))
+    kind = name.partition(":")[0]
+    if kind not in ("cuda", "xpu", "mps", "cpu") or not _answers(torch, kind):
+        raise ModelError(f"{CHOICE} asks for the device {name!r}, which does not answer here.",
+                         Remedy(action="repair_engine", label="Repair Engine"))
+    return _described(torch, name, kind)
+
+
+def torch_module():
+    """torch, imported. Raises EngineBroken."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # cuBLAS is repeatable only with this, set before it starts
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise EngineBroken(f"The engine's environment lacks a working torch: {error}.",
+                           Remedy(action="repair_engine", label="Repair Engine")) from error
+    return torch
+
+
+def _answers(torch, kind: str) -> bool:
+    if kind == "cpu":
+        return True
+    module = torch.backends.mps if kind == "mps" else getattr(torch, kind)
+    return bool(module.is_available())
+
+
+def _described(torch, name: str, kind: str) -> Device:
+    import psutil
+    memory = psutil.virtual_memory()
+    if kind in ("cuda", "xpu"):
+        module = getattr(torch, kind)
+        where = torch.device(name)
+        free, total = module.mem_get_info(where)
+        dtype = "bfloat16" if kind == "xpu" or module.is_bf16_supported() else "float16"
+        return Device(name, module.get_device_name(where), dtype, total, free)
+    if kind == "mps":
+        return Device(name, f"Apple {platform.machine()} GPU", "float32", memory.total, memory.available)
+    return Device(name, f"CPU ({torch.get_num_threads()} threads)", "float32", memory.total, memory.available)
+
+
+def announced() -> str:
+    """The device's label without importing torch, so that Ready comes at once; a take records the one that really shot."""
+    if os.environ.get(CHOICE):
+        return os.environ[CHOICE]
+    built = _torch_build()
+    if built in ("cuda", "hip"):
+        return _cuda_name() if built == "cuda" else "AMD GPU"
+    if built == "xpu":
+        return "Intel GPU"
+    return "Apple GPU" if sys.platform == "darwin" and platform.machine() == "arm64" else f"CPU ({os.cpu_count()} cores)"
+
+
+def _torch_build() -> str:
+    """cuda, hip, xpu or "": what torch's own version.py says, read without importing it."""
+    found = importlib.util.find_spec("torch")
+    if found is None or not found.origin:
+        return ""
+    try:
+        text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return next((kind for kind in ("cuda", "hip", "xpu") if re.search(rf"^{kind}\s*(:[^=]*)?=\s*['\"]", text, re.M)), "")
+
+
+def _cuda_name() -> str:
+    """The first GPU's name from the driver, or the CPU's label where there is no driver or no GPU."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return f"CPU ({os.cpu_count()} cores)"
+    name, device = ctypes.create_string_buffer(100), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 100, device):
+        return f"CPU ({os.cpu_count()} cores)"
+    return name.value.decode("utf-8", "replace")
+
+
+# ---------------------------------------------------------------- whose turn it is
+def lock_path(name: str) -> Path:
+    """The lock file of a device, shared by all of a user's engines."""
+    owner = re.sub(r"\W", "_", getpass.getuser())
+    folder = Path(os.environ.get("SORA_LOCKS") or tempfile.gettempdir())
+    return folder / f"sora-{owner}-{name.replace(':', '')}.lock"
+
+
+@contextlib.contextmanager
+def turn(device: Device, cut: threading.Event, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Holds the device: one shot at a time, across processes. `waiting` is told, once a second, while another has it.
+
+    The operating system frees the lock of a process that dies. Raises Cut while waiting, FolderError.
+    """
+    import filelock
+    path, told = lock_path(device.name), 0.0
+    lock = filelock.FileLock(path)
+    while True:
+        heed(cut)
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            if time.monotonic() - told >= 1:
+                told = time.monotonic()
+                waiting(f"Another engine is using {device.label}; this shot starts when it is free")
+        except OSError as error:
+            raise FolderError(f"The lock {path} cannot be made: {error.strerror or error}.") from error
+        cut.wait(PATIENCE)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# ---------------------------------------------------------------- memory
+def peak_bytes(device: Device) -> int:
+    """The most memory held so far: the process's on a CPU, the device's on a GPU."""
+    if device.name.startswith(("cuda", "xpu")):
+        return int(getattr(torch_module(), device.name.partition(":")[0]).max_memory_allocated())
+    if os.name == "nt":
+        import psutil
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether `error` says that memory did not suffice; torch's CPU allocator says so in words only."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+def out_of_memory(device: Device, what: str, frames: int) -> OutOfMemory:
+    """`what` was being done when memory ran out; suggests half as many `frames`."""
+    remedy = Remedy(action="set_frames", label=f"Use {frames // 2} Frames", value=str(frames // 2)) if frames > 8 else Remedy(action="unload", label="Free Memory")
+    return OutOfMemory(f"The memory of {device.label} ({device.memory / 2**30:.1f} GB) did not suffice for {what}.", remedy)
+
+
+def release(device: Device) -> None:
+    """Gives freed memory back to the device and the operating system."""
+    import gc
+    gc.collect()
+    if device.name.startswith(("cuda", "xpu")):
+        getattr(torch_module(), device.name.partition(":")[0]).empty_cache()
+    elif sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):      # musl has no malloc_trim
+            ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,87 @@
+"""The doctor: is everything here that a shot needs? Each finding says what was found, and a remedy where it is wrong."""
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import device, families
+from .errors import ModelError, Remedy, SoraError
+from .take import ENGINE_VERSION
+
+MODULES = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors", "PyAV": "av", "OpenCV": "cv2", "OpenEXR": "OpenEXR",
+           "filelock": "filelock", "psutil": "psutil", "typer": "typer", "rich": "rich"}
+LITTLE_MEMORY, LITTLE_DISK = 2 << 30, 1 << 30       # bytes
+REPAIR = Remedy(action="repair_engine", label="Repair Engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    what: str
+    found: str
+    well: bool
+    remedy: Remedy | None = None
+
+
+def findings() -> list[Finding]:
+    """Everything, in the order in which it has to be right."""
+    return [*_python(), *_packages(), *_device(), *_folders(), *_weights()]
+
+
+def _python() -> Iterator[Finding]:
+    well = sys.version_info >= (3, 11)
+    yield Finding(what="Engine", found=f"{ENGINE_VERSION}, Python {platform.python_version()} at {sys.executable}", well=well, remedy=None if well else REPAIR)
+
+
+def _packages() -> Iterator[Finding]:
+    for label, module in MODULES.items():
+        try:
+            found = importlib.import_module(module)
+        except (ImportError, OSError) as error:
+            yield Finding(what=label, found=str(error), well=False, remedy=REPAIR)
+        else:
+            yield Finding(what=label, found=str(getattr(found, "__version__", "there")), well=True)
+
+
+def _device() -> Iterator[Finding]:
+    try:
+        place = device.chosen()
+    except SoraError as error:
+        yield Finding(what="Device", found=error.sentence, well=False, remedy=error.remedy)
+        return
+    yield Finding(what="Device", found=f"{place.label} ({place.name}, {place.dtype})", well=True)
+    enough = place.free >= LITTLE_MEMORY
+    yield Finding(what="Memory", found=f"{place.free / 2**30:.1f} of {place.memory / 2**30:.1f} GB free", well=enough,
+                  remedy=None if enough else Remedy(action="unload", label="Free Memory"))
+
+
+def _folders() -> Iterator[Finding]:
+    for what, folder in (("Working folder", Path.cwd()), ("Lock folder", device.lock_path("cpu").parent), ("Temporary folder", Path(tempfile.gettempdir()))):
+        writable = os.access(folder, os.W_OK)
+        free = shutil.disk_usage(folder).free if folder.exists() else 0
+        remedy = None if writable and free >= LITTLE_DISK else (
+            Remedy(action="free_disk", label="Open Folder", value=str(folder)) if writable else Remedy(action="choose_folder", label="Choose a Folder"))
+        yield Finding(what=what, found=f"{folder}, {'writable' if writable else 'not writable'}, {free / 2**30:.1f} GB free", well=remedy is None, remedy=remedy)
+
+
+def _weights() -> Iterator[Finding]:
+    for spec in families.specs():
+        for model in spec.models:
+            yield _weight(spec.name, model)
+
+
+def _weight(family: str, model: str) -> Finding:
+    try:
+        folder = families.weights(family, model)
+    except ModelError as error:
+        return Finding(what=f"Model {model}", found=error.sentence, well=False, remedy=error.remedy)
+    files = sorted(folder.glob("*.safetensors"))
+    hashes = ", ".join(f"{path.name} {path.stat().st_size / 1e6:.1f} MB sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}" for path in files)
+    return Finding(what=f"Model {model}", found=hashes, well=True)

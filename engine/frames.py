@@ -1,0 +1,175 @@
+"""Decoded frames -> numbered files: encoded in a few threads while the engine goes on, each file appearing whole or not at all.
+
+A frame is a float32 array (height, width, 3), display-referred sRGB from 0 to 1. Numpy, PyAV, OpenCV and OpenEXR; no torch.
+"""
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from .ahead import Ahead
+from .errors import DiskFull, FolderError, Remedy
+from .protocol import Files, Shot
+
+FOLDER, PARTIAL = "frames", ".partial"
+THREADS, AHEAD = 2, 4               # writer threads; frames that may wait for them, so that memory stays flat
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+EXR_ROOM = 4 << 20                  # bytes; a disk with less free than this was full when OpenEXR failed
+REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)      # ITU-R BT.709 primaries and D65, x and y
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """One file on disk, as the take's index records it."""
+
+    name: str
+    size: int           # bytes
+    sha256: str
+
+
+def files(shot: Shot) -> Files:
+    """Where the shot's frames will be."""
+    kind = "exr" if shot.format == "exr" else "png"
+    return Files(folder=FOLDER, pattern=f"plate.%04d.{kind}", first=shot.frame_start, count=shot.frames,
+                 colourspace="Linear Rec.709" if shot.format == "exr" else "sRGB")
+
+
+# ---------------------------------------------------------------- one frame -> bytes
+def linear(frame: np.ndarray) -> np.ndarray:
+    """sRGB 0..1 -> linear Rec.709, by the curve of IEC 61966-2-1."""
+    return np.where(frame <= 0.04045, frame / 12.92, np.power((frame + 0.055) / 1.055, 2.4))
+
+
+def quantised(frame: np.ndarray, highest: int) -> np.ndarray:
+    """(h, w, 3) 0..1 -> whole numbers 0..highest, rounded, contiguous: uint8 up to 255, otherwise uint16."""
+    whole = np.clip(frame, 0, 1) * np.float32(highest) + np.float32(0.5)
+    return np.ascontiguousarray(whole.astype(np.uint8 if highest < 256 else np.uint16))
+
+
+def png(frame: np.ndarray, labels: dict[str, str]) -> bytes:
+    """An 8-bit PNG. PyAV's encoder with the `up` predictor is the fastest of those at hand."""
+    import av
+    picture = av.VideoFrame.from_ndarray(quantised(frame, 255), format="rgb24")
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "rgb24"
+    encoder.time_base, encoder.thread_count = Fraction(1, 24), 1
+    encoder.options = {"compression_level": "1", "pred": "up"}
+    packets = [bytes(packet) for packet in (*encoder.encode(picture), *encoder.encode(None))]
+    return labelled(b"".join(packets), labels)
+
+
+def png16(frame: np.ndarray, labels: dict[str, str]) -> bytes:
+    """A 16-bit PNG. Raises FolderError when OpenCV declines."""
+    import cv2
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(quantised(frame, 65535), cv2.COLOR_RGB2BGR))
+    if not done:
+        raise FolderError(f"A frame of {frame.shape[1]}x{frame.shape[0]} could not be encoded as a 16-bit PNG.")
+    return labelled(encoded.tobytes(), labels)
+
+
+def labelled(encoded: bytes, labels: dict[str, str]) -> bytes:
+    """A PNG with `labels` as iTXt chunks right after its header (PNG 1.2, 4.2.3.3)."""
+    header = 8 + 25
+    chunks = [encoded[:header]]
+    for key, text in labels.items():
+        body = b"iTXt" + key.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8")
+        chunks.append(struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
+    return b"".join((*chunks, encoded[header:]))
+
+
+def write_exr(frame: np.ndarray, labels: dict[str, str], path: Path) -> None:
+    """A half-float ZIP EXR of linearised SDR. The array handed to OpenEXR must be contiguous, or it writes other pixels.
+
+    Raises OSError; what OpenEXR says of a full disk is only text, so the disk itself is asked.
+    """
+    import OpenEXR
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, "chromaticities": REC709, **labels}
+    half = np.ascontiguousarray(linear(np.clip(frame, 0, 1)).astype(np.float16))
+    try:
+        OpenEXR.File(header, {"RGB": half}).write(str(path))
+    except RuntimeError as error:
+        stat = os.statvfs(path.parent) if hasattr(os, "statvfs") else None
+        full = "space" in str(error).lower() or "too large" in str(error).lower() or (stat is not None and stat.f_bavail * stat.f_frsize < EXR_ROOM)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+# ---------------------------------------------------------------- whole files
+def replace(path: Path, fill: Callable[[Path], None]) -> None:
+    """Has `fill` write a temporary file beside `path`, syncs it, and puts it in place. Raises DiskFull or FolderError."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        try:
+            fill(partial)
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                partial.unlink()
+    except OSError as error:
+        raise told(error, path) from error
+
+
+def told(error: OSError, path: Path) -> FolderError:
+    """The operating system's refusal in the artist's language."""
+    if error.errno in FULL:
+        return DiskFull(f"The disk of {path.parent} is full; everything printed so far is kept.",
+                        Remedy(action="free_disk", label="Open Folder", value=str(path.parent)))
+    return FolderError(f"{path} cannot be written: {error.strerror or error}.",
+                       Remedy(action="choose_folder", label="Choose a Folder"))
+
+
+def write_frame(path: Path, frame: np.ndarray, kind: str, labels: dict[str, str]) -> Printed:
+    """Encodes `frame` as `kind` (png, png16, exr) into `path`. Raises DiskFull or FolderError."""
+    said = {}
+
+    def fill(partial: Path) -> None:
+        if kind == "exr":
+            write_exr(frame, labels, partial)
+            encoded = partial.read_bytes()
+        else:
+            encoded = (png16 if kind == "png16" else png)(frame, labels)
+            partial.write_bytes(encoded)
+        said.update(size=len(encoded), sha256=hashlib.sha256(encoded).hexdigest())
+
+    replace(path, fill)
+    return Printed(f"{FOLDER}/{path.name}", **said)
+
+
+def labels(shot: Shot) -> dict[str, str]:
+    """What each frame says of itself. Strings only: OpenEXR silently loses integers above 32 bits."""
+    return {"Software": "Sora", "sora:shot": shot.id, "sora:family": shot.family, "sora:seed": str(shot.seed),
+            "sora:prompt_sha256": hashlib.sha256(shot.prompt.encode("utf-8")).hexdigest(),
+            "sora:content": "generated, linearised SDR" if shot.format == "exr" else "generated"}
+
+
+class Printer(Ahead):
+    """Prints a shot's frames a few at a time. `print` may raise what an earlier frame ran into: DiskFull or FolderError."""
+
+    def __init__(self, shot: Shot, cut: threading.Event):
+        super().__init__(THREADS, THREADS + AHEAD, cut, "printer")
+        self._shot, self._where, self._labels = shot, files(shot), labels(shot)
+        self._folder = Path(shot.out) / FOLDER
+
+    def __enter__(self) -> "Printer":
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise told(error, self._folder) from error
+        return self
+
+    def print(self, index: int, frame: np.ndarray) -> None:
+        """Takes the shot's image `index` (from 0); waits while too many are under way. Raises Cut as well."""
+        path = self._folder / (self._where.pattern % self._shot.numbered(index))
+        self.submit(write_frame, path, frame, self._shot.format, self._labels)

@@ -1,0 +1,212 @@
+"""The straight line from a shot to a take: check, wait for the device, load, read the text, then window by window guides,
+noise, denoising, decoding, printing; the take's own file last. Memory follows the window, never the clip.
+"""
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import check, clip, device, families, frames, take
+from .ahead import heed
+from .clock import Clock
+from .families import Window
+from .frames import Printer
+from .protocol import Progress, Shot, Take
+from .proxy import Proxy
+
+log = logging.getLogger(__name__)
+Say = Callable[[Progress], None]
+PREVIEW = "preview.png"
+
+
+class Studio:
+    """What stays warm between shots: the device, one loaded model and the embeddings of recent prompts."""
+
+    KEPT = 32           # prompts
+
+    def __init__(self):
+        self._device: device.Device | None = None
+        self._loaded: tuple[tuple[str, Path], families.Model] | None = None
+        self._texts: dict[str, object] = {}
+
+    def device(self) -> device.Device:
+        """Imports torch on the first call. Raises EngineBroken."""
+        if self._device is None:
+            self._device = device.chosen()
+        return self._device
+
+    def model(self, shot: Shot) -> families.Model:
+        """The shot's model, loaded unless it is the one that is. Raises ModelError."""
+        wanted = (shot.family, families.weights(shot.family, shot.model))
+        if self._loaded is None or self._loaded[0] != wanted:
+            self.unload()
+            self._loaded = (wanted, families.family(shot.family).load(wanted[1], self.device()))
+        return self._loaded[1]
+
+    def text(self, model: families.Model, prompt: str):
+        """The prompt's embedding, from the last few where it is among them."""
+        if prompt not in self._texts:
+            while len(self._texts) >= self.KEPT:
+                self._texts.pop(next(iter(self._texts)))
+            self._texts[prompt] = model.text(prompt)
+        return self._texts[prompt]
+
+    def unload(self) -> None:
+        """Frees the model and everything that came from it."""
+        self._loaded = None
+        self._texts.clear()
+        if self._device is not None:
+            device.release(self._device)
+
+
+def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
+    """Shoots `shot` into its folder. `say` hears every step. Raises Cut, or the SoraError that stopped it.
+
+    Frames that were printed before an error or a cut stay on disk.
+    """
+    check.shot(shot)
+    take.claim(shot)
+    clock = Clock(shot, say)
+    clock.say("load")
+    heed(cut)
+    place = studio.device()
+    heed(cut)
+    with device.turn(place, cut, lambda note: clock.say("waiting", note=note)), _memory(place, shot):
+        with clock.stage("load"):
+            model = studio.model(shot)
+        heed(cut)
+        with clock.stage("text"):
+            clock.say("text")
+            texts = studio.text(model, shot.prompt), studio.text(model, shot.negative)
+        heed(cut)
+        return _Rolling(shot, model, texts, clock, cut).to_take(place)
+
+
+@contextlib.contextmanager
+def _memory(place: device.Device, shot: Shot) -> Iterator[None]:
+    """Turns an exhausted memory, however it is said, into OutOfMemory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not device.exhausted(error):
+            raise
+        raise device.out_of_memory(place, f"{shot.frames} frames at {shot.size}", shot.frames) from error
+
+
+class _Rolling:
+    """One shot under way."""
+
+    def __init__(self, shot: Shot, model: families.Model, texts: tuple, clock: Clock, cut: threading.Event):
+        self.shot, self.model, self.texts, self.clock, self.cut = shot, model, texts, clock, cut
+        self.spec = families.family(shot.family).SPEC
+        self.native = model.native(shot.size)
+        self.steps = shot.steps or self.spec.steps
+        self.guidance = shot.guidance if shot.guidance >= 0 else self.spec.guidance
+        self.stretches = clip.stretches(shot.frames, model.window, model.overlap, self.spec.frames)
+        self.guides = clip.Guides(shot)
+        self.stills = clip.stills(shot, self.native)
+        self.joins = clip.Joins()
+        clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
+
+    def to_take(self, place: device.Device) -> Take:
+        with Printer(self.shot, self.cut) as printer, Proxy(self.shot, self.cut) as proxy:
+            tail = None
+            for stretch in self.stretches:
+                latent = self._denoised(stretch, tail)
+                tail = self._printed(stretch, latent, printer, proxy)
+            with self.clock.stage("write"):
+                self.clock.say("write", self.shot.frames, self.shot.frames)
+                printed = tuple(printer.finish())
+            with self.clock.stage("proxy"):
+                self.clock.say("proxy")
+                film = proxy.complete()
+        heed(self.cut)
+        result = self._take(place, film)
+        Path(self.shot.out, PREVIEW).unlink(missing_ok=True)
+        take.finish(result, printed)
+        return result
+
+    def _denoised(self, stretch: clip.Stretch, tail):
+        """The clean latent of one window."""
+        with self.clock.stage("guides"):
+            self.clock.say("guides", stretch.index + 1, len(self.stretches))
+            guides = self.guides.read(stretch.start, stretch.frames, self.native)
+        heed(self.cut)
+        window = Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.steps,
+                        guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
+                        strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
+                        stills=clip.within(self.stills, stretch))
+        with self.clock.stage("denoise"):
+            done, latent = stretch.index * self.steps, None
+            self.clock.say("denoise", done, self.steps * len(self.stretches))
+            for step, latent in enumerate(self.model.sample(window), 1):
+                heed(self.cut)
+                self.clock.step("denoise", done + step, self._glimpse(latent, last=step == self.steps))
+        return latent
+
+    def _glimpse(self, latent, last: bool) -> str:
+        """A preview file now and then, or "": looking costs time as well."""
+        if last or not self.clock.glimpse_due():
+            return ""
+        path = Path(self.shot.out, PREVIEW)
+        frames.replace(path, lambda partial: partial.write_bytes(frames.png(self.model.glimpse(latent), {})))
+        return str(path)
+
+    def _printed(self, stretch: clip.Stretch, latent, printer: Printer, proxy: Proxy):
+        """Decodes a window and hands its new frames on. Returns its last `overlap` native frames for the next window."""
+        at, tail = stretch.start, clip.Tail(self.model.overlap)
+        for chunk in self._decoded(latent):
+            self.joins.compare(stretch, at, chunk)
+            tail.add(chunk)
+            first, last = max(at, stretch.fresh), min(at + len(chunk), self.shot.frames)
+            if first < last:
+                self._deliver(chunk[first - at:last - at], first, printer, proxy)
+            at += len(chunk)
+        self.joins.remember(tail.frames)
+        return tail.frames
+
+    def _decoded(self, latent) -> Iterator:
+        chunks = iter(self.model.decode(latent))
+        while True:
+            heed(self.cut)
+            with self.clock.stage("decode"):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    def _deliver(self, native, first: int, printer: Printer, proxy: Proxy) -> None:
+        with self.clock.stage("upscale"):
+            guides = self.guides.read(first, len(native), self.shot.size, clip.FOR_DELIVERY) if self.native != self.shot.size else {}
+            delivered = self.model.deliver(native, self.shot.size, guides)
+        for index, frame in enumerate(delivered, first):
+            heed(self.cut)
+            with self.clock.stage("write"):
+                printer.print(index, frame)
+                proxy.add(index, frame)
+            self.clock.step("decode", index + 1)
+
+    def _take(self, place: device.Device, film: str) -> Take:
+        made = self.stretches[-1].start + self.stretches[-1].frames
+        return Take(id=self.shot.id, shot=self.shot, files=frames.files(self.shot), native=self.native, native_frames=made,
+                    device=place.label, created=take.now(), engine=take.versions(), seconds=self.clock.seconds(),
+                    peak_bytes=device.peak_bytes(place), notes=self._notes(made),
+                    not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film)
+
+    def _notes(self, made: int) -> tuple[str, ...]:
+        notes = [f"Up-scaled from {self.native} to {self.shot.size}"] if self.native != self.shot.size else []
+        if made != self.shot.frames:
+            notes.append(f"{made} frames were made, the last {made - self.shot.frames} trimmed")
+        if len(self.stretches) > 1:
+            notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
+        return (*notes, *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes())
+
+
+def printed_count(shot: Shot) -> int:
+    """How many of the shot's frames are on disk."""
+    where = frames.files(shot)
+    return sum(Path(shot.out, where.folder, name).is_file() for name in where.names())
+
