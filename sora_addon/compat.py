@@ -12,11 +12,20 @@ def write_all_layers(image_settings) -> None:
     image_settings.file_format = "OPEN_EXR_MULTILAYER"
 
 
-def windowed(context):
-    """A context override that has a window; timers run without one. Nothing is overridden in background mode."""
-    if context.window is None and not bpy.app.background and context.window_manager.windows:
-        return context.temp_override(window=context.window_manager.windows[0])
-    return context.temp_override()
+def write_one_part(image_settings) -> None:
+    """Every layer in one part of the EXR, as before 5.0: of non-square pixels 5.x cannot write several. Drop when it can."""
+    if hasattr(image_settings, "use_exr_interleave"):
+        image_settings.use_exr_interleave = True
+
+
+def on_stage(context, scene):
+    """A context override in which operators work on `scene`. Timers run without a window, and renders want one.
+
+    Not the render operator's own `scene` argument: with it, every version so far renders the window scene's frame.
+    """
+    window = context.window or next(iter(context.window_manager.windows), None)
+    where = {"window": window} if window and not bpy.app.background else {}
+    return context.temp_override(**where, scene=scene, view_layer=scene.view_layers[0])
 
 
 # ---------------------------------------------------------------- landings: the sequencer

@@ -106,13 +106,15 @@ def _silence(stage: Stage) -> None:
     written = stage.scene.render.image_settings
     compat.write_all_layers(written)
     written.color_depth, written.exr_codec = "32", "ZIP"
+    if stage.scene.render.pixel_aspect_x != stage.scene.render.pixel_aspect_y:
+        compat.write_one_part(written)
 
 
 def _render(stage: Stage, drawn: Path) -> None:
     stage.scene.render.filepath = str(drawn)
     try:
-        with compat.windowed(bpy.context):
-            result = bpy.ops.render.render(scene=stage.scene.name, write_still=True)
+        with compat.on_stage(bpy.context, stage.scene):
+            result = bpy.ops.render.render(write_still=True)
     except RuntimeError as error:
         raise GuideError(f"The guides of frame {stage.frame} could not be rendered: {' '.join(str(error).split())}",
                          Remedy(action="render_guides", label="Render Guides Again")) from error
