@@ -38,7 +38,6 @@ class SoraSession(bpy.types.PropertyGroup):
     remedy_action: StringProperty()
     remedy_label: StringProperty()
     remedy_value: StringProperty()
-    doctor: StringProperty(name="Doctor", description="What the engine's doctor said last")
 
 
 def refresh(context) -> None:
@@ -147,6 +146,8 @@ def unregister():
     bpy.app.handlers.load_post.remove(_refresh_after_load)
     bpy.utils.previews.remove(_pictures)
     _pictures = None
+    _scanned.clear()
+    _estimates.clear()
     del bpy.types.WindowManager.sora
     for kind in reversed(CLASSES):
         bpy.utils.unregister_class(kind)

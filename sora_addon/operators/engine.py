@@ -3,7 +3,27 @@ from __future__ import annotations
 
 import bpy
 
-from .. import pump
+from ...engine.errors import SoraError
+from .. import errands, pump
+from .refusals import refuse
+
+
+class Doctor(bpy.types.Operator):
+    """Check the engine's device, memory, packages and folders, each with a remedy where something is wrong"""
+
+    bl_idname, bl_label = "sora.doctor", "Doctor"
+
+    @classmethod
+    def poll(cls, _context):
+        cls.poll_message_set("The doctor is looking already")
+        return errands.doctor is None
+
+    def execute(self, context):
+        try:
+            errands.examine()
+        except SoraError as error:
+            return refuse(self, context, error)
+        return {"FINISHED"}
 
 
 class Unload(bpy.types.Operator):
@@ -31,4 +51,4 @@ class Restart(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (Unload, Restart)
+CLASSES = (Doctor, Unload, Restart)

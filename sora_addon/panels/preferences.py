@@ -1,0 +1,54 @@
+"""Sora's page in the preferences: folders, the engine, its doctor."""
+from __future__ import annotations
+
+from ...engine import protocol
+from ...engine.errors import SoraError
+from .. import errands, places, pump
+from .progress import draw_remedy
+from .spaces import write_wrapped
+
+
+def draw(layout, context, preferences) -> None:
+    """Folders first, then the engine with what can be done about it."""
+    layout.use_property_split, layout.use_property_decorate = True, False
+    folders = layout.column()
+    folders.prop(preferences, "takes_place")
+    folders.prop(preferences, "takes_folder", text="Takes Folder")
+    folders.prop(preferences, "models_folder", text="Models Folder")
+    _draw_engine(layout, context, preferences)
+
+
+def _draw_engine(layout, context, preferences) -> None:
+    header, body = layout.panel("sora_engine")
+    header.label(text="Engine")
+    if body is None:
+        return
+    body.prop(preferences, "engine_folder", text="Folder")
+    body.prop(preferences, "backend")
+    body.prop(preferences, "engine_python")
+    write_wrapped(body, context, standing())
+    row = body.row(align=True)
+    row.operator("sora.doctor")
+    row.operator("sora.restart_engine")
+    row.operator("sora.unload")
+    _draw_findings(body)
+
+
+def _draw_findings(layout) -> None:
+    """The doctor's lines, each with its remedy where something is wrong."""
+    if errands.doctor:
+        layout.label(text="The doctor is looking", icon="TIME")
+    for finding in errands.findings:
+        row = layout.row()
+        row.label(text=f"{finding.what}: {finding.found}", icon="CHECKMARK" if finding.well else "ERROR")
+        draw_remedy(row, finding.remedy)
+
+
+def standing() -> str:
+    """One sentence on where the engine stands."""
+    if pump.engine_ready:
+        return f"Engine {pump.engine_ready.engine} runs on {pump.engine_ready.device}, wire version {protocol.VERSION}."
+    try:
+        return f"Installed: {places.engine_python()}. It starts with the first shot."
+    except SoraError as error:
+        return error.sentence
