@@ -45,7 +45,12 @@ def _family_number(self) -> int:
 
 
 def _choose_family(self, number: int) -> None:
-    self.family_name, self.model_name = _family_items(self, None)[number][0], ""
+    """Another family wants other steps and another guidance; the artist's prompt and guides stay."""
+    name = _family_items(self, None)[number][0]
+    spec = next((spec for spec in families.specs() if spec.name == name), None)
+    if spec and name != self.family_name:
+        self.steps, self.guidance, self.model_name = spec.steps, spec.guidance, ""
+    self.family_name = name
 
 
 def _model_number(self) -> int:
@@ -55,13 +60,6 @@ def _model_number(self) -> int:
 def _choose_model(self, number: int) -> None:
     name = _model_items(self, None)[number][0]
     self.model_name = "" if name == NO_CHOICE else name
-
-
-def _take_family_defaults(self, _context) -> None:
-    """Another family wants other steps and another guidance; the artist's prompt and guides stay."""
-    for spec in families.specs():
-        if spec.name == self.family_name:
-            self.steps, self.guidance = spec.steps, spec.guidance
 
 
 class SoraSettings(bpy.types.PropertyGroup):
@@ -77,7 +75,7 @@ class SoraSettings(bpy.types.PropertyGroup):
     model_name: StringProperty(options={"HIDDEN"})
     family: EnumProperty(
         name="Model", description="The family of models that makes the clip", items=_family_items,
-        get=_family_number, set=_choose_family, update=_take_family_defaults)
+        get=_family_number, set=_choose_family)
     model: EnumProperty(
         name="Weights", description="Which of the family's models", items=_model_items, get=_model_number, set=_choose_model)
 

@@ -95,16 +95,20 @@ def asked_size(scene, spec: FamilySpec) -> Size:
         return Size(settings.size_width, settings.size_height)
     part = render.resolution_percentage / 100
     full = Size(max(1, int(render.resolution_x * part)), max(1, int(render.resolution_y * part)))
-    return families.native_size(spec, full) if settings.size_source == "FAMILY" else full
+    if settings.size_source == "RENDER":
+        return full
+    native = families.native_size(spec, full)           # a model may draw smaller than anything that it delivers
+    grow = max(1.0, spec.sizes.shortest / min(native.width, native.height))
+    return Size(round(native.width * grow), round(native.height * grow))
 
 
 def delivered(scene, spec: FamilySpec) -> Size:
     """The size on the family's grid that is nearest to the one asked for. Raises ShotError when that is far outside."""
     asked, grid = asked_size(scene, spec), spec.sizes
-    if grid.shortest <= min(asked.width, asked.height) and max(asked.width, asked.height) <= grid.longest:
+    longest, shortest = max(asked.width, asked.height), min(asked.width, asked.height)
+    if grid.shortest <= shortest and longest <= grid.longest:
         return grid.nearest(asked)
-    limit = grid.longest / max(asked.width, asked.height) if max(asked.width, asked.height) > grid.longest else \
-        grid.shortest / min(asked.width, asked.height)
+    limit = grid.longest / longest if longest > grid.longest else grid.shortest / shortest
     fitting = grid.nearest(Size(round(asked.width * limit), round(asked.height * limit)))
     raise ShotError(f"{asked} is outside of what {spec.label} delivers: sides of {grid.shortest} to {grid.longest} pixels.",
                     Remedy(action="set_size", label=f"Use {fitting}", value=str(fitting)))

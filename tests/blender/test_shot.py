@@ -1,0 +1,208 @@
+"""Settings become a shot, or a sentence with a way out."""
+import json
+from pathlib import Path
+
+import bpy
+import pytest
+
+import sora
+from sora.engine import protocol
+from sora.engine.errors import FolderError, KeyframeError, ModelError, ShotError
+from sora.engine.protocol import Size
+from sora.sora_addon import shot
+
+
+@pytest.fixture
+def scene(tmp_path):
+    bpy.ops.wm.read_factory_settings()
+    addon = bpy.context.preferences.addons.new()
+    addon.module = "sora"
+    sora.register()
+    bpy.context.preferences.addons["sora"].preferences.takes_folder = str(tmp_path / "takes")
+    scene = bpy.context.scene
+    scene.sora.prompt, scene.frame_end = "a stone arch", 49
+    scene.render.resolution_x, scene.render.resolution_y = 832, 480
+    yield scene
+    sora.unregister()
+    bpy.context.preferences.addons.remove(bpy.context.preferences.addons["sora"])
+
+
+def refusal(kind=ShotError):
+    """The error with which freezing is refused now."""
+    with pytest.raises(kind) as caught:
+        shot.frozen(bpy.context)
+    return caught.value
+
+
+def test_a_shot_is_what_the_panel_says(scene, tmp_path):
+    settings = scene.sora
+    settings.negative, settings.seed, settings.lock_seed, settings.steps = "people", 7, True, 12
+    scene.render.fps, scene.render.fps_base = 30, 1.001
+    frozen = shot.frozen(bpy.context)
+    assert (frozen.prompt, frozen.negative, frozen.seed, frozen.steps) == ("a stone arch", "people", 7, 12)
+    assert (frozen.size, frozen.frames, frozen.frame_start) == (Size(832, 480), 49, 1)
+    assert frozen.fps == pytest.approx(30000 / 1001)
+    assert [guide.kind for guide in frozen.guides] == ["depth", "normal"] and not any(guide.path for guide in frozen.guides)
+    assert frozen.landings == ("strip",) and frozen.landing["scene"] == "Scene" and frozen.landing["camera"] == "Camera"
+    assert Path(frozen.out).parent == tmp_path / "takes" and Path(frozen.out).name == frozen.id
+    assert protocol.read_shot(frozen.out) == frozen
+
+
+def test_an_unlocked_seed_is_drawn_and_written_down(scene):
+    seeds = {shot.frozen(bpy.context).seed for _ in range(3)}
+    assert len(seeds) == 3 and scene.sora.seed in seeds
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n"])
+def test_an_empty_prompt(scene, text):
+    scene.sora.prompt = text
+    assert refusal().remedy.action == "write_prompt"
+
+
+def test_a_linked_text_is_the_prompt(scene):
+    text = bpy.data.texts.new("words")
+    text.write("a street\nof stone,\n\n  at dusk")
+    scene.sora.prompt_text = text
+    assert shot.frozen(bpy.context).prompt == "a street of stone, at dusk"
+
+
+def test_zero_frames(scene):
+    scene.sora.frame_source, scene.sora.frame_start, scene.sora.frame_end = "CUSTOM", 10, 9
+    assert refusal().remedy.action == "set_frames"
+
+
+def test_one_frame_is_a_still(scene):
+    scene.sora.frame_source, scene.sora.frame_start, scene.sora.frame_end = "CUSTOM", 10, 10
+    assert shot.frozen(bpy.context).frames == 1
+
+
+def test_five_thousand_frames(scene):
+    scene.frame_end = 5000
+    error = refusal()
+    assert "5,000 frames" in str(error) and error.remedy.action == "set_frames" and error.remedy.value == "3600"
+    bpy.ops.sora.remedy(action="set_frames", value=error.remedy.value)
+    assert shot.frozen(bpy.context).frames == 3600
+
+
+def test_negative_frames(scene):
+    scene.sora.frame_source, scene.sora.frame_start, scene.sora.frame_end = "CUSTOM", -20, 28
+    error = refusal()
+    assert "-20" in str(error)
+    bpy.ops.sora.remedy(action="set_frames", value=error.remedy.value)
+    frozen = shot.frozen(bpy.context)
+    assert (frozen.frame_start, frozen.frames) == (0, 49)
+
+
+def test_the_preview_range(scene):
+    scene.sora.frame_source = "PREVIEW"
+    assert refusal().remedy.value == "49"
+    scene.use_preview_range, scene.frame_preview_start, scene.frame_preview_end = True, 11, 20
+    frozen = shot.frozen(bpy.context)
+    assert (frozen.frame_start, frozen.frames) == (11, 10)
+
+
+def test_sizes_snap_to_the_grid(scene):
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 1001, 563, 100
+    assert shot.frozen(bpy.context).size == Size(1000, 560)
+    scene.render.resolution_percentage = 50
+    assert shot.frozen(bpy.context).size == Size(504, 280)
+    scene.sora.size_source = "FAMILY"
+    small = shot.frozen(bpy.context).size
+    assert small.height == 64 and small.width / small.height == pytest.approx(1001 / 563, rel=0.1)
+
+
+@pytest.mark.parametrize("asked", [Size(8192, 4320), Size(640, 20)])
+def test_sizes_outside_of_the_grid_are_refused(scene, asked):
+    scene.sora.size_source, scene.sora.size_width, scene.sora.size_height = "CUSTOM", asked.width, asked.height
+    error = refusal()
+    assert str(asked) in str(error) and error.remedy.action == "set_size"
+    bpy.ops.sora.remedy(action="set_size", value=error.remedy.value)
+    assert str(shot.frozen(bpy.context).size) == error.remedy.value
+
+
+def test_no_camera(scene):
+    scene.camera = None
+    assert refusal().remedy.action == "add_camera"
+    bpy.ops.sora.remedy(action="add_camera")
+    assert scene.camera and shot.frozen(bpy.context).landing["camera"] == scene.camera.name
+
+
+def test_a_prompt_alone_needs_no_camera(scene):
+    scene.camera, scene.sora.use_guides = None, False
+    assert shot.frozen(bpy.context).guides == ()
+    scene.sora.land_backdrop = True
+    assert refusal().remedy.action == "add_camera"
+
+
+def test_a_marker_with_a_camera_is_enough(scene):
+    scene.timeline_markers.new("cut", frame=1).camera = scene.camera
+    scene.camera = None
+    assert shot.frozen(bpy.context).guides
+
+
+def test_beside_a_saved_file(scene, tmp_path):
+    file = tmp_path / "a shot ü 汉 {blend_name}#%.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(file))
+    scene = bpy.context.scene
+    assert Path(shot.frozen(bpy.context).out).parent == tmp_path / "sora"
+    bpy.context.preferences.addons["sora"].preferences.takes_place = "FOLDER"
+    assert Path(shot.frozen(bpy.context).out).parent == tmp_path / "takes"
+
+
+def test_settings_are_saved_in_the_file(scene, tmp_path):
+    scene.sora.prompt, scene.sora.guidance, scene.sora.family = "kept words", 4.5, "blockout"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kept.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "kept.blend"))
+    settings = bpy.context.scene.sora
+    assert (settings.prompt, settings.guidance, settings.family) == ("kept words", pytest.approx(4.5), "blockout")
+
+
+@pytest.mark.parametrize("words", ["{blend_name} #### %04d", "ü 汉 / \\ : * ?", "...", "con"])
+def test_names_never_reach_the_disk_as_they_are(scene, words):
+    scene.sora.prompt = words
+    frozen = shot.frozen(bpy.context)
+    assert frozen.prompt == words and Path(frozen.out).is_dir() and not set("{}#%/\\:*?") & set(frozen.id)
+
+
+def test_a_folder_that_cannot_be_written(scene, tmp_path):
+    (tmp_path / "takes").write_text("a file is in the way")
+    assert refusal(FolderError).remedy.action == "choose_folder"
+
+
+def test_a_still_that_is_not_there(scene, tmp_path):
+    scene.sora.use_keyframes, scene.sora.first_image = True, str(tmp_path / "none.png")
+    assert "none.png" in str(refusal(KeyframeError))
+    (tmp_path / "none.png").write_bytes(b"")
+    scene.sora.last_image = scene.sora.first_image
+    assert [still.frame for still in shot.frozen(bpy.context).keyframes] == [0, 48]
+
+
+def test_a_family_that_this_engine_lacks(scene):
+    scene.sora.family_name = "gone"
+    assert scene.sora.family == "gone" and refusal(ModelError).remedy.action == "choose_model"
+    bpy.ops.sora.remedy(action="choose_model")
+    assert shot.frozen(bpy.context).family == "blockout"
+
+
+def test_the_mask_remembers_collection_or_selection(scene):
+    scene.sora.guide_mask = True
+    for thing in scene.objects:
+        thing.select_set(thing.name == "Cube")
+    assert json.loads(shot.landing(bpy.context)["selection"]) == ["Cube"]
+    scene.sora.mask_collection = bpy.data.collections["Collection"]
+    assert shot.landing(bpy.context)["mask"] == "Collection"
+
+
+def test_restore_is_the_reverse_of_frozen(scene):
+    settings = scene.sora
+    settings.negative, settings.strip_channel, settings.land_backdrop, settings.backdrop_distance, settings.guide_normal = "fog", 3, True, 12.5, False
+    settings.frame_source, settings.frame_start, settings.frame_end, settings.format = "CUSTOM", 5, 20, "exr"
+    frozen = shot.frozen(bpy.context)
+    fresh = bpy.data.scenes.new("Other")
+    fresh.camera = scene.camera
+    shot.restore(fresh, frozen)
+    with bpy.context.temp_override(scene=fresh):
+        again = shot.frozen(bpy.context)
+    for name in ("prompt", "negative", "seed", "size", "frames", "frame_start", "steps", "guidance", "format", "landings", "guides"):
+        assert getattr(again, name) == getattr(frozen, name), name
+    assert again.landing["channel"] == "3" and again.landing["distance"] == "12.5"
