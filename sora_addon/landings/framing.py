@@ -27,17 +27,13 @@ def spans(scene, first: int, last: int, chosen: str) -> list[Span]:
 
     Raises LandingError when there is none.
     """
-    cuts = sorted((marker.frame, marker.camera) for marker in scene.timeline_markers if marker.camera) if _cuts(scene) else []
+    cuts = sorted(((marker.frame, marker.camera) for marker in scene.timeline_markers if marker.camera), key=lambda cut: cut[0])
     if not cuts:
         return [Span(_camera(scene, chosen), first, last)]
     started = [cut for cut in cuts if cut[0] <= first][-1:] or cuts[:1]     # before its first marker Blender uses that one
     seen = [(first, started[0][1])] + [cut for cut in cuts if first < cut[0] <= last and cut != started[0]]
     ends = [start - 1 for start, _ in seen[1:]] + [last]
     return [Span(camera, start, end) for (start, camera), end in zip(seen, ends) if start <= end]
-
-
-def _cuts(scene) -> bool:
-    return any(marker.camera for marker in scene.timeline_markers)
 
 
 def _camera(scene, chosen: str) -> bpy.types.Object:

@@ -21,7 +21,7 @@ SHOWN_AS_MADE = {
     "Khronos PBR Neutral": "Khronos PBR Neutral sRGB",
     "ACES 1.3": "ACES 1.3 sRGB",
     "ACES 2.0": "ACES 2.0 sRGB",
-    "Raw": "Non-Color",
+    "Raw": "Linear Rec.709",
 }
 
 
@@ -90,7 +90,8 @@ def colours(scene, take: Take) -> tuple[str, str]:
             told = f"Its linear frames are tone-mapped by {view.view_transform} like a render; in Standard, or shot as PNG, they look as they were made."
     elif view.view_transform in SHOWN_AS_MADE:
         name = SHOWN_AS_MADE[view.view_transform]
-        told = f"It is loaded as {name}, so that {view.view_transform} shows it as it was made."
+        but = ", except that its shadows turn darker" if name.startswith("Khronos") else ""       # levels below 60 of 255: its inverse has no toe
+        told = f"It is loaded as {name}, so that {view.view_transform} shows it as it was made{but}."
     elif view.view_transform != "Standard":
         told = f"{view.view_transform} has no inverse, so it changes how the frames look."
     if name not in _known():
