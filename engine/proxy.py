@@ -68,9 +68,11 @@ class Proxy(Ahead):
 
     def __exit__(self, *trouble) -> None:
         super().__exit__(*trouble)
-        if self._film is not None:
-            self._close()
-        self._begun.unlink(missing_ok=True)
+        try:
+            if self._film is not None:
+                self._close()
+        finally:
+            self._begun.unlink(missing_ok=True)
 
     def _mux(self, picture) -> None:
         try:

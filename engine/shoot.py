@@ -112,7 +112,7 @@ class _Rolling:
         clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
 
     def to_take(self, place: device.Device) -> Take:
-        with Printer(self.shot, self.cut) as printer, Proxy(self.shot, self.cut) as proxy:
+        with self._preview(), Printer(self.shot, self.cut) as printer, Proxy(self.shot, self.cut) as proxy:
             tail = None
             for stretch in self.stretches:
                 latent = self._denoised(stretch, tail)
@@ -125,7 +125,6 @@ class _Rolling:
                 film = proxy.complete()
         heed(self.cut)
         result = self._take(place, film)
-        Path(self.shot.out, PREVIEW).unlink(missing_ok=True)
         take.finish(result, printed)
         return result
 
@@ -146,6 +145,14 @@ class _Rolling:
                 heed(self.cut)
                 self.clock.step("denoise", done + step, self._glimpse(latent, last=step == self.steps))
         return latent
+
+    @contextlib.contextmanager
+    def _preview(self) -> Iterator[None]:
+        """Previews are for looking at while the shot rolls; none is left behind."""
+        try:
+            yield
+        finally:
+            Path(self.shot.out, PREVIEW).unlink(missing_ok=True)
 
     def _glimpse(self, latent, last: bool) -> str:
         """A preview file now and then, or "": looking costs time as well."""
@@ -179,14 +186,15 @@ class _Rolling:
             yield chunk
 
     def _deliver(self, native, first: int, printer: Printer, proxy: Proxy) -> None:
-        with self.clock.stage("upscale"):
-            guides = self.guides.read(first, len(native), self.shot.size, clip.FOR_DELIVERY) if self.native != self.shot.size else {}
-            delivered = self.model.deliver(native, self.shot.size, guides)
-        for index, frame in enumerate(delivered, first):
+        """Frame by frame, so that one frame's guides and pixels are all that lies about."""
+        for index, frame in enumerate(native.split(1), first):
             heed(self.cut)
+            with self.clock.stage("upscale"):
+                guides = self.guides.read(index, 1, self.shot.size, clip.FOR_DELIVERY) if self.native != self.shot.size else {}
+                delivered = self.model.deliver(frame, self.shot.size, guides)[0]
             with self.clock.stage("write"):
-                printer.print(index, frame)
-                proxy.add(index, frame)
+                printer.print(index, delivered)
+                proxy.add(index, delivered)
             self.clock.step("decode", index + 1)
 
     def _take(self, place: device.Device, film: str) -> Take:
