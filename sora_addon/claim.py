@@ -24,7 +24,7 @@ class Claim:
         self.path = Path(takes) / FOLDER / self.name
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self.path.open("w")
-        _lock(self.file)
+        lock(self.file)
 
     def release(self) -> None:
         self.file.close()
@@ -67,14 +67,14 @@ def alive(takes: Path, name: str) -> bool:
         return False
     try:
         with path.open("r+") as file:
-            _lock(file)
+            lock(file)
     except OSError:
         return True
     path.unlink(missing_ok=True)
     return False
 
 
-def _lock(file) -> None:
+def lock(file) -> None:
     """Take the exclusive lock now. Raises OSError when another process holds it."""
     if sys.platform == "win32":
         import msvcrt

@@ -1,4 +1,4 @@
-"""What Blender does around the pump: files come and go, undo, renders, the end. Each is one line to the pump."""
+"""What Blender does around the pump: files come and go, renders begin, the end. Each is one line to the pump."""
 from __future__ import annotations
 
 import atexit
@@ -25,11 +25,6 @@ def _after_load(*_file) -> None:
 
 
 @persistent
-def _before_undo(*_scene) -> None:
-    pump.interrupt_guides()             # they start again from the scene as it is then
-
-
-@persistent
 def _before_render(*_scene) -> None:
     pump.make_way()
 
@@ -39,8 +34,7 @@ def _at_exit(*_arguments) -> None:
     pump.stop(wait=True)
 
 
-HANDLERS = {"load_pre": _before_load, "load_post": _after_load, "undo_pre": _before_undo, "redo_pre": _before_undo,
-            "render_init": _before_render, "exit_pre": _at_exit}        # exit_pre is new in 5.2; atexit serves before
+HANDLERS = {"load_pre": _before_load, "load_post": _after_load, "render_init": _before_render, "exit_pre": _at_exit}        # exit_pre is new in 5.2; atexit serves before
 
 
 def look_for_unfinished() -> None:

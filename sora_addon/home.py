@@ -48,19 +48,25 @@ def land(shot: protocol.Shot, folder: Path) -> tuple[str, ...]:
     """Land a take everywhere it was asked for, as one undo step; sentences of what was done, or why not."""
     if not shot.landings:
         return ()
-    said = []
     try:
         scene_of(shot)
-        from . import landings
         take = protocol.read_take(folder)
-        for name in shot.landings:
-            said.append(landings.land(bpy.context, name, take, folder, dict(shot.landing)))
-    except (SoraError, RuntimeError, ReferenceError) as trouble:
+    except SoraError as trouble:
         log.warning("%s is not landed: %s", shot.id, trouble)
-        said.append(f"In the library, but not landed: {trouble}")
+        return (f"In the library, but not landed: {trouble}",)
+    said = tuple(_landed(name, take, folder, shot) for name in shot.landings)
     if bpy.ops.ed.undo_push.poll():
         bpy.ops.ed.undo_push(message=f"Land {shot.name or shot.id}")
-    return tuple(said)
+    return said
+
+
+def _landed(name: str, take: protocol.Take, folder: Path, shot: protocol.Shot) -> str:
+    from . import landings
+    try:
+        return landings.land(bpy.context, name, take, folder, dict(shot.landing))
+    except (SoraError, RuntimeError, ReferenceError) as trouble:
+        log.warning("%s has no %s: %s", shot.id, name, trouble)
+        return f"In the library, but not landed as {name}: {trouble}"
 
 
 def redraw() -> None:
