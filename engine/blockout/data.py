@@ -187,7 +187,7 @@ def _shaded(scene: Scene, eye, sun, shadows: Shadows, moved, frame):
         albedo[panes > 0] = albedo[panes > 0] * .25 + np.array([.03, .05, .08], np.float32)
     light = np.maximum(n @ sun, 0)
     if strength > .3:
-        light = light * shadows.lit(points + n * .02, moved)
+        light = light * shadows.lit(points + n * .15, moved)
     contact = np.where(floor, 1, .72 + .28 * np.clip(points[:, 2] / .9, 0, 1))
     tint = np.array([.75, .8, 1.2], np.float32) if scene.sky == "night" else np.float32(1)
     shade = albedo * (ambient * ((.72 + .28 * n[:, 2]) * contact)[:, None] + strength * light[:, None] * glow) * tint

@@ -79,6 +79,12 @@ class Blockout(nn.Module):
         ids, weights = texts.batch([tokens])
         return Text(self.transformer.text(ids.to(self.device), weights.to(self.device, self.dtype)), tokens.not_understood)
 
+    @torch.no_grad()
+    def encode_still(self, still: Tensor, place: int) -> Tensor:
+        """A keyframe (1, 3, H, W) in [-1, 1] as the latent frame (1, C, 1, h, w) at `place`: all but the first hold four frames."""
+        video = still.to(self.device, self.dtype)[:, :, None]
+        return self.autoencoder.encode(video if place == 0 else video.expand(-1, -1, 1 + TIME, -1, -1))[:, :, -1:]
+
     def denoiser(self, text: Text, negative: Text | None, guides: dict[str, Tensor] | None = None, known: Tensor | None = None,
                  known_mask: Tensor | None = None, guidance: float = GUIDANCE) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x, sigma) -> x0 for x (1, C, K, h, w).

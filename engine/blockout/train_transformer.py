@@ -88,11 +88,11 @@ class Draws:
                 self.library.refresh(series, self.run.rank, self.run.world)
         turn = np.random.default_rng(self.run.step)                               # the same in every process
         long = self.run.progress > LONG_FROM and turn.random() < LONG_SHARE and self.library.of("long")
-        cut = turn.random() < .3
+        part = turn.choice((1., .7, .35) if long else (1., .55), p=(.35, .25, .4) if long else (.65, .35))
         pool = self.library.of("long" if long else "short")
         shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
         n, _, k, h, w = shard.latent.shape
-        k = max(3, (k + 1) // 2) if cut else k
+        k = max(3, round(k * part))
         batch = max(2, min(n, TOKENS_A_STEP // (k * h * w)))
         rows = np.sort(torch.randperm(n, generator=g)[:batch].numpy())
         return loss(model, shard, rows, k, g)

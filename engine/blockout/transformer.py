@@ -23,7 +23,7 @@ GUIDES = {"depth": 1, "normal": 3}                             # channels, at pi
 class TransformerConfig:
     latent: int = 16
     width: int = 192
-    depth: int = 8
+    depth: int = 6
     heads: int = 3
     mlp: int = 4
 

@@ -1,0 +1,73 @@
+"""The stages that make a blockout model, in order, each of which can be stopped and taken up again.
+
+A folder holds it all: `clips/` (rendered shards), `<stage>.pt` (checkpoints), `<stage>.jsonl` (what was measured when), `weights/`.
+"""
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from . import shards, train_autoencoder, train_decoder, train_transformer
+from .model import NAME, Blockout, save
+from .training import side_by_side
+
+log = logging.getLogger(__name__)
+
+STAGES = ("data", "autoencoder", "transformer", "decoder")
+SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}         # of the minutes of `all`
+COUNTS = {"short": 80, "long": 40}                                                    # shards
+
+
+def checkpoint(out: Path, stage: str) -> dict | None:
+    path = out / f"{stage}.pt"
+    return torch.load(path, weights_only=True) if path.exists() else None
+
+
+def assembled(out: Path) -> Blockout:
+    """The model of the moving averages in a training folder; whatever isn't trained yet is random."""
+    blockout = Blockout()
+    for stage, part in (("autoencoder", blockout.autoencoder), ("transformer", blockout.transformer), ("decoder", blockout.autoencoder.decoder)):
+        state = checkpoint(out, stage)
+        if state is not None:
+            part.load_state_dict(state["average"])
+    return blockout.eval()
+
+
+def measured(out: Path, stage: str) -> dict:
+    """The last line of a stage's log."""
+    path = out / f"{stage}.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return json.loads(lines[-1]) if lines else {}
+
+
+def model_card(out: Path) -> str:
+    """What was trained, from the logs of the training itself."""
+    rows = [f"| {s} | {m.get('minutes', 0)} | {m.get('step', 0)} | {', '.join(f'{k} {v}' for k, v in m.items() if k not in ('minutes', 'step'))} |"
+            for s in STAGES[1:] if (m := measured(out, s))]
+    clips = {s: len(shards.ready(out / "clips", s)) * shards.CLIPS[s] for s in COUNTS}
+    return "\n".join([f"# {NAME}", "", f"Trained on {clips['short']} short and {clips['long']} long clips, rendered by `engine/blockout/data.py`; no other material.",
+                      "", "| stage | minutes | steps | held-out measurements |", "|---|---|---|---|", *rows, ""])
+
+
+def train(stage: str, out: Path, minutes: float, processes: int = 2) -> None:
+    """One stage of STAGES for as many minutes in all, on top of what its checkpoint has; then writes the weights anew."""
+    clips = out / "clips"
+    if stage == "data":
+        for series, count in COUNTS.items():
+            shards.build(clips, series, count, processes)
+        return
+    run = {"autoencoder": train_autoencoder.stage, "transformer": train_transformer.stage, "decoder": train_decoder.stage}[stage]
+    side_by_side(processes, out, run, clips, out, minutes)
+    export(out)
+
+
+def export(out: Path) -> Path:
+    """Weights and model card of a training folder as it stands."""
+    folder = out / "weights"
+    save(assembled(out), folder)
+    (folder / "MODEL_CARD.md").write_text(model_card(out))
+    log.info("wrote %s", folder)
+    return folder

@@ -1,0 +1,119 @@
+"""From the model's small frames to the shot's size: edges land on the layout's own edges where its depth and normals are known.
+
+Joint bilateral upsampling (Kopf et al. 2007) with a quadratic B-spline in space. A small pixel that straddles an edge has a guide value
+that is neither side's, so that neither side takes its mixed colour: plates have no halos. One frame at a time.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NORMAL_REACH = .22              # how far apart normals may be on one surface
+DEPTH_REACH = .018              # the same for the square root of normalised inverse depth, at least
+SLOPE_SHARE = .3                # and this share of how much that changes about a small pixel
+PLAIN = 1e-4                    # weight of plain interpolation, for what is too thin to be seen small
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """The three small pixels about each large one along an axis, and their B-spline weights."""
+    index: Tensor               # (3, n) long
+    weight: Tensor              # (3, n)
+
+    @classmethod
+    def of(cls, small: int, large: int, like: Tensor) -> Taps:
+        at = (torch.arange(large, device=like.device, dtype=like.dtype) + .5) * small / large - .5
+        middle = at.round()
+        t = at - middle
+        weight = torch.stack([.5 * (.5 - t) ** 2, .75 - t ** 2, .5 * (.5 + t) ** 2])
+        index = torch.stack([middle - 1, middle, middle + 1]).long().clamp(0, small - 1)
+        return cls(index, weight)
+
+
+def sharpened(frame: Tensor, amount: float = .55) -> Tensor:
+    """(3, h, w) with about as much contrast as the B-spline will take away, within its neighbourhood's own range."""
+    x = F.pad(frame[None], (1, 1, 1, 1), mode="replicate")
+    crisp = frame + amount * (frame - F.avg_pool2d(x, 3, 1)[0])
+    return torch.minimum(torch.maximum(crisp, -F.max_pool2d(-x, 3, 1)[0]), F.max_pool2d(x, 3, 1)[0])
+
+
+def features(depth: Tensor | None, normal: Tensor | None) -> Tensor:
+    """(C, H, W): square-rooted inverse depth and scaled normals. Far things differ more in the root."""
+    parts = [] if depth is None else [depth.clamp(0, 1).sqrt()]
+    return torch.cat(parts + ([] if normal is None else [normal / NORMAL_REACH]))
+
+
+def _slope(small: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H, W): how far apart depths may be on one surface, from how they change about each small pixel (1, h, w)."""
+    spread = F.max_pool2d(small[None], 3, 1, 1) + F.max_pool2d(-small[None], 3, 1, 1)
+    return F.interpolate((spread * SLOPE_SHARE).clamp(min=DEPTH_REACH), size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def joint_bilateral(frame: Tensor, depth: Tensor | None, normal: Tensor | None) -> Tensor:
+    """frame (3, h, w) at the size of depth (1, H, W) in [0, 1] and normal (3, H, W) in [-1, 1], at least one of which is given."""
+    large = features(depth, normal)
+    height, width = large.shape[1:]
+    h, w = frame.shape[1:]
+    small = F.interpolate(large[None], (h, w), mode="area")[0]
+    if depth is not None:
+        reach = _slope(small[:1], (height, width))
+    stack = torch.cat([sharpened(frame), small])
+    rows, columns = Taps.of(h, height, frame), Taps.of(w, width, frame)
+    total, weights = torch.zeros(3, height, width).to(frame), torch.zeros(height, width).to(frame)
+    for i in range(3):
+        row = stack[:, rows.index[i]]
+        for j in range(3):
+            tap = row[:, :, columns.index[j]]
+            apart = tap[3:] - large
+            if depth is not None:
+                apart[0] /= reach
+            near = apart.square_().sum(0).mul_(-.5).exp_().add_(PLAIN)
+            near *= rows.weight[i][:, None] * columns.weight[j]
+            total.addcmul_(tap[:3], near)
+            weights += near
+    return softened(total / weights, large, depth is not None)
+
+
+def softened(frame: Tensor, guide: Tensor, deep: bool) -> Tensor:
+    """Takes the stairs off the guide's own edges, which are not anti-aliased: half a 3x3 mean, there only."""
+    step = guide.diff(dim=1, append=guide[:, -1:]).abs() + guide.diff(dim=2, append=guide[:, :, -1:]).abs()
+    if deep:
+        step[0] /= 3 * DEPTH_REACH
+    edge = F.max_pool2d(step.amax(0)[None].clamp_(0, 1), 3, 1, 1)
+    mean = F.avg_pool2d(F.pad(frame[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
+    return torch.lerp(frame, mean, .6 * edge)
+
+
+def bicubic(frame: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(frame[None], (height, width), mode="bicubic", align_corners=False, antialias=True)[0]
+
+
+def upscaled(frames: Tensor, width: int, height: int, depth: Tensor | None = None, normal: Tensor | None = None) -> Iterator[Tensor]:
+    """Frames (3, height, width) of (T, 3, h, w), one by one; guides as in `upscale`."""
+    for i, frame in enumerate(frames):
+        if depth is None and normal is None:
+            yield bicubic(frame, height, width)
+        else:
+            large = [g if g is None else _sized(g[i], height, width) for g in (depth, normal)]
+            yield joint_bilateral(frame, *large)
+
+
+def _sized(guide: Tensor, height: int, width: int) -> Tensor:
+    return guide if guide.shape[1:] == (height, width) else F.interpolate(guide[None], (height, width), mode="nearest")[0]
+
+
+def upscale(frames: Tensor, size, depth: Tensor | None = None, normal: Tensor | None = None) -> Tensor:
+    """frames (T, 3, h, w) in any range -> (T, 3, H, W) in that range; `size` is (W, H) or has width and height.
+
+    depth (T, 1, H, W) in [0, 1] and normal (T, 3, H, W) in [-1, 1] are the layout's guides at about that size; bicubic without either.
+    """
+    width, height = (size.width, size.height) if hasattr(size, "width") else size
+    low, high = frames.amin(), frames.amax()
+    out = frames.new_empty(len(frames), 3, height, width)
+    for i, frame in enumerate(upscaled(frames, width, height, depth, normal)):
+        out[i] = frame.clamp(low, high)
+    return out

@@ -1,0 +1,91 @@
+"""Training clips: the same for a seed, and their guides say what the picture shows."""
+import numpy as np
+import pytest
+import torch
+
+from engine.blockout import conditions, data, judging, shards, world
+from engine.blockout.rays import FAR_AWAY, Solid, distance, facing
+
+
+@pytest.mark.parametrize("kind", ["box", "ellipsoid", "cylinder", "cone"])
+def test_rays_hit_where_the_solid_is(kind):
+    solid = Solid(kind, (1., 2., 0.), (1., .5, 2.), 0, yaw=np.pi / 2)           # turned: 1 along y, .5 along x
+    z = .5 if kind == "cone" else 2.
+    t, o, d = distance(solid, (11., 2., z), (np.array([-1.]), np.array([0.]), np.array([0.])))
+    half = .5 * (1 - z / 4) if kind == "cone" else .5
+    assert t[0] == pytest.approx(10 - half, abs=1e-3)
+    n = facing(solid, tuple(np.atleast_1d(oi + t * di) for oi, di in zip(o, d)))[0]
+    assert n[0] > .9 and abs(np.linalg.norm(n) - 1) < 1e-5
+    assert distance(solid, (11., 6., z), (np.array([-1.]), np.array([0.]), np.array([0.])))[0][0] == FAR_AWAY
+
+
+def test_a_seed_is_a_clip():
+    a, b = data.clip(5, 5, 24, 32), data.clip(5, 5, 24, 32)
+    assert a.caption == b.caption and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("rgb", "inverse_depth", "normal"))
+    assert not np.array_equal(a.rgb, data.clip(6, 5, 24, 32).rgb)
+
+
+@pytest.mark.parametrize("kind", world.KINDS)
+@pytest.mark.parametrize("h, w", [(24, 40), (40, 24)])
+def test_every_kind_of_scene_renders_at_any_shape(kind, h, w):
+    clip = data.clip(3, 5, h, w, kind=kind)
+    assert clip.rgb.shape == (5, h, w, 3) and clip.rgb.std() > 1
+    there = clip.inverse_depth > 0
+    length = np.linalg.norm(clip.normal.astype(float) / 127, axis=-1)
+    assert there.any() and length[~there].max(initial=0) == 0
+
+
+def test_a_floor_faces_up_and_gets_farther_upwards():
+    scene = world.drawn(np.random.default_rng(0), 1, 1.6, kind="objects", count=1)
+    scene.solids = scene.solids[:1]
+    scene.eye, scene.yaw, scene.pitch = np.array([[0., -50., 2.]], np.float32), np.array([-np.pi / 2], np.float32), np.array([0.], np.float32)
+    _, inverse, normal = data.render(scene, 24, 40)
+    low = normal[0, -4:].astype(float) / 127
+    assert (low[..., 1] > .95).all()                                            # +y is up
+    assert (np.diff(inverse[0, -6:, 20].astype(float)) > 0).all()               # lower rows are nearer
+    expected = 2 / (np.tan(np.radians(scene.fov) / 2) * .6 * (23.5 - 12) / 12)  # planar depth of the last row's middle
+    assert 1 / float(inverse[0, -1, 20]) == pytest.approx(expected, rel=.05)
+
+
+def test_a_ball_faces_the_camera_and_its_left_side_left():
+    scene = world.drawn(np.random.default_rng(0), 1, 1., kind="objects", count=1)
+    scene.solids, scene.movers = [Solid("ellipsoid", (0., 0., 0.), (1., 1., 1.), 0)], []
+    scene.eye, scene.yaw, scene.pitch, scene.fov = np.array([[0., -4., 1.]], np.float32), np.array([np.pi / 2], np.float32), np.array([0.], np.float32), 50.
+    _, _, normal = data.render(scene, 32, 32)
+    n = normal[0].astype(float) / 127
+    assert n[16, 16, 2] > .95 and n[16, 8, 0] < -.3 and n[16, 23, 0] > .3 and n[8, 16, 1] > .3
+
+
+def test_depth_is_normalised_inverse_depth():
+    inverse = torch.tensor([[[[0., 1 / 20, 1 / 5, 1 / 2]]]])
+    near, far = conditions.span(inverse)
+    assert near == 2 and far == pytest.approx(20)
+    assert torch.allclose(conditions.normalised_depth(inverse, near, far).flatten(), torch.tensor([0., 0., .15 / .45, 1.]), atol=1e-5)
+
+
+def test_rough_guides_stay_in_range_and_known_masks_leave_something_to_do():
+    clip, g = data.clip(1, 5, 24, 32), torch.Generator().manual_seed(0)
+    for _ in range(10):
+        guides = conditions.guides(clip.inverse_depth[None], clip.normal[None], g)
+        assert guides["depth"].shape == (1, 1, 5, 24, 32) and 0 <= guides["depth"].min() and guides["depth"].max() <= 1
+        assert guides["normal"].shape == (1, 3, 5, 24, 32) and guides["normal"].abs().max() <= 1.001
+    mask = conditions.known_mask(g, 500, 5, 2, 2)[:, 0, :, 0, 0]
+    assert mask.shape == (500, 5) and (mask.mean(1) < 1).all() and .4 < (mask.sum(1) > 0).float().mean() < .6
+
+
+def test_shards_are_written_once_and_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "CLIPS", {"short": 2, "long": 1})
+    monkeypatch.setattr(shards, "SHORT", [(5, 16, 24)])
+    folder = shards.write(tmp_path, "short", 0)
+    before = (folder / "rgb.npy").stat().st_mtime_ns
+    assert shards.write(tmp_path, "short", 0) == folder and (folder / "rgb.npy").stat().st_mtime_ns == before
+    assert shards.ready(tmp_path, "short") == [folder] and shards.ready(tmp_path, "long") == [] and len(shards.captions(folder)) == 2
+
+
+def test_edges_are_judged_against_the_layout():
+    depth = torch.zeros(2, 1, 5, 24, 32)
+    depth[:, :, :, 8:16, 8:20] = 1
+    assert judging.edge_f1(depth.expand(-1, 3, -1, -1, -1) * 2 - 1, depth) > .99
+    assert judging.edge_f1(torch.roll(depth, 6, -1).expand(-1, 3, -1, -1, -1), depth) < .7
+    frames, truth = judging.glimpse(3)
+    assert frames.shape == (5, 40, 64, 3) and len(truth) == len(judging.CHOICES)

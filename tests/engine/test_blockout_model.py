@@ -1,0 +1,136 @@
+"""The model's promises, on small random weights: what each input can change, what it can't, and that files bring the same pixels back."""
+import pytest
+import torch
+
+from engine.blockout import model
+from engine.blockout.autoencoder import Autoencoder, AutoencoderConfig
+from engine.blockout.transformer import TransformerConfig, guide_patches, patchify, unpatchify
+from engine.sampling import samplers
+
+TINY = AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1)
+
+
+def roused(module):
+    """Layers that start at zero would make every test pass."""
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in module.parameters():
+            if not p.any():
+                p.copy_(torch.randn(p.shape, generator=g) * .1)
+    return module.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def autoencoder():
+    torch.manual_seed(0)
+    return roused(Autoencoder(TINY))
+
+
+@pytest.fixture(scope="module")
+def blockout():
+    torch.manual_seed(0)
+    return roused(model.Blockout(TINY, TransformerConfig(width=48, depth=2, heads=2)))
+
+
+def shoot(blockout, prompt="a red cube", seed=1, guides=None, known=None, mask=None, negative=None, guidance=2., frames=9, steps=2):
+    denoise = blockout.denoiser(blockout.encode_text(prompt), negative, guides, known, mask, guidance)
+    *_, (x, _) = samplers.euler(denoise, blockout.noise(frames, 32, 24, seed), blockout.sigmas(steps))
+    return x
+
+
+def test_the_autoencoder_keeps_the_grid(autoencoder):
+    latent = autoencoder.encode(torch.rand(2, 3, 9, 24, 32) * 2 - 1)
+    assert latent.shape == (2, 16, 3, 3, 4) and autoencoder.decode(latent).shape == (2, 3, 9, 24, 32)
+    assert autoencoder.decode(autoencoder.encode(torch.zeros(1, 3, 1, 16, 16))).shape == (1, 3, 1, 16, 16)
+    with pytest.raises(ValueError, match="grid"):
+        autoencoder.encode(torch.zeros(1, 3, 8, 24, 32))
+
+
+def test_streamed_frames_are_the_decoded_ones(autoencoder):
+    latent = torch.randn(1, 16, 5, 3, 4)
+    chunks = list(autoencoder.decode_stream(latent))
+    assert [c.shape[2] for c in chunks] == [1, 4, 4, 4, 4]
+    assert torch.allclose(torch.cat(chunks, 2), autoencoder.decode(latent), atol=1e-4)
+
+
+def test_the_autoencoder_never_looks_ahead(autoencoder):
+    video = torch.rand(1, 3, 9, 24, 32)
+    later = torch.cat([video[:, :, :5], torch.rand(1, 3, 4, 24, 32)], 2)
+    a, b = autoencoder.encode(video), autoencoder.encode(later)
+    assert torch.allclose(a[:, :, :2], b[:, :, :2], atol=1e-5) and not torch.allclose(a[:, :, 2], b[:, :, 2], atol=1e-4)
+
+
+def test_patches_fold_back_exactly():
+    x = torch.randn(2, 16, 3, 4, 5)
+    assert torch.equal(unpatchify(patchify(x), x.shape), x)
+
+
+def test_a_guide_patch_is_what_lies_under_its_token():
+    guide = torch.zeros(1, 1, 5, 16, 24)
+    guide[0, 0, 3, 9, 17] = 1                                  # frames 1..4 are latent frame 1; row 1, column 2 of 2 x 3
+    assert guide_patches(guide).sum(2).nonzero().tolist() == [[0, 6 + 5]]
+    guide = torch.zeros(1, 1, 5, 16, 24)
+    guide[:, :, 0] = 1
+    assert guide_patches(guide)[0, :6].eq(1).all()
+
+
+def test_the_first_frame_reaches_the_last_and_back(blockout):
+    x, sigma = torch.randn(1, 16, 3, 3, 4), torch.tensor([.5])
+    words, none = blockout.encode_text("a car").embedding, (torch.zeros(1, 2), torch.zeros_like(x), torch.zeros_like(x[:, :1]))
+    call = lambda y: blockout.transformer(y, sigma, words, {}, *none)             # noqa: E731
+    for changed, seen in ((0, 2), (2, 0)):
+        y = x.clone()
+        y[:, :, changed] += 1
+        assert (call(y)[:, :, seen] - call(x)[:, :, seen]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("frames, width, height", [(1, 16, 16), (5, 64, 32), (17, 24, 56)])
+def test_any_shape_on_the_grid_goes(blockout, frames, width, height):
+    denoise = blockout.denoiser(blockout.encode_text("a street"), None, {"depth": torch.rand(1, 1, frames, height, width)}, guidance=1.)
+    x = blockout.noise(frames, width, height, 0)
+    assert denoise(x, torch.tensor(.7)).shape == x.shape == blockout.latent_shape(frames, width, height)
+
+
+def test_every_condition_changes_the_picture_and_the_seed_repeats_it(blockout):
+    plain = shoot(blockout)
+    depth, normal = torch.rand(1, 1, 9, 24, 32), torch.rand(1, 3, 9, 24, 32) * 2 - 1
+    others = [shoot(blockout, "a blue cube"), shoot(blockout, seed=2), shoot(blockout, guides={"depth": depth}), shoot(blockout, guides={"normal": normal}),
+              shoot(blockout, "a (red:1.8) cube"), shoot(blockout, negative=blockout.encode_text("night")), shoot(blockout, guidance=4.)]
+    assert all((o - plain).abs().max() > 1e-5 for o in others)
+    assert torch.equal(shoot(blockout), plain)
+
+
+def test_known_frames_come_out_as_they_went_in(blockout):
+    known, mask = torch.randn(1, 16, 3, 3, 4), torch.zeros(1, 1, 3, 1, 1)
+    mask[:, :, [0, 2]] = 1
+    x = shoot(blockout, known=known, mask=mask)
+    assert torch.allclose(x[:, :, [0, 2]], known[:, :, [0, 2]], atol=1e-5) and not torch.allclose(x[:, :, 1], known[:, :, 1])
+
+
+def test_a_still_is_encoded_for_its_place(blockout):
+    still = torch.rand(1, 3, 24, 32) * 2 - 1
+    assert blockout.encode_still(still, 0).shape == blockout.encode_still(still, 2).shape == (1, 16, 1, 3, 4)
+    assert torch.allclose(blockout.encode_still(still, 0), blockout.autoencoder.encode(still[:, :, None]), atol=1e-6)
+
+
+def test_files_bring_the_same_pixels_back(blockout, tmp_path):
+    model.save(blockout, tmp_path)
+    twice = [shoot(model.load(tmp_path)) for _ in range(2)]
+    assert torch.equal(*twice) and torch.allclose(twice[0], shoot(blockout), atol=.1)
+    assert {p.suffix for p in tmp_path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_other_weights_are_refused(blockout, tmp_path):
+    model.save(blockout, tmp_path)
+    config = (tmp_path / f"{model.NAME}.json")
+    config.write_text(config.read_text().replace('"width": 48', '"width": 64'))
+    with pytest.raises(ValueError, match="another make"):
+        model.load(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        model.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("width, height", [(832, 480), (480, 832), (1024, 1024), (2048, 858), (640, 480)])
+def test_native_sizes_keep_the_aspect(blockout, width, height):
+    w, h = blockout.native_size(width, height)
+    assert w % 8 == h % 8 == 0 and abs(w / h / (width / height) - 1) < .08 and .7 < w * h / model.TRAINED_AREA < 1.4
