@@ -13,9 +13,9 @@ from pathlib import Path
 
 import bpy
 
-from ..engine.errors import EngineBroken, Remedy, SoraError
+from ..engine.errors import EngineBroken, EngineMissing, Remedy, SoraError
 from ..engine.protocol import decode
-from . import child, home, places
+from . import child, home, install, places, preferences, pump
 
 BEAT = 0.25             # seconds between two looks
 REPAIR = Remedy(action="repair_engine", label="Repair Engine")
@@ -60,6 +60,9 @@ class Checkup:
 
 findings: tuple[Finding, ...] = ()
 doctor: Checkup | None = None
+installation: install.Install | None = None
+step: install.Said | None = None            # what the installation said last
+stopped: SoraError | None = None            # why the last one did not come to its end
 
 
 def examine() -> None:
@@ -70,13 +73,50 @@ def examine() -> None:
         _wake()
 
 
+def install_engine(repair: bool = False) -> None:
+    """Make the engine's environment, or take up an interrupted one; `repair` makes it anew. Raises EngineMissing."""
+    global installation, step, stopped
+    if installation:
+        return
+    if not bpy.app.online_access:
+        raise EngineMissing("Blender may not go online; allow it in the preferences under System, Network, then install.")
+    backend = preferences.of(bpy.context).backend
+    pump.stop()                             # an engine that runs holds its files
+    installation = install.Install(places.engine_folder(), places.ROOT, backend="" if backend == "AUTO" else backend.lower(), repair=repair)
+    step = stopped = None
+    installation.start()
+    _wake()
+
+
+def stop_installing() -> None:
+    """Stop soon; what was downloaded is used next time."""
+    if installation:
+        installation.cancel()
+
+
 def tick() -> float | None:
     """Looks whether anything is over. Seconds until the next look; None when nothing is left."""
     global doctor, findings
     if doctor and doctor.over:
         findings, doctor = doctor.findings(), None
         home.redraw()
-    return BEAT if doctor else None
+    if installation:
+        _hear_installation()
+    return BEAT if doctor or installation else None
+
+
+def _hear_installation() -> None:
+    global installation, step, stopped
+    for said in installation.poll():
+        match said:
+            case install.Said():
+                step = said
+            case install.Finished():
+                installation = step = None
+                pump.restart()
+            case install.Stopped(error=error):
+                installation, step, stopped = None, None, error
+        home.redraw()
 
 
 def _wake() -> None:
@@ -89,9 +129,10 @@ def register():
 
 
 def unregister():
-    global doctor, findings
+    global doctor, findings, installation, step, stopped
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
     if doctor:
         child.kill(doctor.child)
-    doctor, findings = None, ()
+    stop_installing()
+    doctor, findings, installation, step, stopped = None, (), None, None, None

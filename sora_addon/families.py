@@ -28,7 +28,7 @@ def specs() -> tuple[FamilySpec, ...]:
 
 
 def adopt(fresh: tuple[FamilySpec, ...]) -> None:
-    """Takes what a running engine offers (Ready.families) in place of the snapshot."""
+    """Takes what a running engine offers (Ready.families) in place of the snapshot; nothing brings the snapshot back."""
     _known.clear()
     _known.update((spec.name, spec) for spec in fresh)
 

@@ -135,3 +135,4 @@ def register():
 def unregister():
     del bpy.types.Scene.sora
     bpy.utils.unregister_class(SoraSettings)
+    families.adopt(())

@@ -17,13 +17,19 @@ def add_camera(context) -> bpy.types.Object:
     if view is None:
         camera.matrix_world = START
     else:
-        camera.matrix_world = view.region_3d.view_matrix.inverted()
+        camera.matrix_world = _eye(view.region_3d)
         optics.lens = view.lens / VIEWPORT_ZOOM
         optics.clip_end = view.clip_end
         if view.region_3d.view_perspective == "ORTHO":
             optics.type, optics.ortho_scale = "ORTHO", view.region_3d.view_distance * optics.sensor_width / optics.lens
     scene.camera = camera
     return camera
+
+
+def _eye(region) -> Matrix:
+    """Where a 3D View looks from. Its own view matrix is empty until it was drawn once."""
+    back = Matrix.Translation((0.0, 0.0, region.view_distance))
+    return Matrix.Translation(region.view_location) @ region.view_rotation.to_matrix().to_4x4() @ back
 
 
 def _viewport(context):

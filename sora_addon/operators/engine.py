@@ -8,6 +8,55 @@ from .. import errands, pump
 from .refusals import refuse
 
 
+class InstallEngine(bpy.types.Operator):
+    """Install the engine's own Python packages into its folder; an interrupted installation is taken up where it was"""
+
+    bl_idname, bl_label = "sora.install_engine", "Install Engine"
+
+    @classmethod
+    def poll(cls, _context):
+        return installable(cls)
+
+    def execute(self, context):
+        try:
+            errands.install_engine()
+        except SoraError as error:
+            return refuse(self, context, error)
+        return {"FINISHED"}
+
+
+class RepairEngine(bpy.types.Operator):
+    """Install the engine anew from the beginning; takes and models stay"""
+
+    bl_idname, bl_label = "sora.repair_engine", "Repair Engine"
+
+    @classmethod
+    def poll(cls, _context):
+        return installable(cls)
+
+    def execute(self, context):
+        try:
+            errands.install_engine(repair=True)
+        except SoraError as error:
+            return refuse(self, context, error)
+        return {"FINISHED"}
+
+
+class StopInstalling(bpy.types.Operator):
+    """Stop the installation; what was downloaded is used next time"""
+
+    bl_idname, bl_label = "sora.stop_installing", "Stop"
+
+    @classmethod
+    def poll(cls, _context):
+        cls.poll_message_set("Nothing is being installed")
+        return errands.installation is not None
+
+    def execute(self, _context):
+        errands.stop_installing()
+        return {"FINISHED"}
+
+
 class Doctor(bpy.types.Operator):
     """Check the engine's device, memory, packages and folders, each with a remedy where something is wrong"""
 
@@ -51,4 +100,10 @@ class Restart(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (Doctor, Unload, Restart)
+def installable(operator) -> bool:
+    """Whether an installation may begin; says why not."""
+    operator.poll_message_set("The engine is being installed" if errands.installation else "A shot is rolling")
+    return errands.installation is None and pump.slate.rolling is None
+
+
+CLASSES = (InstallEngine, RepairEngine, StopInstalling, Doctor, Unload, Restart)

@@ -1,11 +1,13 @@
 """Sora's page in the preferences: folders, the engine, its doctor."""
 from __future__ import annotations
 
+import functools
+import tomllib
+
 from ...engine import protocol
 from ...engine.errors import SoraError
 from .. import errands, places, pump
-from .progress import draw_remedy
-from .spaces import write_wrapped
+from .progress import draw_installation, draw_remedy, draw_stopped
 
 
 def draw(layout, context, preferences) -> None:
@@ -15,18 +17,22 @@ def draw(layout, context, preferences) -> None:
     folders.prop(preferences, "takes_place")
     folders.prop(preferences, "takes_folder", text="Takes Folder")
     folders.prop(preferences, "models_folder", text="Models Folder")
-    _draw_engine(layout, context, preferences)
+    layout.separator()
+    _draw_engine(layout.column(), context, preferences)
 
 
-def _draw_engine(layout, context, preferences) -> None:
-    header, body = layout.panel("sora_engine")
-    header.label(text="Engine")
-    if body is None:
-        return
-    body.prop(preferences, "engine_folder", text="Folder")
+def _draw_engine(body, context, preferences) -> None:
+    body.prop(preferences, "engine_folder", text="Engine Folder")
     body.prop(preferences, "backend")
     body.prop(preferences, "engine_python")
-    write_wrapped(body, context, standing())
+    body.label(text=f"Sora {version()}. {standing()}", icon="INFO")
+    if errands.installation:
+        draw_installation(body)
+    else:
+        row = body.row(align=True)
+        row.operator("sora.install_engine")
+        row.operator("sora.repair_engine")
+        draw_stopped(body, context)
     row = body.row(align=True)
     row.operator("sora.doctor")
     row.operator("sora.restart_engine")
@@ -42,6 +48,12 @@ def _draw_findings(layout) -> None:
         row = layout.row()
         row.label(text=f"{finding.what}: {finding.found}", icon="CHECKMARK" if finding.well else "ERROR")
         draw_remedy(row, finding.remedy)
+
+
+@functools.cache
+def version() -> str:
+    """The extension's version, as its manifest says."""
+    return tomllib.loads((places.ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))["version"]
 
 
 def standing() -> str:

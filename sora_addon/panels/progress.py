@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ...engine.errors import Remedy, SoraError
-from .. import places, pump, shot, takes
+from .. import errands, places, pump, shot, takes
 from ..slate import Cut, Failed, Printed, Queued, Rolling
 from .spaces import Sidebar, write_wrapped
 
@@ -16,12 +16,29 @@ SMALLEST_GB = 0.05          # below, memory is said in MB
 # ---------------------------------------------------------------- before
 def draw_setup(layout, context) -> None:
     """Where the engine is not there yet, its installation comes first."""
+    if errands.installation:
+        draw_installation(layout)
+        return
     try:
         places.engine_python()
     except SoraError as error:
-        column = layout.column()
-        write_wrapped(column, context, error.sentence, icon="INFO")
-        draw_remedy(column, error.remedy)
+        write_wrapped(layout, context, error.sentence, icon="INFO")
+        draw_remedy(layout, error.remedy)
+        draw_stopped(layout, context)
+
+
+def draw_installation(layout) -> None:
+    """How far the installation is, and a way to stop it."""
+    step = errands.step
+    row = layout.row(align=True)
+    row.progress(factor=step.step / step.steps if step else 0.0, text=step.sentence[:60] if step else "Beginning", type="BAR")
+    row.operator("sora.stop_installing", text="", icon="X")
+
+
+def draw_stopped(layout, context) -> None:
+    """Why the last installation did not come to its end."""
+    if errands.stopped:
+        _draw_sentence(layout, context, errands.stopped.sentence, errands.stopped.remedy)
 
 
 def draw_generate(layout, context, spec) -> None:

@@ -1,0 +1,202 @@
+"""Operators, run against a scripted engine that is a real process speaking the real wire."""
+import importlib.util
+import sys
+from pathlib import Path
+
+import bpy
+import pytest
+
+import sora
+from sora.engine import protocol
+from sora.engine.errors import ACTIONS
+from sora.sora_addon import errands, operators, pump, slate, takes
+from sora.sora_addon.operators import remedies
+
+sys.path.insert(0, str(Path(__file__).parent))
+import layouts  # noqa: E402
+
+_spec = importlib.util.spec_from_file_location("scripted_engine", Path(__file__).parents[1] / "plain" / "scripted_engine.py")
+scripted_engine = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(scripted_engine)
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the scripted engine is a shell script")
+
+
+@pytest.fixture
+def press(tmp_path, monkeypatch):
+    """A scene ready to shoot without guides; `press(behaviour)` names the engine's behaviour."""
+    bpy.ops.wm.read_factory_settings()
+    addon = bpy.context.preferences.addons.new()
+    addon.module = "sora"
+    sora.register()
+    bpy.context.preferences.addons["sora"].preferences.takes_folder = str(tmp_path / "takes")
+    monkeypatch.setenv("SORA_ENGINE_LOG", str(tmp_path / "engine.log"))
+    settings, scene = bpy.context.scene.sora, bpy.context.scene
+    settings.prompt, settings.use_guides, settings.land_strip = "a stone arch", False, False
+    scene.frame_end, scene.render.resolution_x, scene.render.resolution_y = 5, 64, 64
+
+    def behave(behaviour):
+        monkeypatch.setenv("SORA_ENGINE_PYTHON", str(scripted_engine.python_for(tmp_path, behaviour)))
+        return settings
+    yield behave
+    sora.unregister()
+    bpy.context.preferences.addons.remove(bpy.context.preferences.addons["sora"])
+
+
+def shoot() -> slate.Entry:
+    bpy.ops.sora.generate()
+    pump.run_until_idle(60)
+    return pump.slate.entries[-1]
+
+
+def test_every_remedy_has_its_branch():
+    assert set(remedies.BRANCHES) == set(ACTIONS)
+
+
+def test_operators_say_what_they_do():
+    for kind in operators.classes():
+        assert kind.__doc__ and not kind.__doc__.endswith("."), kind
+        assert kind.bl_idname.startswith("sora.")
+
+
+def test_generate_prints_a_take_that_is_listed(press):
+    press("prints")
+    entry = shoot()
+    assert isinstance(entry.status, slate.Printed)
+    row = takes.chosen(bpy.context)
+    assert row.name == entry.shot.id and "a stone arch" in row.prompt and not row.broken
+    assert (Path(row.folder) / protocol.TAKE_FILE).exists()
+
+
+def test_takes_are_found_again_after_a_reload(press, tmp_path):
+    press("prints")
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    entry = shoot()
+    bpy.ops.wm.save_mainfile()
+    bpy.context.window_manager.sora.takes.clear()
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    assert entry.shot.id in bpy.context.window_manager.sora.takes
+
+
+def test_shoot_again_star_restore_and_delete(press):
+    settings = press("prints")
+    first = shoot()
+    bpy.ops.sora.shoot_again()
+    pump.run_until_idle(60)
+    second = pump.slate.entries[-1]
+    assert second.shot.id != first.shot.id and second.shot.seed == first.shot.seed
+    bpy.ops.sora.shoot_again(vary=True)
+    pump.run_until_idle(60)
+    assert pump.slate.entries[-1].shot.seed != first.shot.seed
+    settings.prompt, settings.seed = "something else", 3
+    bpy.ops.sora.restore_settings()
+    assert settings.prompt == "a stone arch" and settings.lock_seed
+    row = takes.chosen(bpy.context)
+    bpy.ops.sora.star()
+    assert takes.chosen(bpy.context).starred
+    bpy.ops.sora.refresh()
+    session = bpy.context.window_manager.sora
+    assert session.takes[row.name].starred and len(session.takes) == 3
+    folder = Path(takes.chosen(bpy.context).folder)
+    bpy.ops.sora.delete_take()
+    assert len(session.takes) == 2 and not folder.exists() and (folder.parent / ".trash" / folder.name).exists()
+
+
+def test_a_failure_can_be_tried_again(press):
+    press("fails")
+    entry = shoot()
+    assert isinstance(entry.status, slate.Failed)
+    pump.stop(wait=True)
+    press("prints")
+    bpy.ops.sora.remedy(action="shoot_again", shot=entry.shot.id)
+    pump.run_until_idle(60)
+    assert isinstance(pump.slate.find(entry.shot.id).status, slate.Printed)
+
+
+def test_cut(press):
+    press("slow")
+    bpy.ops.sora.generate()
+    while not (pump.slate.rolling and pump.engine_ready):
+        pump.tick()
+    bpy.ops.sora.cut()
+    pump.run_until_idle(60)
+    assert isinstance(pump.slate.entries[-1].status, slate.Cut)
+    assert not bpy.ops.sora.cut.poll()
+    bpy.ops.sora.clear_slate()
+    assert not pump.slate.entries
+
+
+def test_without_an_engine_nothing_is_left_behind(press, monkeypatch, tmp_path):
+    monkeypatch.setenv("SORA_ENGINE_PYTHON", str(tmp_path / "none"))
+    with pytest.raises(RuntimeError, match="not at"):
+        bpy.ops.sora.generate()
+    assert bpy.context.window_manager.sora.remedy_action == "install_engine"
+    assert not pump.slate.entries and not (tmp_path / "takes").exists()
+
+
+def test_installing_needs_permission_to_go_online(press):
+    if bpy.app.online_access:
+        pytest.skip("this Blender may go online")
+    with pytest.raises(RuntimeError, match="may not go online"):
+        bpy.ops.sora.install_engine()
+    assert errands.installation is None
+
+
+def test_the_doctor_says_why_it_cannot_look(press):
+    press("does_not_start")
+    bpy.ops.sora.doctor()
+    assert not bpy.ops.sora.doctor.poll()
+    errands.doctor.child.wait(30)
+    errands.tick()
+    assert [finding.well for finding in errands.findings] == [False] and "torch" in errands.findings[0].found
+
+
+@pytest.mark.parametrize("action, value", [("drop_guide", "depth"), ("set_channel", "4"), ("set_distance", "7.5"), ("set_size", "640x360"),
+                                           ("set_frames", "25"), ("choose_folder", ""), ("free_disk", "/tmp"), ("unload", ""), ("write_prompt", "")])
+def test_remedies_change_what_they_say(press, action, value):
+    settings = press("prints")
+    bpy.context.window_manager.sora.refusal = "trouble"
+    assert bpy.ops.sora.remedy(action=action, value=value) == {"FINISHED"}
+    assert bpy.context.window_manager.sora.refusal == ""
+    now = {"drop_guide": not settings.guide_depth, "set_channel": settings.strip_channel == 4, "set_distance": settings.backdrop_distance == 7.5,
+           "set_size": (settings.size_source, settings.size_width) == ("CUSTOM", 640), "set_frames": settings.frame_end == 25}
+    assert now.get(action, True)
+
+
+def test_the_log_opens_as_text(press, tmp_path):
+    press("prints")
+    with pytest.raises(RuntimeError, match="no log yet"):
+        bpy.ops.sora.remedy(action="show_log")
+    shoot()
+    (tmp_path / "engine.log").write_text("a line\n")
+    bpy.ops.sora.remedy(action="show_log")
+    bpy.ops.sora.remedy(action="show_log")
+    assert [text.lines[0].body for text in bpy.data.texts] == ["a line"]
+
+
+def test_the_camera_sees_what_the_viewport_sees(press):
+    press("prints")
+    bpy.context.scene.camera = None
+    with layouts.editor("VIEW_3D") as context:
+        region = context.space_data.region_3d
+        bpy.ops.sora.remedy(action="add_camera")
+        camera = bpy.context.scene.camera
+        focus = camera.matrix_world.inverted() @ region.view_location
+        assert tuple(focus) == pytest.approx((0, 0, -region.view_distance), abs=1e-4)
+        assert camera.matrix_world.to_quaternion().dot(region.view_rotation) ** 2 == pytest.approx(1, abs=1e-4)
+
+
+def test_polls_give_reasons(press):
+    press("prints")
+    for name in ("land", "shoot_again", "restore_settings", "delete_take", "star", "cut", "unload", "stop_installing"):
+        assert not getattr(bpy.ops.sora, name).poll(), name
+    with pytest.raises(RuntimeError, match="Choose a take"):
+        bpy.ops.sora.land()
+
+
+def test_a_prompt_in_the_text_editor_and_back(press):
+    settings = press("prints")
+    bpy.ops.sora.edit_prompt()
+    settings.prompt_text.write(" at dusk")
+    bpy.ops.sora.unlink_prompt()
+    assert settings.prompt == "a stone arch at dusk" and settings.prompt_text is None
