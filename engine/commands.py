@@ -14,10 +14,12 @@ import typer
 
 from . import families
 from .errors import Cut, ShotError, SoraError
+from .models.commands import models_app
 from .protocol import SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Progress, Shot, Size, Take, decode, read_shot, read_take
 
 FAILED, BAD_REQUEST, CUT = 1, 2, 130
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Sora's engine: from a shot to numbered frames.")
+app.add_typer(models_app, name="models")
 
 
 def run() -> int:
@@ -93,13 +95,13 @@ def shoot(
     as_lines: Annotated[bool, typer.Option("--json", help="Print the wire's events")] = False,
 ) -> int:
     """Shoot one shot, from flags or from a file; flags win over the file."""
-    given = {"family": family, "model": model, "prompt": prompt, "negative": negative, "seed": seed, "frames": frames, "fps": fps,
-             "frame_start": frame_start, "steps": steps, "guidance": guidance, "format": kind,
-             "size": Size.parse(size) if size is not None else None,
-             "guides": tuple(map(_guide, guide)) if guide else None,
-             "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None}
     teller = JsonTeller() if as_lines else PlainTeller.fitting()
     try:
+        given = {"family": family, "model": model, "prompt": prompt, "negative": negative, "seed": seed, "frames": frames, "fps": fps,
+                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "format": kind,
+                 "size": Size.parse(size) if size is not None else None,
+                 "guides": tuple(map(_guide, guide)) if guide else None,
+                 "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None}
         shot = _shot(shot_file, {name: value for name, value in given.items() if value is not None}, out)
     except SoraError as error:
         return teller.end("", error)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import device, families
 from .errors import ModelError, Remedy, SoraError
-from .take import ENGINE_VERSION
+from .release import ENGINE_VERSION
 
 MODULES = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors", "PyAV": "av", "OpenCV": "cv2", "OpenEXR": "OpenEXR",
            "filelock": "filelock", "psutil": "psutil", "typer": "typer", "rich": "rich"}

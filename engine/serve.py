@@ -16,7 +16,7 @@ from . import device, families
 from .errors import Cut, EngineBroken, Remedy, ShotError, SoraError, WireError
 from .protocol import (LONGEST_LINE, REQUESTS, Cancel, Cancelled, Done, Event, Failed, Progress, Quit, Ready, Request, Shoot, Shot,
                        Unload, Unloaded, read, write)
-from .take import ENGINE_VERSION
+from .release import ENGINE_VERSION
 
 log = logging.getLogger(__name__)
 GRACE = 10.0            # seconds between the end of stdin and leaving without waiting for the step under way

@@ -11,9 +11,9 @@ from pathlib import Path
 from .errors import FolderError, Remedy, ShotError
 from .frames import Printed, replace, told
 from .protocol import SHOT_FILE, TAKE_FILE, VERSION, Shot, Take, as_json
+from .release import ENGINE_VERSION
 
 INDEX_FILE = "take.sequence.json"
-ENGINE_VERSION = "0.1.0"
 PACKAGES = ("torch", "numpy", "av", "OpenEXR", "opencv-python-headless", "safetensors")
 
 

@@ -1,0 +1,246 @@
+"""The straight line from shot to take, with a tiny model of random weights loaded by the code that loads real ones."""
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import check, clip, families, shoot
+from engine.errors import Cut, GuideError, KeyframeError, ModelError, ShotError
+from engine.protocol import FrameGrid, Guide, Keyframe, Progress, Size, read_take
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return shoot.Studio()
+
+
+@pytest.fixture
+def rolled(studio, a_shot):
+    """roll(name, **fields) -> the take of such a shot."""
+    def roll(name: str = "take", **fields):
+        return shoot.roll(a_shot(name, **fields), lambda progress: None, threading.Event(), studio)
+    return roll
+
+
+def pixels(take) -> list[str]:
+    return [hashlib.sha256(Path(take.shot.out, "frames", name).read_bytes()).hexdigest() for name in take.files.names()]
+
+
+def image(path: Path) -> np.ndarray:
+    import cv2
+    return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGR2RGB)
+
+
+def write_depth(folder: Path, frames: int, first: int = 1, size: Size = Size(96, 64), metres=lambda x, y, f: 2 + x * 8 + f) -> Guide:
+    """A ramp in metres, as Blender's 4.5 layout stores it."""
+    import OpenEXR
+    folder.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[0:1:size.height * 1j, 0:1:size.width * 1j]
+    for frame in range(frames):
+        z = np.ascontiguousarray(metres(x, y, frame), dtype=np.float32)
+        OpenEXR.File({}, {"ViewLayer.Depth.Z": z}).write(str(folder / f"{first + frame:04d}.exr"))
+    return Guide(kind="depth", path=str(folder), near=1.0, far=40.0)
+
+
+# ---------------------------------------------------------------- windows
+@pytest.mark.parametrize("frames", [1, 2, 5, 48, 49, 50, 93, 94, 1440])
+def test_windows_cover_every_frame_once_on_the_grid(frames):
+    found = clip.stretches(frames, 49, 5, FrameGrid())
+    fresh = [index for one in found for index in range(one.fresh, min(one.start + one.frames, frames))]
+    assert fresh == list(range(frames)) and all((one.frames - 1) % 4 == 0 and one.frames <= 49 for one in found)
+    assert all(later.start + 5 == later.fresh == before.start + before.frames for before, later in zip(found, found[1:]))
+
+
+def test_seeds_of_windows_differ_and_stay():
+    assert len({clip.seed(seed, index) for seed in range(20) for index in range(20)}) == 400
+    assert clip.seed(7, 0) == clip.seed(7, 0) < 2 ** 63
+
+
+def test_windows_hand_their_last_frames_on(rolled):
+    take = rolled(frames=101)
+    assert take.native_frames == 101 and any("3 windows" in note for note in take.notes) and len(pixels(take)) == 101
+    short = rolled("short", frames=49)
+    assert pixels(take)[:49] == pixels(short)
+
+
+def test_what_a_tail_keeps_is_the_end_of_what_was_added():
+    import torch
+    frames, tail = torch.arange(11.0).view(11, 1, 1, 1), clip.Tail(5)
+    for chunk in (frames[:1], frames[1:5], frames[5:9], frames[9:]):
+        tail.add(chunk)
+    assert tail.frames.flatten().tolist() == [6, 7, 8, 9, 10]
+
+
+def test_a_jump_in_colour_is_measured_and_said():
+    import torch
+    joins, stretch = clip.Joins(), clip.Stretch(1, 44, 9, 49)
+    joins.remember(torch.full((5, 3, 4, 4), 0.5))
+    joins.compare(stretch, 44, torch.full((1, 3, 4, 4), 0.5))
+    joins.compare(stretch, 49, torch.full((4, 3, 4, 4), 0.9))       # fresh frames may differ
+    assert joins.notes() == ()
+    joins.compare(stretch, 45, torch.full((4, 3, 4, 4), 0.54))
+    assert "10.2 of 255" in joins.notes()[0]
+
+
+# ---------------------------------------------------------------- takes
+def test_the_take_tells_what_was_done(rolled):
+    take = rolled(frames=6, size=Size(192, 128), prompt="a red car glorps")
+    assert take.native == Size(96, 64) and "Up-scaled from 96x64 to 192x128" in take.notes and take.not_understood == ("glorps",)
+    assert image(Path(take.shot.out, "frames/plate.0001.png")).shape == (128, 192, 3)
+    assert {"load", "text", "guides", "denoise", "decode", "upscale", "write", "proxy", "total"} <= set(take.seconds)
+    assert sum(seconds for stage, seconds in take.seconds.items() if stage != "total") <= take.seconds["total"] + 0.01
+    assert read_take(take.shot.out) == take
+
+
+@pytest.mark.parametrize(("kind", "name"), [("png16", "plate.0001.png"), ("exr", "plate.0001.exr")])
+def test_every_format_is_written(rolled, kind, name):
+    take = rolled(frames=1, format=kind)
+    assert take.files.names() == [name] and take.files.colourspace == ("Linear Rec.709" if kind == "exr" else "sRGB")
+    assert Path(take.shot.out, "frames", name).stat().st_size > 1000
+
+
+def test_settings_change_the_picture(rolled):
+    plain = pixels(rolled("plain", frames=1))
+    for name, fields in {"prompt": {"prompt": "a blue tower at night"}, "negative": {"negative": "night"}, "guidance": {"guidance": 1.0},
+                         "steps": {"steps": 3}, "seed": {"seed": 8}}.items():
+        assert pixels(rolled(name, frames=1, **fields)) != plain, name
+
+
+def test_a_finished_take_is_not_touched_again(rolled):
+    before = pixels(rolled())
+    with pytest.raises(ShotError, match="never overwritten"):
+        rolled(seed=9)
+    assert pixels(read_again := rolled("other")) == before and read_again.shot.id == "other"
+
+
+def test_progress_counts_up_and_the_time_left_down_to_nothing(studio, a_shot):
+    said: list[Progress] = []
+    shoot.roll(a_shot(frames=53), said.append, threading.Event(), studio)
+    for stage, last in (("denoise", 4), ("decode", 53)):
+        steps = [one.step for one in said if one.stage == stage]
+        assert steps == sorted(steps) and steps[-1] == last and all(one.steps == last for one in said if one.stage == stage)
+    assert said[-1].eta == 0 and all(one.shot == "take" for one in said)
+
+
+@pytest.mark.parametrize("stage", ["load", "text", "guides", "denoise", "decode", "write", "proxy"])
+def test_a_cut_stops_the_line_within_one_step(studio, a_shot, stage):
+    cut, later = threading.Event(), []
+
+    def say(progress: Progress) -> None:
+        later.append(progress.stage)
+        if progress.stage == stage and (stage != "decode" or progress.step > 2):
+            cut.set()
+
+    with pytest.raises(Cut):
+        shoot.roll(a_shot(frames=9), say, cut, studio)
+    assert later[-1] == stage and not Path(a_shot().out, "take.json").exists() and not list(Path(a_shot().out).rglob(".*"))
+
+
+# ---------------------------------------------------------------- guides and keyframes
+def test_guides_steer_and_their_strength_fades_them(rolled, tmp_path):
+    near, far = write_depth(tmp_path / "near", 6), write_depth(tmp_path / "far", 6, metres=lambda x, y, f: 30 - y * 20 - f)
+    found = {name: pixels(rolled(name, frames=6, guides=guides)) for name, guides in {
+        "none": (), "near": (near,), "again": (near,), "far": (far,), "faded": (replace(near, strength=0.0),)}.items()}
+    assert found["near"] == found["again"] and found["near"] != found["far"] and found["near"] != found["none"]
+    assert found["faded"] == found["none"]
+
+
+def test_only_the_frames_of_a_window_are_read(a_shot, tmp_path):
+    shot = a_shot(frames=6, guides=(write_depth(tmp_path / "depth", 6),))
+    guides = clip.Guides(shot)
+    assert guides.read(4, 5, Size(48, 32))["depth"].shape == (5, 32, 48, 1)
+    held = guides.read(4, 5, Size(48, 32))["depth"]
+    assert (held[1:] == held[1]).all() and (held[0] != held[1]).any()
+    Path(tmp_path / "depth/0001.exr").write_bytes(b"not read")
+    assert guides.read(1, 2, Size(48, 32))["depth"].shape[0] == 2
+
+
+def test_guides_that_do_not_fit_are_refused_before_anything_costs(a_shot, tmp_path):
+    guide = write_depth(tmp_path / "depth", 5)
+    Path(guide.path, "0003.exr").unlink()
+    with pytest.raises(GuideError):
+        check.shot(a_shot(guides=(guide,)))
+    with pytest.raises(GuideError) as refused:
+        check.shot(a_shot(guides=(replace(guide, kind="beauty"),)))
+    assert (refused.value.remedy.action, refused.value.remedy.value) == ("drop_guide", "beauty")
+
+
+def test_not_a_number_depth_is_survived_and_said(rolled, tmp_path):
+    take = rolled(guides=(write_depth(tmp_path / "depth", 5, metres=lambda x, y, f: np.where(x < 0.2, np.nan, np.where(x > 0.8, np.inf, 3 + x))),))
+    assert any("no distance" in note for note in take.notes)
+    assert all(image(Path(take.shot.out, "frames", name)).std() > 0 for name in take.files.names())
+
+
+def test_keyframes_are_conformed_said_and_steer(rolled, tmp_path):
+    import cv2
+    still = tmp_path / "stîll 汉.png"
+    still.write_bytes(cv2.imencode(".png", np.full((90, 300, 3), (0, 0, 255), np.uint8))[1].tobytes())
+    plain = rolled("plain", frames=9)
+    take = rolled("held", frames=9, keyframes=(Keyframe(frame=0, path=str(still)), Keyframe(frame=8, path=str(still))))
+    assert pixels(take)[0] != pixels(plain)[0] and "The keyframe at frame 0 was conformed from 300x90 to 96x64" in take.notes
+
+
+def test_an_image_is_cropped_to_fill():
+    picture = np.zeros((100, 300, 3), np.float32)
+    picture[:, 100:200] = 1
+    assert clip.conformed(picture, Size(40, 40)).mean() > 0.97 and clip.conformed(picture, Size(96, 32)).mean() == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_a_still_that_is_none_is_refused(a_shot, tmp_path):
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for name in ("text.png", "empty.png", "missing.png", "."):
+        with pytest.raises(KeyframeError, match="keyframe"):
+            check.shot(a_shot(keyframes=(Keyframe(frame=0, path=str(tmp_path / name)),)))
+
+
+# ---------------------------------------------------------------- models and memory
+def test_pickles_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="no weights"):
+        families.weights("blockout", str(tmp_path))
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    (tmp_path / "b.CKPT").write_bytes(b"")
+    with pytest.raises(ModelError, match="could run a program"):
+        families.weights("blockout", str(tmp_path))
+    with pytest.raises(ModelError, match="not there"):
+        families.weights("blockout", str(tmp_path / "missing"))
+
+
+def test_damaged_weights_are_refused_in_words(rolled, tiny_model, tmp_path):
+    for path in tiny_model.iterdir():
+        content = path.read_bytes()
+        (tmp_path / path.name).write_bytes(content[:len(content) // 2] if path.suffix == ".safetensors" else content)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        rolled(model=str(tmp_path))
+
+
+def test_the_spec_says_what_the_model_does(a_shot, studio):
+    from engine.blockout import model
+    spec, made = families.family("blockout").SPEC, studio.model(a_shot())
+    assert (spec.native_area, spec.steps, spec.guidance) == (model.TRAINED_AREA, model.STEPS, model.GUIDANCE)
+    assert set(spec.guides) == set(model.GUIDES) and spec.models[0] == model.NAME
+    assert made.window == spec.frames.floor(made.window) and made.overlap == spec.frames.floor(made.overlap)
+
+
+PEAK = """
+import json, sys, threading
+from engine import shoot
+from engine.protocol import Shot, decode
+take = shoot.roll(decode(json.loads(sys.argv[1]), Shot), lambda progress: None, threading.Event(), shoot.Studio())
+print(take.peak_bytes)
+"""
+
+
+def test_memory_follows_the_window(a_shot):
+    from engine.protocol import as_json
+    peaks = [int(subprocess.run([sys.executable, "-c", PEAK, as_json(a_shot(f"long{frames}", frames=frames))], cwd=ROOT, capture_output=True,
+                                text=True, check=True).stdout) for frames in (49, 401)]
+    assert peaks[1] <= 1.25 * peaks[0], json.dumps(peaks)
