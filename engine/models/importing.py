@@ -1,0 +1,128 @@
+"""Models that are already on a disk: a diffusers folder, one safetensors file, a LoRA. Copied or linked, never run."""
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import shutil
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import DiskFull, ModelError, Remedy
+from . import catalogue, links, recognise
+from .admission import CHOOSE, REFUSED, WEIGHTS, admit_name, check_folder, check_json, header
+from .lock import unwritable
+from .pull import RESERVE, Progress, free_space
+from .store import Installed, Kept, Store, digest
+
+CLASSES = {"WanPipeline": "wan", "WanImageToVideoPipeline": "wan", "WanVideoToVideoPipeline": "wan", "WanVACEPipeline": "vace",
+           "LTX2Pipeline": "ltx2", "LTX2ImageToVideoPipeline": "ltx2", "LTX2ConditionPipeline": "ltx2", "SanaWMPipeline": "sana_wm",
+           "SkyReelsV2DiffusionForcingPipeline": "skyreels", "SkyReelsV2Pipeline": "skyreels", "CogVideoXFunControlPipeline": "cogvideox"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a person says of the files; "" is found out from them where that can be."""
+
+    name: str = ""
+    family: str = ""
+    licence: str = ""
+    link: bool = False
+    lora: bool = False
+    triggers: tuple[str, ...] = ()
+    strength: float = 1.0
+
+
+def bring(source: Path, store: Store, given: Given) -> Generator[Progress, None, Installed]:
+    """Imports the folder or file at `source`; yields progress, returns what is installed. Raises ModelError, FolderError, DiskFull."""
+    source = Path(os.path.abspath(source))
+    if not source.exists():
+        raise ModelError(f"{source} is not there.", CHOOSE)
+    if not math.isfinite(given.strength) or abs(given.strength) > 10:
+        raise ModelError(f"A LoRA's strength of {given.strength} is not between -10 and 10.", CHOOSE)
+    model, files = (_folder if source.is_dir() else _file)(source, given)
+    root = source if source.is_dir() else source.parent
+    staging = store.staging(model.name).with_name(f"{model.name}.import")
+    try:
+        staging.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(staging.with_name(f"{model.name}.lock"), timeout=0):
+            shutil.rmtree(staging, ignore_errors=True)          # half of an earlier import
+            staging.mkdir()
+            kept = yield from (_linked if given.link else _copied)(files, staging, model.name)
+            where = links.written(root, store.folder) if given.link else {}
+            return store.adopt(replace(model, files=kept, **where), staging)
+    except Timeout as error:
+        raise ModelError(f"{model.name} is already being imported or pulled by another process.", CHOOSE) from error
+    except OSError as error:
+        raise unwritable(staging, error) from error
+
+
+def _folder(source: Path, given: Given) -> tuple[Installed, dict[str, Path]]:
+    """A diffusers folder, every file looked into; its files by the names that they keep."""
+    names = check_folder(source)
+    pipeline = check_json(source / "model_index.json")["_class_name"]
+    family = given.family or CLASSES.get(pipeline, "")
+    if not family:
+        raise ModelError(f"{source} is a {pipeline}, which no family here loads; say --family when one does.", CHOOSE)
+    if CLASSES.get(pipeline, family) != family:
+        raise ModelError(f"{source} is a {pipeline}, which belongs to {CLASSES[pipeline]}, not to {family}.", CHOOSE)
+    return _installed(given, source.name, family, "diffusers"), {name: source / name for name in names}
+
+
+def _file(source: Path, given: Given) -> tuple[Installed, dict[str, Path]]:
+    """One safetensors file: a LoRA, or a checkpoint for `from_single_file`."""
+    if source.suffix.lower() != WEIGHTS:
+        what = "could run code when it is loaded" if source.suffix.lower() in REFUSED else "is not a safetensors file"
+        raise ModelError(f"{source} {what}; convert it to safetensors first.", CHOOSE)
+    facts = recognise.recognise(header(source)[0])
+    family = given.family or (facts.families[0] if len(facts.families) == 1 else "")
+    if not family:
+        raise ModelError(f"{source.name} does not say whose it is ({', '.join(facts.families) or 'no known tensor names'}); say --family.", CHOOSE)
+    kind = "lora" if given.lora else "single_file"
+    facts = recognise.agree(source, family, kind)
+    model = _installed(given, source.stem, family, kind, facts)
+    return model, {str(admit_name(source.name)) if given.link else f"{model.name}{WEIGHTS}": source}
+
+
+def _installed(given: Given, called: str, family: str, kind: str, facts: recognise.Facts | None = None) -> Installed:
+    known = {entry.name: entry for entry in catalogue.entries()}
+    name = given.name or re.sub(r"[^a-z0-9._-]+", "-", called.lower()).strip("._-")[:64]
+    if name in known and known[name].family != family:
+        raise ModelError(f"{name} is the name of a model of {known[name].family}; give this one another --name.", CHOOSE)
+    return Installed(name=name, family=family, kind=kind, label=known[name].label if name in known else called, licence=given.licence or "unverified",
+                     files={}, triggers=given.triggers, strength=given.strength,
+                     component=facts.component if facts else "", width=facts.width if facts else 0)
+
+
+def _linked(files: dict[str, Path], staging: Path, model: str) -> Generator[Progress, None, dict[str, Kept]]:
+    kept, total = {}, sum(path.stat().st_size for path in files.values())
+    for name, path in files.items():
+        kept[name] = digest(path)
+        yield Progress(model=model, file=name, done=sum(file.size for file in kept.values()), total=total)
+    return kept
+
+
+def _copied(files: dict[str, Path], staging: Path, model: str) -> Generator[Progress, None, dict[str, Kept]]:
+    total, free = sum(path.stat().st_size for path in files.values()), free_space(staging)
+    if total + RESERVE > free:
+        raise DiskFull(f"{model} needs {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free at {staging.parent}; it can be linked instead.",
+                       Remedy(action="free_disk", label="Show Folder", value=str(staging.parent)))
+    kept, done = {}, 0
+    for name, path in files.items():
+        target, sha256, size = staging / name, hashlib.sha256(), 0
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as source, target.open("xb") as copy:
+            while block := source.read(1 << 20):
+                copy.write(block)
+                sha256.update(block)
+                size += len(block)
+                yield Progress(model=model, file=name, done=done + size, total=total)
+            copy.flush()
+            os.fsync(copy.fileno())
+        kept[name] = Kept(size, sha256.hexdigest(), target.stat().st_mtime_ns)
+        done += size
+    return kept
