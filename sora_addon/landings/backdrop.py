@@ -45,7 +45,7 @@ def _placed(scene, take: Take, plate: images.Sequence, image, span: framing.Span
     plane = present[0] if present else _plane(home)
     formers = {_screen(other).image for other in present} - {image}
     for other in present[1:]:
-        bpy.data.objects.remove(other)
+        bpy.data.meshes.remove(other.data)          # and with it the object
     _shape(plane.data, take.shot.size)
     _screen(plane).image = image
     images.follow(_screen(plane).image_user, plate)
@@ -75,8 +75,9 @@ def _plane(home):
     """A plane with an emission material that camera rays alone meet."""
     plane = bpy.data.objects.new(NAME, bpy.data.meshes.new(NAME))
     home.objects.link(plane)
-    for ray in ("diffuse", "glossy", "transmission", "volume_scatter", "shadow"):
-        setattr(plane, f"visible_{ray}", False)
+    for name in plane.bl_rna.properties.keys():
+        if name.startswith("visible_") and name != "visible_camera":
+            setattr(plane, name, False)
     plane.data.materials.append(_material())
     return plane
 

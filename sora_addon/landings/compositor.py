@@ -16,7 +16,7 @@ from .. import compat
 from . import framing, images
 
 GROUP = "Sora Plate"
-GUIDES = {"depth": ("depth", "z"), "mask": ("mask", "object index", "indexob", "image", "combined")}
+GUIDES = {"depth": ("depth", "z", "image"), "mask": ("mask", "alpha")}      # outputs of an image node that hold the guide, best first
 
 
 def land(context, scene, take: Take, folder: Path, options: dict[str, str]) -> str:
@@ -36,6 +36,7 @@ def land(context, scene, take: Take, folder: Path, options: dict[str, str]) -> s
     group.nodes["Plate"].image = image
     _fill(group, plate, framing.method(scene, camera, take.shot.size))
     kept = _guides(context, group, take, folder, plate)
+    _own_depth(scene, tree, node)
     group[images.RECORD] = images.record(take, plate, landing="compositor")
     node.label, node.mute = f"{GROUP}: {images.titled(take)}", False
     for other in present[1:]:
@@ -45,7 +46,7 @@ def land(context, scene, take: Take, folder: Path, options: dict[str, str]) -> s
     if options.get("film") == "1":
         scene.render.film_transparent = True
     said = f"Plate under the render at {images.spoken_range(plate)}, in the node group “{group.name}”" + (", which was updated." if present else ".")
-    notes = (said, told, framing.told(scene, camera, take.shot.size), _sources(kept), _silenced(present[1:]), _unseen(scene, composed))
+    notes = (said, told, framing.told(scene, camera, take.shot.size), _sources(kept, node), _silenced(present[1:]), _unseen(scene, composed))
     return " ".join(filter(None, notes))
 
 
@@ -56,22 +57,26 @@ def _inserted(scene, tree):
     node = tree.nodes.new("CompositorNodeGroup")
     node.node_tree = _group()
     node.name, node.width = GROUP, 220
-    layers = next((n for n in tree.nodes if n.bl_idname == "CompositorNodeRLayers" and n.scene in (scene, None)), None)
     if output.is_linked:
         source = output.links[0].from_socket
     else:
-        layers = layers or tree.nodes.new("CompositorNodeRLayers")
-        source = layers.outputs["Image"]
+        layers = next((n for n in tree.nodes if n.bl_idname == "CompositorNodeRLayers" and n.scene in (scene, None)), None)
+        source = (layers or tree.nodes.new("CompositorNodeRLayers")).outputs["Image"]
     target, left = output.node, source.node
     if target.location.x - left.location.x < left.width + node.width + 80:
         target.location.x = left.location.x + left.width + node.width + 80
     node.location = (target.location.x - node.width - 40, target.location.y)
     tree.links.new(source, node.inputs["Image"])
     tree.links.new(node.outputs["Image"], output)
-    depth = layers.outputs.get("Depth") if layers else None
-    if depth is not None and depth.enabled:
-        tree.links.new(depth, node.inputs["Depth"])
     return node
+
+
+def _own_depth(scene, tree, node) -> None:
+    """The render's depth goes into the plate's node where the view layer has that pass and nothing else goes in."""
+    for layers in [n for n in tree.nodes if n.bl_idname == "CompositorNodeRLayers" and n.scene in (scene, None)]:
+        depth = layers.outputs.get("Depth")
+        if depth is not None and depth.enabled and not node.inputs["Depth"].is_linked:
+            tree.links.new(depth, node.inputs["Depth"])
 
 
 # ---------------------------------------------------------------- the group
@@ -187,10 +192,12 @@ def _files(guide, folder: Path, plate: images.Sequence) -> images.Sequence | Non
 
 
 # ---------------------------------------------------------------- what to say
-def _sources(kinds: list[str]) -> str:
-    own = [word for kind, word in (("depth", "Depth is the render's own"), ("mask", "Mask is the render's alpha")) if kind not in kinds]
-    return " ".join([f"{' and '.join(kinds).capitalize()} {'come' if len(kinds) > 1 else 'comes'} from the take's guides."] if kinds else []
-                    + ["; ".join(own) + "."])
+def _sources(kinds: list[str], node) -> str:
+    """Where Depth and Mask come from."""
+    given = f"{' and '.join(kinds).capitalize()} {'come' if len(kinds) > 1 else 'comes'} from the take's guides." if kinds else ""
+    depth = "Depth is the render's own." if node.inputs["Depth"].is_linked else "Depth is empty until the view layer's Depth pass is on."
+    mask = "Mask is the render's alpha."
+    return " ".join(filter(None, (given, "" if "depth" in kinds else depth, "" if "mask" in kinds else mask)))
 
 
 def _silenced(nodes) -> str:

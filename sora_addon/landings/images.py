@@ -13,7 +13,8 @@ from ...engine.protocol import Take
 
 RECORD = "sora"             # custom property of everything that a landing makes; a dict, see `record`
 
-# Colour spaces that each view transform shows just as the file has them; see `colours`.
+# Colour spaces that each view transform shows just as the file has them; see `colours`. Measured on a cube of display
+# colours: ACES 2.0 gives all of them back, the others all but what UNREACHED says, in the strip and in renders alike.
 SHOWN_AS_MADE = {
     "AgX": "AgX Base sRGB",
     "Filmic": "Filmic sRGB",
@@ -22,6 +23,11 @@ SHOWN_AS_MADE = {
     "ACES 1.3": "ACES 1.3 sRGB",
     "ACES 2.0": "ACES 2.0 sRGB",
     "Raw": "Linear Rec.709",
+}
+UNREACHED = {
+    "AgX": "the brightest saturated colours",
+    "Filmic": "the brightest saturated colours",
+    "Khronos PBR Neutral": "the deepest shadows",
 }
 
 
@@ -43,7 +49,8 @@ class Sequence:
 # ---------------------------------------------------------------- files
 def sequence(take: Take, folder: Path) -> Sequence:
     """The take's plate, every file of it there. Raises FolderError."""
-    names, place = tuple(take.files.names()), (folder / take.files.folder).resolve()
+    names = tuple(take.files.names())
+    place = Path(os.path.abspath(folder / take.files.folder))       # not resolved: links may be what keeps a project together
     again = Remedy(action="shoot_again", label="Shoot Again")
     try:
         present = {entry.name for entry in os.scandir(place)}
@@ -90,7 +97,7 @@ def colours(scene, take: Take) -> tuple[str, str]:
             told = f"Its linear frames are tone-mapped by {view.view_transform} like a render; in Standard, or shot as PNG, they look as they were made."
     elif view.view_transform in SHOWN_AS_MADE:
         name = SHOWN_AS_MADE[view.view_transform]
-        but = ", except that its shadows turn darker" if name.startswith("Khronos") else ""       # levels below 60 of 255: its inverse has no toe
+        but = f", except for {UNREACHED[view.view_transform]}, which it cannot show" if view.view_transform in UNREACHED else ""
         told = f"It is loaded as {name}, so that {view.view_transform} shows it as it was made{but}."
     elif view.view_transform != "Standard":
         told = f"{view.view_transform} has no inverse, so it changes how the frames look."
@@ -107,7 +114,7 @@ def _known() -> set[str]:
 def _graded(view) -> str:
     """What the scene's colour management does to everything it shows, the plate included."""
     graded = [word for word, changed in (("exposure", view.exposure != 0.0), ("gamma", view.gamma != 1.0), ("curves", view.use_curve_mapping),
-                                         ("look", view.look not in ("", "None"))) if changed]
+                                         ("white balance", view.use_white_balance), ("look", view.look not in ("", "None"))) if changed]
     return f"The scene's {' and '.join(graded)} also change it." if graded else ""
 
 

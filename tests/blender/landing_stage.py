@@ -2,6 +2,7 @@
 import itertools
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -46,6 +47,19 @@ def make_take(folder, start=10, count=5, size=(32, 18), frame=picture, **shot):
                          engine={}, seconds={}, peak_bytes=0)
     (home / "take.json").write_text(protocol.as_json(take), encoding="utf-8")
     return take, home
+
+
+def make_linear_take(folder, level, start, count, size=(32, 18)):
+    """A take of linear EXR frames, all of one level."""
+    take, home = make_take(folder, start=start, count=count, size=size)
+    for path in (home / "frames").iterdir():
+        image = bpy.data.images.new("linear", *size, float_buffer=True, is_data=True)
+        image.pixels.foreach_set(np.tile(np.array([level, level, level, 1], np.float32), size[0] * size[1]))
+        image.file_format, image.filepath_raw = "OPEN_EXR", str(path.with_suffix(".exr"))
+        image.save()
+        bpy.data.images.remove(image)
+        path.unlink()
+    return replace(take, files=replace(take.files, pattern="plate.%04d.exr", colourspace="Linear Rec.709")), home
 
 
 def fresh(view="Standard", width=32, height=18):

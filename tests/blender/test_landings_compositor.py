@@ -1,11 +1,15 @@
 """A take in the compositor: under the render, frame by frame, without touching the artist's tree."""
+import json
+import shutil
+from dataclasses import replace
+
 import bpy
 import numpy as np
 import pytest
 
 from sora.engine import protocol
-from sora.sora_addon import compat, landings
-from tests.blender.landing_stage import far_off, fresh, make_take, rendered
+from sora.sora_addon import compat, landings, passes
+from tests.blender.landing_stage import far_off, fresh, make_linear_take, make_take, rendered
 
 
 def land(take, folder, **options):
@@ -107,20 +111,6 @@ def test_what_hides_the_plate_is_said_and_not_changed(tmp_path):
     assert scene.render.film_transparent
 
 
-def multilayer(scene, folder, frames):
-    """Guides as the passes leave them: multi-layer EXRs with depth, one for each scene frame."""
-    render = scene.render
-    scene.view_layers[0].use_pass_z = True
-    compat.write_all_layers(render.image_settings)
-    for frame in frames:
-        scene.frame_set(frame)
-        render.filepath = str(folder / f"{frame:04d}.exr")
-        bpy.ops.render.render(write_still=True)
-    if hasattr(render.image_settings, "media_type"):
-        render.image_settings.media_type = "IMAGE"
-    render.image_settings.file_format = "PNG"
-
-
 def shown(scene, tmp_path, frame, output):
     """An output of the plate's group as the render's value at the middle."""
     tree, plate = compat.compositor_tree(scene), plates(scene)[0]
@@ -136,27 +126,53 @@ def shown(scene, tmp_path, frame, output):
     return (level / 12.92 if level < 0.04045 else ((level + 0.055) / 1.055) ** 2.4) * 20
 
 
+def rolled(scene, folder, start, count, *kinds, **landing):
+    """A take with guides that the passes rendered, as it is after a shot."""
+    take, home = make_take(folder, start=start, count=count, guides=tuple(protocol.Guide(kind=kind, path="") for kind in kinds), landing=landing)
+    rolling = passes.roll(scene, take.shot)
+    while True:
+        try:
+            next(rolling)
+        except StopIteration as done:
+            return replace(take, shot=replace(take.shot, guides=done.value)), home
+
+
 def test_depth_comes_from_the_guides_or_the_render(tmp_path):
     scene = stage()
-    camera = scene.camera
-    camera.matrix_world.identity()
-    camera.location, camera.rotation_euler = (0, 0, 10), (0, 0, 0)
-    bpy.ops.mesh.primitive_plane_add(size=50)
+    scene.camera.location, scene.camera.rotation_euler = (0, 0, 10), (0, 0, 0)
+    bpy.ops.mesh.primitive_plane_add(size=50, location=(0, 0, 5))
     plane = bpy.context.object
-    take, folder = make_take(tmp_path, start=10, count=3, guides=(protocol.Guide(kind="depth", path="guides", near=1.0, far=20.0),))
-    plane.location.z = 5
-    multilayer(scene, folder / "guides", (10, 11, 12))
+    take, folder = rolled(scene, tmp_path, 10, 3, "depth")
     plane.location.z = 2
     said = land(take, folder)
     assert "Depth comes from the take's guides" in said
-    tree = compat.compositor_tree(scene)
-    assert plates(scene)[0].inputs["Depth"].is_linked, [n.name for n in tree.nodes]
     assert shown(scene, tmp_path, 11, "Depth") == pytest.approx(5, abs=0.1)
+    assert shown(scene, tmp_path, 20, "Depth") == pytest.approx(0, abs=0.1)
+    scene.view_layers[0].use_pass_z = True
+    land(take, folder)
     assert shown(scene, tmp_path, 20, "Depth") == pytest.approx(8, abs=0.1)
-    for path in (folder / "guides").iterdir():
-        path.unlink()
+    shutil.rmtree(folder / "guides")
     assert "Depth is the render's own" in land(take, folder)
     assert shown(scene, tmp_path, 11, "Depth") == pytest.approx(8, abs=0.1)
+
+
+def test_guides_are_found_beside_a_take_that_was_moved(tmp_path):
+    scene = stage()
+    bpy.ops.mesh.primitive_cube_add(size=4)
+    take, folder = rolled(scene, tmp_path, 10, 3, "depth", "mask", selection=json.dumps(["Cube"]))
+    moved = folder.rename(tmp_path / "moved ü")
+    assert "Depth and mask come from the take's guides" in land(take, moved)
+
+
+def test_the_mask_comes_from_the_guides(tmp_path):
+    scene = stage()
+    scene.camera.location, scene.camera.rotation_euler = (0, 0, 10), (0, 0, 0)
+    bpy.ops.mesh.primitive_cube_add(size=4)
+    take, folder = rolled(scene, tmp_path, 10, 3, "mask", selection=json.dumps(["Cube"]))
+    bpy.data.objects.remove(bpy.context.object)
+    land(take, folder)
+    assert shown(scene, tmp_path, 11, "Mask") == pytest.approx(1, abs=0.1)
+    assert shown(scene, tmp_path, 20, "Mask") == pytest.approx(0, abs=0.1)
 
 
 def test_the_mask_is_the_renders_alpha_without_a_guide(tmp_path):
@@ -189,6 +205,23 @@ def test_other_resolutions_stay_registered_to_the_camera(tmp_path, frame):
     assert abs(float(seen[frame[1] // 2, -4, 0]) - 10) <= 1
     red = int((seen[4, :, 0] > 120).sum()) if frame[1] <= 36 else int((seen[6, :, 0] > 120).sum())
     assert red == 16
+
+
+def test_half_sized_renders(tmp_path):
+    scene = stage(width=64, height=36)
+    scene.render.resolution_percentage = 50
+    land(*make_take(tmp_path))
+    assert far_off(rendered(scene, 12, tmp_path), 2) <= 1
+
+
+def test_linear_frames_are_light(tmp_path):
+    scene = stage()
+    take, folder = make_linear_take(tmp_path, 0.25, start=10, count=2)
+    land(take, folder)
+    assert abs(float(rendered(scene, 11, tmp_path)[9, 16, 0]) - 137) <= 1
+    scene.view_settings.view_transform = "AgX"
+    assert "tone-mapped by AgX" in land(take, folder)
+    assert compat.compositor_composes(scene) and plates(scene)[0].node_tree.nodes["Plate"].image.colorspace_settings.name == "Linear Rec.709"
 
 
 def test_one_landing_is_one_undo_step(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from sora.engine import errors
 from sora.sora_addon import compat, landings
-from tests.blender.landing_stage import COUNT, far_off, fresh, make_take, rendered, settle
+from tests.blender.landing_stage import COUNT, far_off, fresh, make_linear_take, make_take, rendered, settle
 
 FIVE = bpy.app.version >= (5, 0)
 
@@ -40,6 +40,13 @@ def test_greys_look_as_made_in_every_view(tmp_path, view):
     for frame in (12, 20) if "Khronos" in view else (1, 3, 12, 20):
         seen = rendered(scene, frame, tmp_path)
         assert abs(float(seen[-1, -1, 0]) - 10 * frame) <= 2, view
+
+
+def test_linear_frames_are_light(tmp_path):
+    scene = fresh()
+    land(*make_linear_take(tmp_path, 0.25, start=10, count=2))
+    assert strips(scene)[0].colorspace_settings.name == "Linear Rec.709"
+    assert abs(float(rendered(scene, 11, tmp_path)[9, 16, 0]) - 137) <= 1
 
 
 def test_a_view_without_inverse_and_a_grade_are_said(tmp_path):
