@@ -1,6 +1,6 @@
 """A prompt and a blocked-out street become a plate on the timeline. Makes its own environments on the first run.
 
-    python3 scripts/demo.py [--blend FILE] [--prompt TEXT] [--negative TEXT] [--seed N] [--size 832x480] [--out DIR]
+    python3 scripts/demo.py [--blend FILE] [--prompt TEXT] [--negative TEXT] [--seed N] [--size 832x480] [--model MODEL] [--out DIR]
 
 In DIR (out/demo) afterwards: shot.blend with the take on the timeline, in the compositor, as camera background and as
 backdrop; sora/<take>, which is never overwritten; contact.png, guides above result; proxy.mp4.
@@ -32,6 +32,7 @@ def asked() -> argparse.Namespace:
     reading.add_argument("--prompt", default=PROMPT)
     reading.add_argument("--negative", default="")
     reading.add_argument("--seed", type=int, default=7)
+    reading.add_argument("--model", default="", help="which model of the family, or the folder of one")
     reading.add_argument("--size", help="size of the frames, such as 832x480; the scene's render size without it")
     reading.add_argument("--out", type=Path, default=environments.ROOT / "out" / "demo", metavar="DIR")
     options = reading.parse_args()
@@ -92,7 +93,7 @@ def run() -> int:
 def command(options: argparse.Namespace, out: Path) -> tuple[list[str], dict[str, str]]:
     """The command that makes the take inside Blender, and its environment."""
     wish = {"blend": str(options.blend.resolve()) if options.blend else "", "prompt": options.prompt, "negative": options.negative,
-            "seed": options.seed, "size": options.size or "", "out": str(out)}
+            "model": options.model, "seed": options.seed, "size": options.size or "", "out": str(out)}
     surroundings = {**os.environ, "SORA_ENGINE_PYTHON": sys.executable, "SORA_ENGINE_LOG": str(out / "engine.log")}
     return [os.environ["SORA_DEMO_BLENDER"], str(environments.ROOT / "scripts" / "one_take.py"), json.dumps(wish)], surroundings
 

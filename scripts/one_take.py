@@ -39,10 +39,11 @@ def ask(scene, wish: dict) -> None:
     """Fills in the panel."""
     settings = scene.sora
     settings.prompt, settings.negative = wish["prompt"], wish["negative"]
-    settings.seed, settings.lock_seed = wish["seed"], True
+    settings.model_name, settings.seed, settings.lock_seed = wish["model"], wish["seed"], True
     settings.guide_depth = settings.guide_normal = True
     for landing in LANDINGS:
         setattr(settings, landing, True)
+    settings.film = True                            # so that the plate shows behind the scene when it is rendered
     if wish["size"]:
         settings.size_source = "CUSTOM"
         settings.size_width, settings.size_height = (int(side) for side in wish["size"].split("x"))

@@ -27,6 +27,7 @@ root=$1 repository=$2; shift 2
 mkdir -p "$root/outside" "$root$repository"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
+mount -t tmpfs tmpfs "$root/tmp"
 mount --bind "$repository" "$root$repository"
 mount --bind / "$root/outside"
 mount --bind "$repository" "$root/outside$repository"
@@ -44,7 +45,7 @@ DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y --no-install-re
 chroot "$root" apt-get clean
 """
 SCREEN = """
-Xvfb -displayfd 3 -screen 0 1600x900x24 -nolisten tcp 3>/tmp/display 2>/dev/null &
+Xvfb -displayfd 3 -screen 0 1600x1000x24 -nolisten tcp 3>/tmp/display 2>/dev/null &
 while [ ! -s /tmp/display ]; do sleep 0.1; done
 DISPLAY=:$(cat /tmp/display) exec "$@"
 """
