@@ -18,14 +18,21 @@ def write_one_part(image_settings) -> None:
         image_settings.use_exr_interleave = True
 
 
-def on_stage(context, scene):
-    """A context override in which operators work on `scene`. Timers run without a window, and renders want one.
+def render_still(context, scene, frame: int) -> set[str]:
+    """Renders one frame of `scene` to its file path, whatever scene the window shows. Raises RuntimeError.
 
-    Not the render operator's own `scene` argument: with it, every version so far renders the window scene's frame.
+    In every version so far the operator renders the context's frame, and ends by evaluating the context's scene there, which
+    writes animation into the very objects. So the context gets an empty scene at that frame. Timers have no window either.
     """
-    window = context.window or next(iter(context.window_manager.windows), None)
-    where = {"window": window} if window and not bpy.app.background else {}
-    return context.temp_override(**where, scene=scene, view_layer=scene.view_layers[0])
+    empty = bpy.data.scenes.new("Sora Empty")
+    empty.frame_current = frame
+    window = None if context.window or bpy.app.background else next(iter(context.window_manager.windows), None)
+    try:
+        with context.temp_override(**({"window": window} if window else {})):       # one override of both ends at the window's scene
+            with context.temp_override(scene=empty, view_layer=empty.view_layers[0]):
+                return bpy.ops.render.render(write_still=True, scene=scene.name)
+    finally:
+        bpy.data.scenes.remove(empty)
 
 
 # ---------------------------------------------------------------- landings: the sequencer

@@ -113,8 +113,7 @@ def _silence(stage: Stage) -> None:
 def _render(stage: Stage, drawn: Path) -> None:
     stage.scene.render.filepath = str(drawn)
     try:
-        with compat.on_stage(bpy.context, stage.scene):
-            result = bpy.ops.render.render(write_still=True)
+        result = compat.render_still(bpy.context, stage.scene, stage.frame)
     except RuntimeError as error:
         raise GuideError(f"The guides of frame {stage.frame} could not be rendered: {' '.join(str(error).split())}",
                          Remedy(action="render_guides", label="Render Guides Again")) from error

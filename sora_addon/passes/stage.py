@@ -108,7 +108,7 @@ def _frame(stage: Stage) -> None:
     render.resolution_x, render.resolution_y, render.resolution_percentage = shot.size.width, shot.size.height, 100
     for name in ("use_border", "use_crop_to_border", "use_compositing", "use_sequencer", "use_multiview", "use_stamp",
                  "use_motion_blur", "use_freestyle", "use_persistent_data", "use_placeholder", "film_transparent",
-                 "use_render_cache"):
+                 "use_render_cache", "use_single_layer"):
         setattr(render, name, False)
     render.use_overwrite = render.use_file_extension = True
     render.dither_intensity = 0.0
