@@ -18,6 +18,7 @@ from .transformer import Transformer
 
 SHIFT = 4.0
 TOKENS_A_STEP = 3200                                           # latent pixels a process sees in a step
+REFRESH = 20                                                   # steps between looks for new shards
 LONG_FROM, LONG_SHARE = .55, .5                                # of the time; of the steps after that
 
 
@@ -37,11 +38,11 @@ class Library:
     autoencoder: Autoencoder
     shards: dict[Path, Shard] = field(default_factory=dict)
 
-    def refresh(self, series: str, rank: int, world: int) -> None:
-        """Takes this process's share of the shards that are ready, so that each clip sits in one process's memory."""
-        for folder in shards.ready(self.root, series):
-            if folder not in self.shards and int(folder.name) % world == rank:
-                self.shards[folder] = self._opened(folder)
+    def refresh(self, series: str, rank: int, world: int, most: int = 2) -> None:
+        """Takes up to `most` more of this process's share of the shards that are ready: training needn't wait for all."""
+        ours = [f for f in shards.ready(self.root, series) if f not in self.shards and int(f.name) % world == rank]
+        for folder in ours[:most]:
+            self.shards[folder] = self._opened(folder)
 
     def _opened(self, folder: Path) -> Shard:
         path = folder / "latent.npy"
@@ -82,13 +83,13 @@ class Draws:
         self.library, self.run, self.refreshed = library, run, -1
 
     def __call__(self, model: nn.Module, g: torch.Generator) -> Tensor:
-        if self.run.step // 100 != self.refreshed:
-            self.refreshed = self.run.step // 100
+        if self.run.step // REFRESH != self.refreshed:
+            self.refreshed = self.run.step // REFRESH
             for series in ("short", "long"):
                 self.library.refresh(series, self.run.rank, self.run.world)
         turn = np.random.default_rng(self.run.step)                               # the same in every process
         long = self.run.progress > LONG_FROM and turn.random() < LONG_SHARE and self.library.of("long")
-        part = turn.choice((1., .7, .35) if long else (1., .55), p=(.35, .25, .4) if long else (.65, .35))
+        part = turn.choice((1., .7, .35) if long else (1., .55), p=(.35, .25, .4) if long else (.5, .5))
         pool = self.library.of("long" if long else "short")
         shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
         n, _, k, h, w = shard.latent.shape
