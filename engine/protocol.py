@@ -210,9 +210,11 @@ def _read(path: Path, kind):
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise FolderError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise WireError(f"{path} is damaged: {error}.") from error
     try:
         return decode(json.loads(text), kind)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise WireError(f"{path} is damaged: {error}.") from error
 
 
@@ -309,7 +311,7 @@ def read(line: str, kinds=REQUESTS + EVENTS) -> Request | Event:
         raise WireError(f"A message of {len(line)} characters is longer than the wire takes.")
     try:
         fields = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:       # ValueError: also a number of more digits than Python reads
         raise WireError(f"This is not a message: {line[:80]!r} ({error}).") from error
     if not isinstance(fields, dict) or "type" not in fields:
         raise WireError(f"This is not a message: {line[:80]!r}.")
