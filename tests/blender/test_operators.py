@@ -91,12 +91,12 @@ def test_shoot_again_star_restore_and_delete(press):
     settings.prompt, settings.seed = "something else", 3
     bpy.ops.sora.restore_settings()
     assert settings.prompt == "a stone arch" and settings.lock_seed
-    row = takes.chosen(bpy.context)
+    chosen = takes.chosen(bpy.context).name         # as text: lines of the list are made anew by refreshing
     bpy.ops.sora.star()
     assert takes.chosen(bpy.context).starred
     bpy.ops.sora.refresh()
     session = bpy.context.window_manager.sora
-    assert session.takes[row.name].starred and len(session.takes) == 3
+    assert session.takes[chosen].starred and len(session.takes) == 3
     folder = Path(takes.chosen(bpy.context).folder)
     bpy.ops.sora.delete_take()
     assert len(session.takes) == 2 and not folder.exists() and (folder.parent / ".trash" / folder.name).exists()
