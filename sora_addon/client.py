@@ -123,6 +123,7 @@ class Engine:
     def _noted(self, event) -> list[protocol.Event]:
         if isinstance(event, VersionError):
             self._refuse(event)
+        if self._refused:                               # what a refused engine still says is not heard
             return []
         if isinstance(event, SoraError):
             return [protocol.Failed.of("", event)]

@@ -154,8 +154,8 @@ class Slate:
             return self
         return self.put(event.shot, _after(entry.status, event))
 
-    def _with(self, shot: str, **change) -> "Slate":
-        return Slate(tuple(replace(entry, **change) if entry.shot.id == shot else entry for entry in self.entries))
+    def _with(self, name: str, **change) -> "Slate":
+        return Slate(tuple(replace(entry, **change) if entry.shot.id == name else entry for entry in self.entries))
 
     @classmethod
     def resume(cls, takes: Path) -> "Slate":

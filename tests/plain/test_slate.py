@@ -180,3 +180,8 @@ def test_an_unwritable_folder_is_said(tmp_path):
         slate.freeze(shot("one", tmp_path / "file"))
     with pytest.raises(FolderError):
         claim.Claims().take(shot("one", tmp_path / "file"), "")
+
+
+def test_rendered_guides_take_the_place_of_the_asked_ones():
+    rendered = shot("b", guides=(protocol.Guide(kind="depth", path="/takes/b/guides", near=1.0, far=9.0),))
+    assert three().ready(rendered).find("b").shot == rendered and names(three().ready(rendered)) == ["a", "b", "c"]
