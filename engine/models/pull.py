@@ -5,7 +5,6 @@ behind is either right or a `.partial` that goes on where it stopped.
 """
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from ..errors import DiskFull, ModelError, Remedy
 from . import lock, recognise
 from .admission import CHOOSE, WEIGHTS, check_folder, is_kept, is_pickle
 from .catalogue import Entry
+from .growing import Growing
 from .hub import AGAIN, Dropped, Hub, Remote
 from .lock import Digest, Locked, unwritable, write_json
 from .store import Installed, Kept, Store, digest
@@ -208,7 +208,7 @@ def _fetch(plan_: Plan, name: str, hub: Hub, staging: Path, pause: float) -> Gen
     raise ModelError(f"{hub.endpoint} twice sent other bytes than it promised for {name}; nothing of it was kept.", AGAIN)
 
 
-def _grow(growing: "Growing", plan_: Plan, name: str, hub: Hub, pause: float) -> Generator[tuple[int, int], None, None]:
+def _grow(growing: Growing, plan_: Plan, name: str, hub: Hub, pause: float) -> Generator[tuple[int, int], None, None]:
     """Asks for the rest until it is there; raises ModelError after TRIES without a single new byte."""
     tries = 0
     yield growing.length, 0
@@ -248,52 +248,6 @@ def _patiently(ask, what: str, pause: float = 0.5):
 
 def _gave_up(hub: Hub, name: str, error: Dropped) -> ModelError:
     return ModelError(f"{hub.endpoint} stopped sending {name} ({error}); what arrived is kept, and the next pull goes on from there.", AGAIN)
-
-
-class Growing:
-    """A partial file and its digest so far. A context manager; on leaving, what arrived is on the disk."""
-
-    def __init__(self, path: Path, remote: Remote):
-        self.size, self.length, self._remote = remote.size, 0, remote
-        self._file = path.open("a+b")
-        if os.fstat(self._file.fileno()).st_size > self.size:
-            self._file.truncate(0)
-        self._begin()
-        self._file.seek(0)
-        while block := self._file.read(1 << 20):
-            self._count(block)
-
-    def __enter__(self) -> "Growing":
-        return self
-
-    def __exit__(self, *_) -> None:
-        with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def add(self, block: bytes) -> None:
-        """Appends `block`; a kill from now on leaves it there."""
-        self._file.write(block)
-        self._file.flush()
-        self._count(block)
-
-    def restart(self) -> None:
-        """Back to nothing."""
-        self._file.truncate(0)
-        self._begin()
-
-    def agrees(self) -> bool:
-        """Whether these are the bytes that the hub promised."""
-        return self.length == self.size and self._digest.hexdigest() == (self._remote.sha256 or self._remote.blob)
-
-    def _begin(self) -> None:
-        self.length, self._digest = 0, hashlib.sha256()
-        if not self._remote.sha256:     # a small file: git's name of it
-            self._digest = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
-
-    def _count(self, block: bytes) -> None:
-        self._digest.update(block)
-        self.length += len(block)
 
 
 def _finish(plan_: Plan, store: Store, staging: Path, lock_file: Path) -> Installed:

@@ -251,7 +251,7 @@ def _read(record: Path) -> Installed:
         known = {key: value for key, value in fields.items() if key in Installed.__dataclass_fields__ and key != "folder"}
         known["triggers"] = tuple(known.get("triggers", ()))
         model = Installed(**known, files=files, folder=record.parent)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ModelError) as error:
         raise ModelError(f"{record} is damaged ({type(error).__name__}: {error}).", CHOOSE) from error
     if not NAME.fullmatch(str(model.name)) or model.kind not in catalogue.KINDS or not files:
         raise ModelError(f"{record} is damaged (no proper name, kind or files).", CHOOSE)
