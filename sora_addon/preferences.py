@@ -13,16 +13,22 @@ DEFAULTS = {
 }
 
 
+def _look_again(_self, _context) -> None:
+    from . import takes
+    takes.look_again()
+
+
 class SoraPreferences(bpy.types.AddonPreferences):
     """The extension's page in the preferences."""
 
     bl_idname = ROOT
 
-    takes_place: EnumProperty(name="Takes Go", default=DEFAULTS["takes_place"], items=(
+    takes_place: EnumProperty(name="Takes Go", update=_look_again, default=DEFAULTS["takes_place"], items=(
         ("BESIDE", "Beside the .blend", "Into the folder “sora” beside the saved file; for an unsaved file, into the folder below"),
         ("FOLDER", "Into One Folder", "Always into the folder below")))
     takes_folder: StringProperty(
-        name="Takes", subtype="DIR_PATH", default=DEFAULTS["takes_folder"], description="Folder of the takes of files that are not saved")
+        name="Takes", subtype="DIR_PATH", update=_look_again, default=DEFAULTS["takes_folder"],
+        description="Folder of the takes of files that are not saved")
     models_folder: StringProperty(
         name="Models", subtype="DIR_PATH", default=DEFAULTS["models_folder"], description="Folder of models that are not part of the extension")
     engine_folder: StringProperty(

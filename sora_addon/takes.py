@@ -10,7 +10,7 @@ from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, PointerProperty, StringProperty
 
 from ..engine.errors import SoraError
-from ..engine.protocol import read_take
+from ..engine.protocol import TAKE_FILE, read_take
 from . import library, shot
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,10 @@ class SoraSession(bpy.types.PropertyGroup):
 
 def refresh(context) -> None:
     """Reads the folder anew; the chosen take stays chosen. Raises FolderError."""
-    found = library.scan(shot.takes_folder(context))
+    folder = shot.takes_folder(context)
+    found = library.scan(folder)
+    elsewhere = [place for place in _arrived if place.parent != folder and (place / TAKE_FILE).is_file()]
+    found += [library.Found(folder=place, take=read_take(place)) for place in reversed(elsewhere)]
     session = context.window_manager.sora
     before = chosen(context)
     kept = before.name if before else ""
@@ -59,6 +62,7 @@ def arrived(context, folder: Path) -> None:
     if _pictures is None:
         return                              # nothing is registered that would show it
     session = context.window_manager.sora
+    _arrived.append(folder)
     try:
         one = library.Found(folder=folder, take=read_take(folder))
     except SoraError as error:
@@ -74,6 +78,7 @@ def arrived(context, folder: Path) -> None:
 
 
 _scanned: list[library.Found] = []
+_arrived: list[Path] = []       # printed since the file was opened: they stay listed when saving it changes the folder
 _estimates: dict = {}
 
 
@@ -121,12 +126,23 @@ def opened(row: SoraTake):
     return read_take(Path(row.folder))
 
 
-@persistent
-def _refresh_after_load(*_file) -> None:
+def look_again() -> None:
+    """Refresh where nobody waits for an answer: after loading, saving and enabling."""
     try:
         refresh(bpy.context)
     except SoraError as error:
         log.warning("%s", error)
+
+
+@persistent
+def _after_load(*_file) -> None:
+    _arrived.clear()
+    look_again()
+
+
+@persistent
+def _after_save(*_file) -> None:
+    look_again()
 
 
 CLASSES = (SoraTake, SoraSession)
@@ -138,16 +154,21 @@ def register():
         bpy.utils.register_class(kind)
     bpy.types.WindowManager.sora = PointerProperty(type=SoraSession, options={"SKIP_SAVE"})
     _pictures = bpy.utils.previews.new()
-    bpy.app.handlers.load_post.append(_refresh_after_load)
+    bpy.app.handlers.load_post.append(_after_load)
+    bpy.app.handlers.save_post.append(_after_save)
+    bpy.app.timers.register(look_again, first_interval=0.3)         # while registering there is no context yet
 
 
 def unregister():
     global _pictures
-    bpy.app.handlers.load_post.remove(_refresh_after_load)
+    bpy.app.handlers.load_post.remove(_after_load)
+    bpy.app.handlers.save_post.remove(_after_save)
+    if bpy.app.timers.is_registered(look_again):
+        bpy.app.timers.unregister(look_again)
     bpy.utils.previews.remove(_pictures)
     _pictures = None
-    _scanned.clear()
-    _estimates.clear()
+    for kept in (_scanned, _arrived, _estimates):
+        kept.clear()
     del bpy.types.WindowManager.sora
     for kind in reversed(CLASSES):
         bpy.utils.unregister_class(kind)

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import bpy
 
+from ...engine.errors import SoraError
 from .. import shot
+from .refusals import refuse
 
 WIDTH = 720                 # pixels of the dialog at interface scale 1
 TEXT_NAME = "Sora Prompt"
@@ -16,7 +18,11 @@ class FromScene(bpy.types.Operator):
 
     def execute(self, context):
         from .. import caption
-        words, settings = caption.of(context.scene), context.scene.sora
+        settings = context.scene.sora
+        try:
+            words = caption.of(context.scene, *shot.asked_range(context.scene))
+        except SoraError as error:
+            return refuse(self, context, error)
         if not words:
             self.report({"WARNING"}, "The scene has nothing to say yet: add objects first")
             return {"CANCELLED"}

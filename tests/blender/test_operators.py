@@ -78,6 +78,24 @@ def test_takes_are_found_again_after_a_reload(press, tmp_path):
     assert entry.shot.id in bpy.context.window_manager.sora.takes
 
 
+def test_takes_stay_listed_when_saving_changes_the_folder(press, tmp_path):
+    press("prints")
+    entry = shoot()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"))
+    assert entry.shot.id in bpy.context.window_manager.sora.takes
+
+
+def test_from_scene_writes_a_prompt_and_keeps_it_for_an_empty_scene(press):
+    settings = press("prints")
+    bpy.ops.sora.from_scene()
+    assert settings.prompt not in ("", "a stone arch")
+    for thing in list(bpy.data.objects):
+        bpy.data.objects.remove(thing)
+    settings.prompt = "kept"
+    if bpy.ops.sora.from_scene() == {"CANCELLED"}:
+        assert settings.prompt == "kept"
+
+
 def test_shoot_again_star_restore_and_delete(press):
     settings = press("prints")
     first = shoot()
