@@ -37,7 +37,7 @@ class Checkup:
     def __init__(self, python: Path):
         self.answer, self.trouble = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         command = [str(python), "-X", "utf8", "-m", "engine", "doctor", "--json"]
-        env = child.environment(PYTHONPATH=str(places.ROOT), PYTHONSAFEPATH="1")
+        env = child.environment(PYTHONPATH=str(places.ROOT), PYTHONSAFEPATH="1", **places.engine_settings())
         try:
             self.child = child.start(command, stdin=subprocess.DEVNULL, stdout=self.answer, stderr=self.trouble, env=env, cwd=Path.home())
         except OSError as error:

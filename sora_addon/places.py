@@ -27,6 +27,12 @@ def engine_folder() -> Path:
     return Path(bpy.path.abspath(preferences.of(bpy.context).engine_folder)).expanduser()
 
 
+def engine_settings() -> dict[str, str]:
+    """Environment variables that tell the engine the preferences; what a studio has set goes before them."""
+    folder = os.environ.get("SORA_MODELS", "") or bpy.path.abspath(preferences.of(bpy.context).models_folder)
+    return {"SORA_MODELS": str(Path(folder).expanduser())} if folder else {}
+
+
 def log_path() -> Path:
     """Where the engine writes what it does."""
     named = os.environ.get("SORA_ENGINE_LOG", "")

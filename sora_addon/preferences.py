@@ -8,7 +8,7 @@ from bpy.props import EnumProperty, StringProperty
 
 ROOT = __package__.rpartition(".")[0]
 DEFAULTS = {
-    "takes_place": "BESIDE", "takes_folder": "~/Sora/takes", "models_folder": "~/Sora/models",
+    "takes_place": "BESIDE", "takes_folder": "~/Sora/takes", "models_folder": "",
     "engine_folder": "~/Sora/engine", "engine_python": "", "backend": "AUTO",
 }
 
@@ -30,7 +30,8 @@ class SoraPreferences(bpy.types.AddonPreferences):
         name="Takes", subtype="DIR_PATH", update=_look_again, default=DEFAULTS["takes_folder"],
         description="Folder of the takes of files that are not saved")
     models_folder: StringProperty(
-        name="Models", subtype="DIR_PATH", default=DEFAULTS["models_folder"], description="Folder of models that are not part of the extension")
+        name="Models", subtype="DIR_PATH", default=DEFAULTS["models_folder"],
+        description="Folder of models that are not part of the extension. Empty: the engine's own, which its command line uses, too")
     engine_folder: StringProperty(
         name="Engine", subtype="DIR_PATH", default=DEFAULTS["engine_folder"],
         description="Where the engine's own Python and its packages are kept; outlives updates of the extension")
