@@ -16,6 +16,7 @@ from .. import compat
 from . import framing, images
 
 GROUP = "Sora Plate"
+NEEDED = {"Plate", "Plate Size", "Since", "Until", "Depth", "Depth Gate", "Mask", "Mask Gate"}     # nodes that an update sets; the rest is the artist's
 GUIDES = {"depth": ("depth", "z", "image"), "mask": ("mask", "alpha")}      # outputs of an image node that hold the guide, best first
 
 
@@ -30,8 +31,9 @@ def land(context, scene, take: Take, folder: Path, options: dict[str, str]) -> s
     if tree.library:
         images.forget(image)
         raise LandingError(f"The compositor of “{scene.name}” is linked from another file; make it local and land again.")
-    present = [node for node in tree.nodes if node.type == "GROUP" and images.overlaps(node.node_tree, plate.start, plate.last)]
-    node = present[0] if present else _inserted(scene, tree)
+    node, stale = _present(tree, plate)
+    updated = node is not None
+    node = node or _inserted(scene, tree)
     group, former = node.node_tree, node.node_tree.nodes["Plate"].image
     group.nodes["Plate"].image = image
     _fill(group, plate, framing.method(scene, camera, take.shot.size))
@@ -39,18 +41,26 @@ def land(context, scene, take: Take, folder: Path, options: dict[str, str]) -> s
     _own_depth(scene, tree, node)
     group[images.RECORD] = images.record(take, plate, landing="compositor")
     node.label, node.mute = f"{GROUP}: {images.titled(take)}", False
-    for other in present[1:]:
-        other.mute = True
     if former != image:
         images.forget(former)
     if options.get("film") == "1":
         scene.render.film_transparent = True
-    said = f"Plate under the render at {images.spoken_range(plate)}, in the node group “{group.name}”" + (", which was updated." if present else ".")
-    notes = (said, told, framing.told(scene, camera, take.shot.size), _sources(kept, node), _silenced(present[1:]), _unseen(scene, composed))
+    said = f"Plate under the render at {images.spoken_range(plate)}, in the node group “{group.name}”" + (", which was updated." if updated else ".")
+    notes = (said, told, framing.told(scene, camera, take.shot.size), _sources(kept, node), _silenced(stale), _unseen(scene, composed))
     return " ".join(filter(None, notes))
 
 
 # ---------------------------------------------------------------- the artist's own tree
+def _present(tree, plate: images.Sequence):
+    """(the node of an earlier landing over these frames that can be updated or None, its others), the others muted."""
+    over = [node for node in tree.nodes if node.type == "GROUP" and images.overlaps(node.node_tree, plate.start, plate.last)]
+    whole = next((node for node in over if NEEDED <= set(node.node_tree.nodes.keys())), None)
+    stale = [node for node in over if node != whole]
+    for node in stale:
+        node.mute = True
+    return whole, stale
+
+
 def _inserted(scene, tree):
     """A new group node between what feeds the output and the output; everything else of the tree stays as it is."""
     output = compat.compositor_output(tree)

@@ -59,15 +59,23 @@ def scale(scene, camera, size: Size) -> float:
 
 def method(scene, camera, size: Size) -> str:
     """`STRETCH` (same aspect), `CROP` (the plate is cut off) or `FIT` (it leaves bars): how Blender gets to that scale."""
-    factor, render = scale(scene, camera, size), scene.render
-    width, height = size.width * factor - render.resolution_x, size.height * factor - render.resolution_y
+    width, height = _over(scene, camera, size)
     if abs(width) < 0.5 and abs(height) < 0.5:
         return "STRETCH"
     return "CROP" if width > -0.5 and height > -0.5 else "FIT"
 
 
+def _over(scene, camera, size: Size) -> tuple[float, float]:
+    """By how many pixels the registered plate is wider and higher than the scene's frame."""
+    factor, render = scale(scene, camera, size), scene.render
+    return size.width * factor - render.resolution_x, size.height * factor - render.resolution_y
+
+
 def told(scene, camera, size: Size) -> str:
     """A sentence when the plate's aspect is not the scene's, otherwise nothing."""
     frame = Size(scene.render.resolution_x, scene.render.resolution_y)
+    turned = min(_over(scene, camera, size)) < -0.5 and max(_over(scene, camera, size)) > 0.5
+    if turned:
+        return f"The take is {size} and the scene {frame}: only strips and backdrops line up with the camera then, other plates fit inside the frame."
     how = {"CROP": "cut off at two edges", "FIT": "with bars at two edges"}.get(method(scene, camera, size))
     return f"The take is {size} and the scene {frame}: it is scaled to match the camera, {how}." if how else ""

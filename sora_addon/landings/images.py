@@ -166,7 +166,7 @@ def record(take: Take, plate: Sequence, **more) -> dict:
 def overlaps(owner, first: int, last: int) -> bool:
     """Whether `owner` was made by a landing for some of the scene frames first..last."""
     kept = owner.get(RECORD) if owner is not None else None
-    return kept is not None and kept["first"] <= last and first <= kept["last"]
+    return kept is not None and "first" in kept and kept["first"] <= last and first <= kept["last"]
 
 
 def titled(take: Take) -> str:

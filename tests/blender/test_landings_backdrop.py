@@ -167,6 +167,21 @@ def test_any_folder_name(tmp_path, name):
     assert away_from_edges(rendered(scene, 12, tmp_path), 2) <= 1
 
 
+def test_projects_may_move(tmp_path):
+    stage()
+    place = tmp_path / "project ü"
+    place.mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(place / "shot.blend"))
+    land(*make_take(place / "takes"))
+    bpy.ops.wm.save_mainfile()
+    moved = place.rename(tmp_path / "moved {#}")
+    bpy.ops.wm.open_mainfile(filepath=str(moved / "shot.blend"))
+    assert away_from_edges(rendered(bpy.context.scene, 12, tmp_path), 2) <= 1
+    take, folder = make_take(moved / "takes")
+    assert "in place of" in land(take, folder)
+    assert away_from_edges(rendered(bpy.context.scene, 13, tmp_path), 3) <= 1
+
+
 def test_a_panoramic_camera_is_said(tmp_path):
     scene = stage()
     scene.camera.data.type = "PANO"

@@ -99,6 +99,16 @@ def test_a_take_of_other_frames_gets_its_own_plate(tmp_path):
     assert far_off(rendered(scene, 22, tmp_path), 17) <= 1
 
 
+def test_a_group_that_the_artist_took_apart_is_left_alone_and_muted(tmp_path):
+    scene = stage()
+    land(*make_take(tmp_path))
+    group = plates(scene)[0].node_tree
+    group.nodes.remove(group.nodes["Plate"])
+    assert "muted" in land(*make_take(tmp_path))
+    assert len(plates(scene)) == 2
+    assert far_off(rendered(scene, 12, tmp_path), 2) <= 1
+
+
 def test_what_hides_the_plate_is_said_and_not_changed(tmp_path):
     scene = stage()
     scene.render.film_transparent = False
