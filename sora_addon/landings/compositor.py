@@ -16,7 +16,7 @@ from .. import compat
 from . import framing, images
 
 GROUP = "Sora Plate"
-NEEDED = {"Plate", "Plate Size", "Since", "Until", "Depth", "Depth Gate", "Mask", "Mask Gate"}     # nodes that an update sets; the rest is the artist's
+NEEDED = {"Plate", "Plate Size", "Since", "Until", "Depth", "Depth Gate", "Mask", "Mask Gate"}     # nodes that an update sets
 GUIDES = {"depth": ("depth", "z", "image"), "mask": ("mask", "alpha")}      # outputs of an image node that hold the guide, best first
 
 
