@@ -19,6 +19,10 @@ class Shot(Sidebar):
 
     key, bl_label = "shot", "Shot"
 
+    def draw_header_preset(self, _context):
+        self.layout.emboss = "NONE"
+        self.layout.popover(panel="SORA_PT_presets", icon="PRESET", text="")
+
     def draw(self, context):
         layout, settings, spec = self.layout, context.scene.sora, chosen_family(context)
         _draw_prompt(layout, context, settings)

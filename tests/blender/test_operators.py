@@ -55,6 +55,8 @@ def test_every_remedy_has_its_branch():
 
 def test_operators_say_what_they_do():
     for kind in operators.classes():
+        if not issubclass(kind, bpy.types.Operator):
+            continue
         assert kind.__doc__ and not kind.__doc__.endswith("."), kind
         assert kind.bl_idname.startswith("sora.")
 
@@ -218,3 +220,16 @@ def test_a_prompt_in_the_text_editor_and_back(press):
     settings.prompt_text.write(" at dusk")
     bpy.ops.sora.unlink_prompt()
     assert settings.prompt == "a stone arch at dusk" and settings.prompt_text is None
+
+
+def test_presets_keep_the_look_and_not_the_prompt(press):
+    settings = press("prints")
+    settings.guidance, settings.negative, settings.land_backdrop = 5.5, "fog", True
+    assert bpy.ops.sora.preset_add(name="sora test preset") == {"FINISHED"}
+    folder = bpy.utils.preset_paths("sora")[0]
+    settings.prompt, settings.guidance, settings.negative, settings.land_backdrop = "other words", 1.0, "", False
+    try:
+        bpy.ops.script.execute_preset(filepath=str(Path(folder) / "sora_test_preset.py"), menu_idname="SORA_PT_presets")
+        assert (settings.guidance, settings.negative, settings.land_backdrop, settings.prompt) == (5.5, "fog", True, "other words")
+    finally:
+        bpy.ops.sora.preset_add(name="sora_test_preset", remove_name=True)

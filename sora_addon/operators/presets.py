@@ -1,0 +1,33 @@
+"""Presets of the shot's settings, kept by Blender like those of its own panels. The prompt and the frames are not part of them."""
+from __future__ import annotations
+
+import bpy
+from bl_operators.presets import AddPresetBase
+from bl_ui.utils import PresetPanel
+
+FOLDER = "sora"
+KEPT = ("negative", "family_name", "model_name", "size_source", "size_width", "size_height", "steps", "guidance", "format", "use_guides", "guide_depth",
+        "guide_normal", "guide_beauty", "guide_mask", "guide_edges", "guide_vector", "guide_camera", "land_strip", "land_compositor",
+        "land_camera", "land_backdrop", "strip_channel", "film", "backdrop_distance")
+
+
+class AddPreset(AddPresetBase, bpy.types.Operator):
+    """Keep these settings as a preset, or forget the chosen one"""
+
+    bl_idname, bl_label = "sora.preset_add", "Add Shot Preset"
+    preset_menu = "SORA_PT_presets"
+    preset_subdir = FOLDER
+    preset_defines = ["settings = bpy.context.scene.sora"]
+    preset_values = [f"settings.{name}" for name in KEPT]
+
+
+class SORA_PT_presets(PresetPanel, bpy.types.Panel):
+    """The list that opens from the header of the shot's panel."""
+
+    bl_label = "Shot Presets"
+    preset_subdir = FOLDER
+    preset_operator = "script.execute_preset"
+    preset_add_operator = "sora.preset_add"
+
+
+CLASSES = (AddPreset, SORA_PT_presets)
