@@ -94,7 +94,7 @@ def colours(scene, take: Take) -> tuple[str, str]:
     name, told = given, ""
     if given != "sRGB":
         if view.view_transform not in ("Standard", "Raw"):
-            told = f"Its linear frames are tone-mapped by {view.view_transform} like a render; in Standard, or shot as PNG, they look as they were made."
+            told = f"{view.view_transform} tone-maps its linear frames like a render; in Standard, or shot as PNG, they look as they were made."
     elif view.view_transform in SHOWN_AS_MADE:
         name = SHOWN_AS_MADE[view.view_transform]
         but = f", except for {UNREACHED[view.view_transform]}, which it cannot show" if view.view_transform in UNREACHED else ""
