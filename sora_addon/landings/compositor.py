@@ -105,8 +105,9 @@ def _group():
     over.location = (260, 200)
     render_alpha = _node(tree, "CompositorNodeSeparateColor", "Render Alpha", -200, -200)
     for source, target in ((plate.outputs["Image"], size.inputs["Image"]), (size.outputs[0], masked.inputs["Image"]),
-                           (inside, masked.inputs["Alpha"]), (masked.outputs[0], background), (render.outputs["Image"], foreground), (over.outputs[0], result.inputs["Image"]),
-                           (masked.outputs[0], result.inputs["Plate"]), (render.outputs["Image"], render_alpha.inputs[0])):
+                           (inside, masked.inputs["Alpha"]), (masked.outputs[0], background), (render.outputs["Image"], foreground),
+                           (over.outputs[0], result.inputs["Image"]), (masked.outputs[0], result.inputs["Plate"]),
+                           (render.outputs["Image"], render_alpha.inputs[0])):
         tree.links.new(source, target)
     _choose(tree, "Depth", render.outputs["Depth"], result.inputs["Depth"], inside, -260)
     _choose(tree, "Mask", render_alpha.outputs["Alpha"], result.inputs["Mask"], inside, -480)
