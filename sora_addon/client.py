@@ -35,7 +35,8 @@ class Engine:
     """One engine process. `root` is the extension's folder, `log_path` takes the engine's stderr."""
 
     def __init__(self, python: Path, root: Path, log_path: Path, *, cancel_within: float = CANCEL_WITHIN,
-                 ready_within: float = READY_WITHIN):
+                 ready_within: float = READY_WITHIN, settings: dict[str, str] | None = None):
+        self.settings = settings or {}                  # environment variables of the engine's, such as SORA_MODELS
         self.python, self.root, self.log_path = Path(python), Path(root), Path(log_path)
         self.cancel_within, self.ready_within = cancel_within, ready_within
         self.ready: protocol.Ready | None = None
@@ -46,28 +47,16 @@ class Engine:
         self._deadlines: dict[str, float] = {}          # shots being cut -> when patience ends
         self._refused: SoraError | None = None          # why this side ended the engine
         self._over, self._stopped, self._started = True, False, 0.0
+        self._born = threading.Event()                  # `child` is there, or it could not be started
 
     # ------------------------------------------------------------ life
     def start(self) -> None:
-        """Start the process; Ready arrives by `poll`. Raises EngineMissing or EngineBroken."""
+        """Start the process, in a thread, because starting takes 10 ms; Ready arrives by `poll`. Raises EngineMissing."""
         if not self.python.exists():
             raise EngineMissing(f"The engine's Python is not at {self.python}.",
                                 Remedy(action="install_engine", label="Install Engine"))
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        _rotate(self.log_path)
-        command = [str(self.python), "-X", "utf8", "-u", "-m", "engine", "serve"]
-        env = child.environment(PYTHONPATH=str(self.root), PYTHONSAFEPATH="1")
-        with self.log_path.open("ab") as stderr:
-            self._log_start = stderr.tell()
-            try:
-                self.child = child.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=env,
-                                         cwd=self.log_path.parent)
-            except OSError as error:
-                raise EngineBroken(f"{self.python} does not start: {error.strerror or error}.", REPAIR) from error
-        _widen(self.child.stdout)
         self._over, self._started = False, time.monotonic()
-        for work in (self._read, self._write):
-            threading.Thread(target=work, name=f"sora{work.__name__}", daemon=True).start()
+        threading.Thread(target=self._live, name="sora_read", daemon=True).start()
 
     @property
     def alive(self) -> bool:
@@ -76,7 +65,7 @@ class Engine:
 
     def stop(self, grace: float = GRACE, wait: bool = False) -> None:
         """Quit, close stdin, and end by force after `grace` seconds. Returns at once unless `wait`."""
-        if self.child is None or self._stopped:
+        if self._over or self._stopped:
             return
         self._stopped = True
         self._outgoing.put(protocol.write(protocol.Quit()))
@@ -87,6 +76,9 @@ class Engine:
             reaper.join(grace + 5.0)
 
     def _reap(self, grace: float) -> None:
+        self._born.wait()
+        if self.child is None:
+            return
         try:
             self.child.wait(grace)
         except subprocess.TimeoutExpired:
@@ -104,7 +96,7 @@ class Engine:
         self._outgoing.put(protocol.write(request))
 
     # ------------------------------------------------------------ events
-    def poll(self, budget: float = 0.004) -> list[protocol.Event]:
+    def poll(self, budget: float = 0.002) -> list[protocol.Event]:
         """What the engine said since the last call; takes about `budget` seconds at most."""
         events, end = [], time.perf_counter() + budget
         self._check_patience()
@@ -136,7 +128,7 @@ class Engine:
 
     def _check_patience(self) -> None:
         now = time.monotonic()
-        if self._over or self._refused or self._stopped:
+        if self._over or self._refused or self._stopped or self.child is None:
             return
         if any(now > deadline for deadline in self._deadlines.values()):
             self._refuse(EngineDied("The engine did not answer the cut and was restarted.", RESTART))
@@ -151,7 +143,7 @@ class Engine:
         """The process has ended: an ending for every shot that was sent, or one Failed that belongs to no shot."""
         self._over = True
         self._outgoing.put(_END)
-        code = self.child.wait()
+        code = self.child.wait() if self.child else 0
         error = self._refused or self._cause(code)
         if self._stopped and not self.shots:
             return []
@@ -176,6 +168,30 @@ class Engine:
         return EngineDied(f"The engine {why(code)}" + (f" Its last words: {last}" if last else ""), RESTART)
 
     # ------------------------------------------------------------ threads
+    def _live(self) -> None:
+        try:
+            self._begin()
+        except OSError as error:
+            self._refused = EngineBroken(f"{self.python} does not start: {error.strerror or error}.", REPAIR)
+        else:
+            threading.Thread(target=self._write, name="sora_write", daemon=True).start()
+            self._born.set()
+            self._read()
+        self._born.set()
+        self._incoming.put(_END)
+
+    def _begin(self) -> None:
+        """Start the child, its stderr appended to the log. Raises OSError."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        _rotate(self.log_path)
+        command = [str(self.python), "-X", "utf8", "-u", "-m", "engine", "serve"]
+        env = child.environment(PYTHONPATH=str(self.root), PYTHONSAFEPATH="1", **self.settings)
+        with self.log_path.open("ab") as stderr:
+            self._log_start = stderr.tell()
+            self.child = child.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=env,
+                                     cwd=self.log_path.parent)
+        _widen(self.child.stdout)
+
     def _read(self) -> None:
         for line in lines(self.child.stdout):
             try:
@@ -185,7 +201,6 @@ class Engine:
                 log.warning("the engine wrote what is no event%s: %r", "" if whole else " and stopped in its middle", line[:200])
                 if whole:
                     self._incoming.put(error)
-        self._incoming.put(_END)
 
     def _write(self) -> None:
         stdin = self.child.stdin

@@ -31,10 +31,11 @@ def _before_render(*_scene) -> None:
 
 @persistent
 def _at_exit(*_arguments) -> None:
-    pump.stop(wait=True)
+    pump.leave()
 
 
-HANDLERS = {"load_pre": _before_load, "load_post": _after_load, "render_init": _before_render, "exit_pre": _at_exit}        # exit_pre is new in 5.2; atexit serves before
+# exit_pre is new in 5.2; before, atexit alone serves
+DOORS = {"load_pre": _before_load, "load_post": _after_load, "render_init": _before_render, "exit_pre": _at_exit}
 
 
 def look_for_unfinished() -> None:
@@ -47,17 +48,17 @@ def look_for_unfinished() -> None:
 
 
 def register():
-    for name, handler in HANDLERS.items():
+    for name, door in DOORS.items():
         if hasattr(bpy.app.handlers, name):
-            getattr(bpy.app.handlers, name).append(handler)
+            getattr(bpy.app.handlers, name).append(door)
     atexit.register(_at_exit)
     bpy.app.timers.register(look_for_unfinished, first_interval=0.5)    # while registering there is no context yet
 
 
 def unregister():
-    for name, handler in HANDLERS.items():
+    for name, door in DOORS.items():
         if hasattr(bpy.app.handlers, name):
-            getattr(bpy.app.handlers, name).remove(handler)
+            getattr(bpy.app.handlers, name).remove(door)
     atexit.unregister(_at_exit)
     if bpy.app.timers.is_registered(look_for_unfinished):
         bpy.app.timers.unregister(look_for_unfinished)

@@ -12,6 +12,7 @@ import bpy
 
 from ..engine import protocol
 from ..engine.errors import Remedy, ShotError, SoraError
+from . import landings
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,6 @@ def land(shot: protocol.Shot, folder: Path) -> tuple[str, ...]:
 
 
 def _landed(name: str, take: protocol.Take, folder: Path, shot: protocol.Shot) -> str:
-    from . import landings
     try:
         return landings.land(bpy.context, name, take, folder, dict(shot.landing))
     except (SoraError, RuntimeError, ReferenceError) as trouble:

@@ -16,7 +16,7 @@ import bpy
 
 from ..engine import protocol
 from ..engine.errors import FolderError, GuideError, Remedy, SoraError
-from . import client, families, home, places, takes
+from . import client, families, home, passes, places, takes
 from .claim import Claims
 from .slate import Cut, Failed, Printed, Queued, Rolling, Slate, freeze, owner, save
 
@@ -173,11 +173,16 @@ def wake() -> None:
         bpy.app.timers.register(_beat, first_interval=0.0, persistent=True)
 
 
+def leave() -> None:
+    """Blender ends: the engine with it; what was rolling is offered next time."""
+    stop(wait=True)
+    _claims.release()
+
+
 def sleep() -> None:
     """The end of the pump: the extension is disabled."""
     global slate
-    stop(wait=True)
-    _claims.release()
+    leave()
     _unlanded.clear()
     slate = Slate()
     if bpy.app.timers.is_registered(_beat):
@@ -316,7 +321,7 @@ def _ensure_engine() -> None:
     global engine, engine_ready
     if engine and engine.alive:
         return
-    started = client.Engine(places.engine_python(), places.ROOT, places.log_path())
+    started = client.Engine(places.engine_python(), places.ROOT, places.log_path(), settings=places.engine_settings())
     started.start()
     engine, engine_ready = started, None
 
@@ -330,7 +335,6 @@ def make_way() -> None:
 # ---------------------------------------------------------------- guides
 def _start_guides(shot: protocol.Shot, wanted: tuple[protocol.Guide, ...]) -> None:
     global _guides
-    from . import passes
     _guides = shot.id, passes.roll(home.scene_of(shot), replace(shot, guides=wanted))
     _become(slate.put(shot.id, Rolling(stage="guides", steps=shot.frames)))
 

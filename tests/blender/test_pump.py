@@ -72,7 +72,7 @@ def test_shots_roll_in_their_order_with_one_engine(engine, tmp_path):
     for name in ("one", "two", "three"):
         pump.submit(bpy.context, shot(tmp_path, name))
     pump.move("three", -1)
-    pump.tick()
+    tick_until(lambda: pump.engine_ready)
     pid = pump.engine.child.pid
     pump.run_until_idle(60)
     assert [entry.shot.id for entry in pump.slate.entries] == ["one", "three", "two"]
@@ -246,6 +246,7 @@ def test_disabling_ends_the_engine_and_leaves_no_handlers(engine):
     before = {name: len(getattr(bpy.app.handlers, name)) for name in ("load_pre", "load_post", "render_init")}
     doors.register()
     pump.warm()
+    tick_until(lambda: pump.engine_ready)
     child = pump.engine.child
     doors.unregister()
     assert child.wait(20) is not None and pump.engine is None

@@ -1,6 +1,7 @@
 """The engine's client against real processes that behave well and badly."""
 import importlib.util
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sora.engine import protocol
-from sora.engine.errors import EngineBroken, EngineMissing, Remedy
+from sora.engine.errors import EngineMissing, Remedy
 from sora.sora_addon import client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,11 +55,13 @@ def until(engine, *kinds, events=None, seconds=20.0):
 
 
 def gone(pid):
+    """Ended; perhaps nobody has fetched its exit code yet, where the first process of a container fetches none."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    return False
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_shot_from_ready_to_done(start, tmp_path):
@@ -173,9 +176,41 @@ def test_python_that_is_not_there(tmp_path):
 
 def test_python_that_cannot_be_started(tmp_path):
     (tmp_path / "python").write_text("not a program")
-    with pytest.raises(EngineBroken) as caught:
-        client.Engine(tmp_path / "python", ROOT, tmp_path / "log").start()
-    assert caught.value.remedy.action == "repair_engine"
+    engine = client.Engine(tmp_path / "python", ROOT, tmp_path / "log")
+    engine.start()
+    engine.send(protocol.Shoot(shot=shot(tmp_path)))
+    failed = until(engine, protocol.Failed)[-1]
+    assert (failed.shot, failed.code, failed.remedy.action) == ("one", "engine_broken", "repair_engine")
+    assert not engine.alive
+    engine.stop(wait=True)
+
+
+BLENDER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import conftest
+from sora.sora_addon import client
+engine = client.Engine(sys.argv[2], conftest.ROOT, sys.argv[3])
+engine.start()
+while engine.ready is None:
+    engine.poll()
+    time.sleep(0.01)
+print(engine.ready.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_blender_leaves_no_engine_behind(tmp_path):
+    python = scripted.python_for(tmp_path, "prints")
+    blender = subprocess.Popen([sys.executable, "-c", BLENDER, str(ROOT / "tests"), str(python), str(tmp_path / "log")],
+                               stdout=subprocess.PIPE, text=True)
+    pid = int(blender.stdout.readline())
+    blender.kill()
+    blender.wait()
+    end = time.monotonic() + 20
+    while not gone(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert gone(pid)
 
 
 def test_python_without_torch(start):
