@@ -1,5 +1,7 @@
 """The pump in a real Blender with an engine that is a real process: shots roll, land, fail, are cut, and nothing is lost."""
 import importlib.util
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -251,3 +253,37 @@ def test_disabling_ends_the_engine_and_leaves_no_handlers(engine):
     doors.unregister()
     assert child.wait(20) is not None and pump.engine is None
     assert {name: len(getattr(bpy.app.handlers, name)) for name in before} == before
+
+
+OTHER_BLENDER = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+import conftest, bpy
+from sora.engine import protocol
+from sora.sora_addon import pump
+takes = sys.argv[2]
+pump.submit(bpy.context, protocol.Shot(id="one", family="blockout", prompt="a street", seed=1, size=protocol.Size(64, 64), frames=500,
+                                       fps=24.0, out=os.path.join(takes, "one")))
+while not os.path.exists(os.path.join(takes, "one", "frames", "plate.0003.png")):
+    pump.tick()
+    time.sleep(0.01)
+print("rolling", pump.engine.child.pid, flush=True)
+time.sleep(120)
+"""
+
+
+def test_a_killed_blender_keeps_what_was_printed_and_its_shot_is_offered(engine, tmp_path):
+    engine("slow")
+    tests = Path(__file__).resolve().parents[1]
+    other = subprocess.Popen([sys.executable, "-c", OTHER_BLENDER, str(tests), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        while not (line := other.stdout.readline()).startswith("rolling"):
+            assert line, "the other Blender ended"
+        pump.resume(tmp_path)
+        assert pump.slate.entries == (), "the other one is still making it"
+    finally:
+        other.kill()
+        other.wait()
+    assert len(list((tmp_path / "one" / "frames").iterdir())) >= 3
+    pump.resume(tmp_path)
+    assert "Interrupted" in status().held
