@@ -13,13 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np                                            # noqa: E402
-import torch                                                  # noqa: E402
+import numpy as np
+import torch
 
-from engine.blockout import judging                           # noqa: E402
-from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, Blockout, load   # noqa: E402
-from engine.blockout.train_autoencoder import psnr            # noqa: E402
-from engine.sampling import samplers                          # noqa: E402
+from engine.blockout import judging
+from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, Blockout, load
+from engine.blockout.train_autoencoder import psnr
+from engine.sampling import samplers
 
 log = logging.getLogger("evaluate")
 
@@ -87,10 +87,12 @@ def examined(blockout: Blockout, judge: judging.Verifier, exam: judging.Exam, st
 
 def continued(blockout: Blockout, exam: judging.Exam, count: int, steps: int, guidance: float) -> dict:
     """With the first frame known and depth given: decibels against the truth later on, beside copying that frame."""
-    near = lambda a, b: psnr(a, b).median().item()                                   # noqa: E731
-    clips = torch.cat([shot(blockout, exam, i, {k: g[i:i + 1] for k, g in exam.guides.items()}, steps, guidance, first_frame=True) for i in range(count)])
+    near = lambda a, b: psnr(a, b).median().item()
+    guides = [{k: g[i:i + 1] for k, g in exam.guides.items()} for i in range(count)]
+    clips = torch.cat([shot(blockout, exam, i, guides[i], steps, guidance, first_frame=True) for i in range(count)])
     truth = exam.video[:count]
-    return {f"frame {t}": {"clip": near(clips[:, :, t], truth[:, :, t]), "copy of the first": near(truth[:, :, 0], truth[:, :, t])} for t in (0, 4, 8, 16)}
+    return {f"frame {t}": {"clip": near(clips[:, :, t], truth[:, :, t]), "copy of the first": near(truth[:, :, 0], truth[:, :, t])}
+            for t in (0, 4, 8, 16)}
 
 
 def main() -> int:
@@ -115,7 +117,8 @@ def main() -> int:
     for row, found in held.items():
         print(f"first frame known, {row}: {found['clip']:.1f} dB, copying it {found['copy of the first']:.1f} dB")
     if given.json:
-        given.json.write_text(json.dumps({"clips": given.clips, "steps": given.steps, "guidance": given.guidance, "scores": scores, "first frame": held}, indent=2))
+        settings = {"clips": given.clips, "steps": given.steps, "guidance": given.guidance}
+        given.json.write_text(json.dumps({**settings, "scores": scores, "first frame": held}, indent=2) + "\n")
     if given.sheet:
         shown = range(min(given.clips, 12))
         sheet(given.sheet, [torch.stack([videos[n][i] for n in ("ground truth", "autoencoder", "text", "text + depth + normal")]) for i in shown],

@@ -41,7 +41,7 @@ def _moved(rng, move: str) -> str:
 
 def caption(scene: Scene, rng, drop: float = .12) -> str:
     """A caption of random length; each attribute is left out with probability `drop`."""
-    kept = lambda p=drop: rng.random() > p                                          # noqa: E731
+    kept = lambda p=drop: rng.random() > p
     things = [t for i, t in enumerate(scene.things) if i == 0 or kept(.25)]
     names = [_named(rng, t, kept(drop * .6)) for t in things]
     if scene.kind == "objects" and len(names) == 2 == len(scene.things):

@@ -29,7 +29,6 @@ def span(inverse: Tensor) -> tuple[Tensor, Tensor]:
 
 def blurred(x: Tensor) -> Tensor:
     """A 3x3 mean of each frame of (B, C, T, H, W)."""
-    b, c, t = x.shape[:3]
     return F.avg_pool2d(F.pad(x.flatten(0, 2)[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1).view(x.shape)
 
 
@@ -55,7 +54,7 @@ def given(g: torch.Generator, batch: int) -> Tensor:
 def known_mask(g: torch.Generator, batch: int, k: int, h: int, w: int) -> Tensor:
     """(B, 1, K, h, w): which latent frames are known: often none, else how windows chain and keyframes pin."""
     mask = torch.zeros(batch, k)
-    choice = torch.multinomial(torch.tensor([.52, .2, .13, .06, .05, .04]), batch, True, generator=g)
+    choice = torch.multinomial(torch.tensor([.58, .17, .11, .05, .05, .04]), batch, True, generator=g)
     for i, c in enumerate(choice.tolist()):
         if c in (1, 2, 3, 4):
             mask[i, :min(k - 1, {1: 1, 2: 2, 3: 1, 4: 3}[c])] = 1

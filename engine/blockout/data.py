@@ -53,8 +53,8 @@ class Lens:
         y0, y1 = np.maximum(y.min(1), 0).astype(int), np.minimum(y.max(1) + 1, self.h).astype(int)
         ahead, beside = seen[..., 2].max(1) > .05, seen[..., 2].min(1) < .05
         whole = (slice(0, self.h), slice(0, self.w))
-        return [None if not ahead[i] else whole if beside[i] else (slice(y0[i], y1[i]), slice(x0[i], x1[i])) if x1[i] > x0[i] and y1[i] > y0[i] else None
-                for i in range(len(corners))]
+        seen = ahead & (beside | (x1 > x0) & (y1 > y0))
+        return [(whole if beside[i] else (slice(y0[i], y1[i]), slice(x0[i], x1[i]))) if seen[i] else None for i in range(len(corners))]
 
 
 class Shadows:
@@ -75,7 +75,7 @@ class Shadows:
         corners = corners[np.abs(corners[:, :2]).max(1) < 22] if (np.abs(corners[:, :2]).max(1) < 22).any() else corners
         a, b = corners @ self.u, corners @ self.v
         span = (a.min() - .1, a.max() + .1, b.min() - .1, b.max() + .1)
-        ga, gb = np.meshgrid(np.linspace(span[0], span[1], SHADOW_MAP, dtype=np.float32), np.linspace(span[2], span[3], SHADOW_MAP, dtype=np.float32), indexing="ij")
+        ga, gb = np.meshgrid(*(np.linspace(low, high, SHADOW_MAP, dtype=np.float32) for low, high in (span[:2], span[2:])), indexing="ij")
         start = ga[None] * self.u[:, None, None] + gb[None] * self.v[:, None, None] + 60 * self.sun[:, None, None]
         nearest = np.full(ga.shape, FAR_AWAY, np.float32)
         for s in solids:

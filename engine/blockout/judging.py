@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import captions, conditions, data, world
+from . import conditions, data, world
 from .looks import COLOURS, GROUNDS, SKIES, STYLES
+from .text import tokens
 from .train_autoencoder import as_video
-from .words import meaning
+from .words import KNOWN
 
 CHOICES = {"colour": tuple(COLOURS), "shape": world.SHAPES, "sky": tuple(SKIES), "ground": tuple(GROUNDS), "camera": world.MOVES, "style": STYLES}
 SEEN = (0, 4, 8, 12, 16)                                       # frames of 17 that the judge looks at
@@ -37,8 +38,9 @@ class Verifier(nn.Module):
 
     def __init__(self, c: int = 32):
         super().__init__()
-        cut = lambda a, b, stride: (nn.Conv2d(a, b, 3, stride, 1), nn.BatchNorm2d(b), nn.GELU())         # noqa: E731
-        self.eye = nn.Sequential(*cut(3 * len(SEEN), c, 2), *cut(c, 2 * c, 1), *cut(2 * c, 3 * c, 2), *cut(3 * c, 4 * c, 1), *cut(4 * c, 4 * c, 2), nn.Flatten())
+        cut = lambda a, b, stride: (nn.Conv2d(a, b, 3, stride, 1), nn.BatchNorm2d(b), nn.GELU())
+        widths = ((3 * len(SEEN), c, 2), (c, 2 * c, 1), (2 * c, 3 * c, 2), (3 * c, 4 * c, 1), (4 * c, 4 * c, 2))
+        self.eye = nn.Sequential(*(layer for w in widths for layer in cut(*w)), nn.Flatten())
         self.mind = nn.Sequential(nn.Linear(4 * c * 5 * 8, 256), nn.GELU(), nn.Dropout(.2))
         self.heads = nn.ModuleList(nn.Linear(256, len(names)) for names in CHOICES.values())
 
@@ -95,11 +97,10 @@ class Exam:
 
 def asked(clip: data.Clip) -> Tensor:
     """(6,) which attributes the caption names."""
-    said = clip.caption.replace(",", " ")
-    words, scene = {w for word in said.split() for w in (meaning(word) or [])}, clip.scene
-    spoken = lambda k: any(p in said for p in captions.PHRASES[k])                                          # noqa: E731
-    move = scene.move == "static" and spoken("static") or scene.move.split()[0] in words or any(w in said for w in ("pushes", "pulls", "rises", "lowers"))
-    return torch.tensor([scene.things[0].finish in words, True, spoken(scene.sky), spoken(scene.ground), bool(move and scene.move.split()[0] != "static" or spoken("static")), spoken(scene.style)])
+    scene = clip.scene
+    said = {KNOWN[i - 1] for i in tokens(clip.caption).ids}
+    wanted = (scene.things[0].finish, scene.things[0].word, scene.sky, scene.ground, scene.move.split()[0], scene.style)
+    return torch.tensor([word in said for word in wanted])
 
 
 @torch.no_grad()
@@ -122,7 +123,7 @@ def edge_f1(video: Tensor, depth: Tensor, threshold: float = .06, least: int = 3
     """Do the picture's strongest edges lie on the layout's? video (B, 3, T, H, W), depth (B, 1, T, H, W); one pixel of tolerance."""
     layout = (_slopes(depth[:, 0]) > threshold).float()
     strength = torch.stack([_slopes(video[:, c]) for c in range(3)]).amax(0)
-    near = lambda m: F.max_pool2d(m[:, None], 3, 1, 1)[:, 0]                                                # noqa: E731
+    near = lambda m: F.max_pool2d(m[:, None], 3, 1, 1)[:, 0]
     scores = []
     for edges, slope in zip(layout, strength):
         count = int(edges.sum())

@@ -103,7 +103,7 @@ class Blockout(nn.Module):
         @torch.no_grad()
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             clean, mask = (torch.zeros_like(x), torch.zeros_like(x[:, :1])) if known is None else (known, known_mask)
-            many = lambda y: y.expand(n, *y.shape[1:])                               # noqa: E731
+            many = lambda y: y.expand(n, *y.shape[1:])
             out = self.transformer(many(x), torch.as_tensor(sigma, **place).expand(n), words, {k: many(g) for k, g in guides.items()},
                                    many(given), many(clean), many(mask))
             x0 = out[:1] if n == 1 else guiding.guided(out[:1], out[1:], guidance)
@@ -127,7 +127,7 @@ def load(folder: Path = WEIGHTS, device: str | torch.device = "cpu", dtype: torc
     from safetensors.torch import load_file
 
     config = json.loads((folder / f"{NAME}.json").read_text())
-    part = lambda kind, given: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})       # noqa: E731
+    part = lambda kind, given: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     blockout = Blockout(part(AutoencoderConfig, config["autoencoder"]), part(TransformerConfig, config["transformer"]))
     try:
         blockout.load_state_dict({k: v.float() for k, v in load_file(folder / f"{NAME}.safetensors").items()})

@@ -48,8 +48,8 @@ def model_card(out: Path) -> str:
     rows = [f"| {s} | {m.get('minutes', 0)} | {m.get('step', 0)} | {', '.join(f'{k} {v}' for k, v in m.items() if k not in ('minutes', 'step'))} |"
             for s in STAGES[1:] if (m := measured(out, s))]
     clips = {s: len(shards.ready(out / "clips", s)) * shards.CLIPS[s] for s in COUNTS}
-    return "\n".join([f"# {NAME}", "", f"Trained on {clips['short']} short and {clips['long']} long clips, rendered by `engine/blockout/data.py`; no other material.",
-                      "", "| stage | minutes | steps | held-out measurements |", "|---|---|---|---|", *rows, ""])
+    seen = f"Trained on {clips['short']} short and {clips['long']} long clips, rendered by `engine/blockout/data.py`; no other material."
+    return "\n".join([f"# {NAME}", "", seen, "", "| stage | minutes | steps | held-out measurements |", "|---|---|---|---|", *rows, ""])
 
 
 def train(stage: str, out: Path, minutes: float, processes: int = 2) -> None:

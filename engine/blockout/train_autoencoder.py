@@ -12,13 +12,13 @@ from .autoencoder import Autoencoder
 from .optimise import Muon
 from .training import Run
 
-FRAMES, CROP, BATCH = 9, 48, 4
+FRAMES, CROP, BATCH = 9, 48, 2
 PULL = 1e-4
 
 
 def as_video(rgb: np.ndarray) -> Tensor:
     """uint8 (B, T, H, W, 3) -> float (B, 3, T, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    return torch.from_numpy(np.array(rgb)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
 class Crops:
@@ -31,7 +31,7 @@ class Crops:
         if self.draws % 50 == 0:
             self.rgb = [np.load(p / "rgb.npy", mmap_mode="r") for s in self.series for p in shards.ready(self.root, s)]
         self.draws += 1
-        pick = lambda n: int(torch.randint(n, (1,), generator=g))                     # noqa: E731
+        pick = lambda n: int(torch.randint(n, (1,), generator=g))
         clips = self.rgb[pick(len(self.rgb))]
         _, t, h, w, _ = clips.shape
         side = min(CROP, h) // 8 * 8, min(CROP, w) // 8 * 8
@@ -69,7 +69,8 @@ def set_statistics(model: Autoencoder, crops: Crops, g: torch.Generator, draws: 
 
 
 def optimisers(model: nn.Module) -> list:
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 4 and not n.startswith(("encoder.halve", "encoder.out", "decoder.into", "decoder.out"))]
+    ends = ("encoder.halve", "encoder.out", "decoder.into", "decoder.out")
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 4 and not n.startswith(ends)]
     ours = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in ours]
     return [Muon(matrices, lr=.01), torch.optim.AdamW(rest, 2e-3, betas=(.9, .98), weight_decay=0.)]

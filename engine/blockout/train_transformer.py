@@ -17,9 +17,9 @@ from .training import Run
 from .transformer import Transformer
 
 SHIFT = 4.0
-TOKENS_A_STEP = 3200                                           # latent pixels a process sees in a step
+TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 REFRESH = 20                                                   # steps between looks for new shards
-LONG_FROM, LONG_SHARE = .55, .5                                # of the time; of the steps after that
+LONG_FROM, LONG_SHARE = .5, .5                                # of the time; of the steps after that
 
 
 @dataclass(slots=True)

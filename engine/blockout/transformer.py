@@ -51,8 +51,9 @@ def rotations(half: int, k: int, h: int, w: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines (TOKENS + k*h*w, half) of axial rotary places; text does not turn, height and width count from the centre."""
     nt = max(2, half // 4)
     nh = (half - nt) // 2
-    grid = torch.stack(torch.meshgrid(torch.arange(k).float(), torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2, indexing="ij"), -1).reshape(-1, 3)
-    turn = lambda n: 100. ** (-torch.arange(n) / n)                               # noqa: E731
+    axes = torch.arange(k).float(), torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    turn = lambda n: 100. ** (-torch.arange(n) / n)
     angle = torch.cat([grid[:, :1] * turn(nt), grid[:, 1:2] * turn(nh), grid[:, 2:] * turn(half - nt - nh)], -1)
     angle = torch.cat([torch.zeros(TOKENS, half), angle])
     return angle.cos(), angle.sin()

@@ -47,10 +47,21 @@ def features(depth: Tensor | None, normal: Tensor | None) -> Tensor:
     return torch.cat(parts + ([] if normal is None else [normal / NORMAL_REACH]))
 
 
+def _spread(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """How far apart features (C, H, W) are: about each pixel, or within each cell of a grid of `size`."""
+    pool = (lambda y: F.max_pool2d(y, 3, 1, 1)) if size is None else (lambda y: F.adaptive_max_pool2d(y, size))
+    return (pool(x[None]) + pool(-x[None]))[0]
+
+
+def purity(large: Tensor, reach: Tensor | float, size: tuple[int, int]) -> Tensor:
+    """(1, h, w): 1 where a small pixel lies on one surface, towards 0 where it straddles two and its colour is of neither."""
+    within = _spread(large, size)
+    return torch.exp(-.5 * torch.cat([within[:1] / reach, within[1:]]).square().sum(0, keepdim=True)) + .02
+
+
 def _slope(small: Tensor, size: tuple[int, int]) -> Tensor:
     """(H, W): how far apart depths may be on one surface, from how they change about each small pixel (1, h, w)."""
-    spread = F.max_pool2d(small[None], 3, 1, 1) + F.max_pool2d(-small[None], 3, 1, 1)
-    return F.interpolate((spread * SLOPE_SHARE).clamp(min=DEPTH_REACH), size, mode="bilinear", align_corners=False)[0, 0]
+    return F.interpolate((_spread(small)[None] * SLOPE_SHARE).clamp(min=DEPTH_REACH), size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def joint_bilateral(frame: Tensor, depth: Tensor | None, normal: Tensor | None) -> Tensor:
@@ -61,17 +72,19 @@ def joint_bilateral(frame: Tensor, depth: Tensor | None, normal: Tensor | None) 
     small = F.interpolate(large[None], (h, w), mode="area")[0]
     if depth is not None:
         reach = _slope(small[:1], (height, width))
-    stack = torch.cat([sharpened(frame), small])
+    narrow = 1. if depth is None else F.interpolate(reach[None, None], (h, w), mode="area")[0]
+    pure = purity(large, narrow, (h, w))
+    stack = torch.cat([sharpened(frame), pure, small])
     rows, columns = Taps.of(h, height, frame), Taps.of(w, width, frame)
     total, weights = torch.zeros(3, height, width).to(frame), torch.zeros(height, width).to(frame)
     for i in range(3):
         row = stack[:, rows.index[i]]
         for j in range(3):
             tap = row[:, :, columns.index[j]]
-            apart = tap[3:] - large
+            apart = tap[4:] - large
             if depth is not None:
                 apart[0] /= reach
-            near = apart.square_().sum(0).mul_(-.5).exp_().add_(PLAIN)
+            near = apart.square_().sum(0).mul_(-.5).exp_().mul_(tap[3]).add_(PLAIN)
             near *= rows.weight[i][:, None] * columns.weight[j]
             total.addcmul_(tap[:3], near)
             weights += near

@@ -77,7 +77,7 @@ def shape(word: str, at, size: float, finish: str, yaw: float) -> Solid:
 
 def car(rng, at, yaw: float, finish: str) -> list[Solid]:
     c, s = np.cos(yaw), np.sin(yaw)
-    put = lambda x, y, z: (at[0] + c * x - s * y, at[1] + s * x + c * y, z)                      # noqa: E731
+    put = lambda x, y, z: (at[0] + c * x - s * y, at[1] + s * x + c * y, z)
     length, tall, paint = rng.uniform(1.8, 2.4), rng.uniform(.28, .42), _index(finish)
     body = [Solid("box", put(0, 0, .3), (length, .85, tall), paint, yaw)]
     if rng.random() < .75:
@@ -106,7 +106,7 @@ def figure(at, finish: str, tall: float = 1.75) -> list[Solid]:
 
 def arch(rng, at, yaw: float, finish: str, wide: float, tall: float) -> list[Solid]:
     c, s, leg, f = np.cos(yaw), np.sin(yaw), rng.uniform(.35, .9), _index(finish)
-    put = lambda x, z: (at[0] + c * x, at[1] + s * x, z)                                          # noqa: E731
+    put = lambda x, z: (at[0] + c * x, at[1] + s * x, z)
     beam = rng.uniform(.35, .9)
     return [Solid("box", put(-wide - leg, 0), (leg, leg, tall / 2), f, yaw), Solid("box", put(wide + leg, 0), (leg, leg, tall / 2), f, yaw),
             Solid("box", put(0, tall), (wide + 2 * leg, leg, beam), f, yaw)]
@@ -173,13 +173,15 @@ def _street(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
         own, side = _finish(rng, .7), rng.choice([-1, 1])
         step, r, tall = rng.uniform(2.5, 4.5), rng.uniform(.2, .4), rng.uniform(1.2, 2.2)
         kind = "cylinder" if rng.random() < .6 else "box"
-        _place(scene, Thing("pillar", own, many=True), *[Solid(kind, (side * (half - .7), -3 + step * i, 0.), (r, r, tall), _index(own)) for i in range(5)])
+        pillars = [Solid(kind, (side * (half - .7), -3 + step * i, 0.), (r, r, tall), _index(own)) for i in range(5)]
+        _place(scene, Thing("pillar", own, many=True), *pillars)
     if rng.random() < .35:
         side = rng.choice([-1, 1])
         _place(scene, Thing("tree", many=True), *[s for i in range(3) for s in tree(rng, (side * (half - .6), rng.uniform(-2, 16)))])
     if rng.random() < .35:
         own = _colour(rng)
-        _place(scene, Thing("figure", own, "walking"), *figure((rng.uniform(-1, 1) * (half - 1), rng.uniform(-3, 4)), own), path=_walk(rng, frames, (0, rng.choice([-1, 1]))))
+        at = rng.uniform(-1, 1) * (half - 1), rng.uniform(-3, 4)
+        _place(scene, Thing("figure", own, "walking"), *figure(at, own), path=_walk(rng, frames, (0, rng.choice([-1, 1]))))
     _place(scene, Thing("building", finish, many=True), *_row(scene, rng, -half, -1, finish, 24), *_row(scene, rng, half, 1, finish, 24))
     eye = np.array([rng.uniform(-.5, .5) * half, rng.uniform(-9, -6), rng.uniform(1.2, 3.5) if rng.random() < .8 else rng.uniform(4, 7)])
     return eye, np.array([rng.uniform(-.3, .3) * half, rng.uniform(4, 8), rng.uniform(1., 2.2)])
@@ -226,18 +228,23 @@ def _court(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
         _place(scene, Thing(word, own), shape(word, (*rng.uniform(-3.2, 3.2, 2), 0.), rng.uniform(.4, 1.2), own, rng.uniform(0, 6)))
     if rng.random() < .6:
         own = _colour(rng)
-        _place(scene, Thing("figure", own, "walking"), *figure(rng.uniform(-2.5, 2.5, 2), own), path=_walk(rng, frames, rng.choice([(1, 0), (-1, 0), (0, 1)])))
+        at, way = rng.uniform(-2.5, 2.5, 2), rng.choice([(1, 0), (-1, 0), (0, 1)])
+        _place(scene, Thing("figure", own, "walking"), *figure(at, own), path=_walk(rng, frames, way))
     if rng.random() < .6:
         own = _finish(rng, .8)
-        _place(scene, Thing("arch", own), *arch(rng, (rng.uniform(-2, 2), rng.uniform(1.5, 5)), rng.uniform(-.4, .4), own, rng.uniform(.9, 2), rng.uniform(2., 3.6)))
+        at, turn, wide, tall = (rng.uniform(-2, 2), rng.uniform(1.5, 5)), rng.uniform(-.4, .4), rng.uniform(.9, 2), rng.uniform(2., 3.6)
+        _place(scene, Thing("arch", own), *arch(rng, at, turn, own, wide, tall))
     if rng.random() < .5:
         own = _finish(rng, .8)
-        _place(scene, Thing("wall", own), Solid("box", (rng.uniform(-2, 2), rng.uniform(5, 7), 0.), (rng.uniform(3, 9), .3, rng.uniform(.7, 1.8)), _index(own), rng.uniform(-.2, .2)))
+        at, half = (rng.uniform(-2, 2), rng.uniform(5, 7), 0.), (rng.uniform(3, 9), .3, rng.uniform(.7, 1.8))
+        _place(scene, Thing("wall", own), Solid("box", at, half, _index(own), rng.uniform(-.2, .2)))
     if rng.random() < .4:
         own, kind = _finish(rng, .8), str(rng.choice(["box", "cylinder"]))
-        _place(scene, Thing("tower", own), Solid(kind, (rng.uniform(-5, 5), rng.uniform(6, 10), 0.), (1.2, 1.2, rng.uniform(2.5, 5)), _index(own), 0., 0, kind == "box"))
+        at, half = (rng.uniform(-5, 5), rng.uniform(6, 10), 0.), (1.2, 1.2, rng.uniform(2.5, 5))
+        _place(scene, Thing("tower", own), Solid(kind, at, half, _index(own), windows=kind == "box"))
     if rng.random() < .5:
-        _place(scene, Thing("tree", many=True), *[s for _ in range(int(rng.integers(1, 4))) for s in tree(rng, (rng.uniform(-6, 6), rng.uniform(2, 8)))])
+        trees = [tree(rng, (rng.uniform(-6, 6), rng.uniform(2, 8))) for _ in range(int(rng.integers(1, 4)))]
+        _place(scene, Thing("tree", many=True), *[s for t in trees for s in t])
     eye = np.array([rng.uniform(-3.5, 3.5), rng.uniform(-9, -6), rng.uniform(1.1, 3.5)])
     return eye, np.array([0, 1., rng.uniform(.8, 1.4)])
 
@@ -277,8 +284,9 @@ def drawn(rng: np.random.Generator, frames: int = 17, aspect: float = 1.6, kind:
           count: int | None = None) -> Scene:
     """A random scene. `aspect` is width over height of the picture; `count` fixes how many objects stand in an `objects` scene."""
     kind = kind or str(rng.choice(KINDS, p=[.46, .18, .20, .16]))
-    scene = Scene(kind, str(rng.choice(list(SKIES), p=[.3, .25, .2, .25])), str(rng.choice(list(GROUNDS))),
-                  str(rng.choice(WEATHERS, p=[.84, .1, .06])), style or str(rng.choice(STYLES, p=[.5, .12, .12, .10, .08, .08])), str(rng.choice(MOVES)))
+    shares = ((SKIES, [.3, .25, .2, .25]), (GROUNDS, None), (WEATHERS, [.84, .1, .06]))
+    sky, ground, weather = (str(rng.choice(list(names), p=p)) for names, p in shares)
+    scene = Scene(kind, sky, ground, weather, style or str(rng.choice(STYLES, p=[.5, .12, .12, .10, .08, .08])), str(rng.choice(MOVES)))
     if kind in ("street", "crossing") and rng.random() < .5:
         scene.ground = "asphalt"
     if kind == "objects":

@@ -50,7 +50,8 @@ def test_a_floor_faces_up_and_gets_farther_upwards():
 def test_a_ball_faces_the_camera_and_its_left_side_left():
     scene = world.drawn(np.random.default_rng(0), 1, 1., kind="objects", count=1)
     scene.solids, scene.movers = [Solid("ellipsoid", (0., 0., 0.), (1., 1., 1.), 0)], []
-    scene.eye, scene.yaw, scene.pitch, scene.fov = np.array([[0., -4., 1.]], np.float32), np.array([np.pi / 2], np.float32), np.array([0.], np.float32), 50.
+    scene.eye, scene.yaw, scene.pitch = np.array([[0., -4., 1.]], np.float32), np.array([np.pi / 2], np.float32), np.array([0.], np.float32)
+    scene.fov = 50.
     _, _, normal = data.render(scene, 32, 32)
     n = normal[0].astype(float) / 127
     assert n[16, 16, 2] > .95 and n[16, 8, 0] < -.3 and n[16, 23, 0] > .3 and n[8, 16, 1] > .3
@@ -70,7 +71,7 @@ def test_rough_guides_stay_in_range_and_known_masks_leave_something_to_do():
         assert guides["depth"].shape == (1, 1, 5, 24, 32) and 0 <= guides["depth"].min() and guides["depth"].max() <= 1
         assert guides["normal"].shape == (1, 3, 5, 24, 32) and guides["normal"].abs().max() <= 1.001
     mask = conditions.known_mask(g, 500, 5, 2, 2)[:, 0, :, 0, 0]
-    assert mask.shape == (500, 5) and (mask.mean(1) < 1).all() and .4 < (mask.sum(1) > 0).float().mean() < .6
+    assert mask.shape == (500, 5) and (mask.mean(1) < 1).all() and .35 < (mask.sum(1) > 0).float().mean() < .5
 
 
 def test_shards_are_written_once_and_found(tmp_path, monkeypatch):

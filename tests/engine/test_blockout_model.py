@@ -77,7 +77,7 @@ def test_a_guide_patch_is_what_lies_under_its_token():
 def test_the_first_frame_reaches_the_last_and_back(blockout):
     x, sigma = torch.randn(1, 16, 3, 3, 4), torch.tensor([.5])
     words, none = blockout.encode_text("a car").embedding, (torch.zeros(1, 2), torch.zeros_like(x), torch.zeros_like(x[:, :1]))
-    call = lambda y: blockout.transformer(y, sigma, words, {}, *none)             # noqa: E731
+    call = lambda y: blockout.transformer(y, sigma, words, {}, *none)
     for changed, seen in ((0, 2), (2, 0)):
         y = x.clone()
         y[:, :, changed] += 1
@@ -94,7 +94,8 @@ def test_any_shape_on_the_grid_goes(blockout, frames, width, height):
 def test_every_condition_changes_the_picture_and_the_seed_repeats_it(blockout):
     plain = shoot(blockout)
     depth, normal = torch.rand(1, 1, 9, 24, 32), torch.rand(1, 3, 9, 24, 32) * 2 - 1
-    others = [shoot(blockout, "a blue cube"), shoot(blockout, seed=2), shoot(blockout, guides={"depth": depth}), shoot(blockout, guides={"normal": normal}),
+    others = [shoot(blockout, "a blue cube"), shoot(blockout, seed=2),
+              shoot(blockout, guides={"depth": depth}), shoot(blockout, guides={"normal": normal}),
               shoot(blockout, "a (red:1.8) cube"), shoot(blockout, negative=blockout.encode_text("night")), shoot(blockout, guidance=4.)]
     assert all((o - plain).abs().max() > 1e-5 for o in others)
     assert torch.equal(shoot(blockout), plain)

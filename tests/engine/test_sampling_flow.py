@@ -73,7 +73,7 @@ def test_guidance_of_one_is_the_positive_and_of_nought_the_negative():
 
 
 def test_guidance_moves_gaussian_samples_away_from_the_negative():
-    both = lambda x, s: (gaussian(x, s), gaussian(x, s) - (1. + MEAN))             # noqa: E731
+    both = lambda x, s: (gaussian(x, s), gaussian(x, s) - (1. + MEAN))
     x = samplers.noise((500,), 0)
     means = [last(samplers.euler(guidance.classifier_free(both, scale), x, schedules.linear(20)))[0].mean() for scale in (1., 2., 3.)]
     assert means[0] < means[1] < means[2]
