@@ -109,8 +109,8 @@ def header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return _tensors(path, fields, size - 8 - length), {str(key): str(value) for key, value in metadata.items()}
 
 
-def _tensors(path: Path, fields: dict, data: int) -> dict[str, Tensor]:
-    """The tensors of a header, whose bytes must fill `data` bytes exactly. Raises ModelError."""
+def _tensors(path: Path, fields: dict, room: int) -> dict[str, Tensor]:
+    """The tensors of a header, whose bytes must fill `room` bytes exactly. Raises ModelError."""
     tensors, spans = {}, []
     for name, facts in fields.items():
         if len(name) > TENSOR_NAME or not isinstance(facts, dict) or facts.get("dtype") not in BITS:
@@ -127,8 +127,8 @@ def _tensors(path: Path, fields: dict, data: int) -> dict[str, Tensor]:
         if first != end:
             raise damaged(path, "its tensors overlap or leave gaps")
         end = last
-    if end != data:
-        raise damaged(path, f"{data} bytes of tensors are there, {end} belong there")
+    if end != room:
+        raise damaged(path, f"{room} bytes of tensors are there, {end} belong there")
     return tensors
 
 

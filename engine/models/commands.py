@@ -176,8 +176,8 @@ def _watch(steps, as_json: bool) -> int:
     except SoraError as error:
         return _failed(error, as_json)
     if isinstance(result, Installed):
-        result = {"type": "Installed", "name": result.name, "family": result.family, "kind": result.kind, "path": str(result.path), "size": result.size,
-                  "revision": result.revision, "triggers": result.triggers, "strength": result.strength}
+        result = {"type": "Installed", **{key: getattr(result, key) for key in ("name", "family", "kind", "size", "revision", "triggers", "strength")},
+                  "path": str(result.path)}
     typer.echo(json.dumps(result, ensure_ascii=False) if as_json else f"{result.get('name') or ', '.join(result.get('models', ()))}: done")
     return 0
 
@@ -214,11 +214,12 @@ def _sheet(facts: dict) -> str:
     if entry:
         licence, size = entry["licence"], f"{_bytes(entry['size'])} ({entry['size_source']})" if entry["size"] else "unverified"
         lines += [f"repository  {entry['repository']}  ({entry['source']})", f"size        {size}",
-                  f"licence     {licence['id']}: {licence['label']}  {licence['text']}  ({licence['source']})", f"            {licence['note']}".rstrip(),
-                  f"unverified  {', '.join(entry['unverified']) or 'nothing'}"]
+                  f"licence     {licence['id']}: {licence['label']}  {licence['text']}  ({licence['source']})",
+                  f"            {licence['note']}".rstrip(), f"unverified  {', '.join(entry['unverified']) or 'nothing'}"]
     if facts["locked"]:
         lines.append(f"locked      revision {facts['locked']['revision']}, {len(facts['locked']['files'])} files")
-    lines.append(f"here        {model['link'] or model['folder']}, {_bytes(model['size'])}, {len(model['files'])} files" if model else "here        no")
+    where = f"{model['link'] or model['folder']}, {_bytes(model['size'])}, {len(model['files'])} files" if model else "no"
+    lines.append(f"here        {where}")
     return "\n".join([*filter(None, lines), f"free        {_bytes(facts['free'])}"])
 
 

@@ -8,6 +8,25 @@ from pathlib import Path
 from .hub import Remote
 
 
+def agrees(path: Path, remote: Remote) -> bool:
+    """Whether the whole file at `path` has the bytes that the hub promised. False when it cannot be read."""
+    try:
+        if path.stat().st_size != remote.size:
+            return False
+        digest = _begun(remote)
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return False
+    return digest.hexdigest() == (remote.sha256 or remote.blob)
+
+
+def _begun(remote: Remote):
+    """An empty digest of the kind that the hub named: sha256, or for a small file git's name of it."""
+    return hashlib.sha256() if remote.sha256 else hashlib.sha1(b"blob %d\0" % remote.size, usedforsecurity=False)
+
+
 class Growing:
     """A partial file and its digest so far. A context manager; on leaving, what arrived is on the disk."""
 
@@ -45,9 +64,7 @@ class Growing:
         return self.length == self.size and self._digest.hexdigest() == (self._remote.sha256 or self._remote.blob)
 
     def _begin(self) -> None:
-        self.length, self._digest = 0, hashlib.sha256()
-        if not self._remote.sha256:     # a small file: git's name of it
-            self._digest = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        self.length, self._digest = 0, _begun(self._remote)
 
     def _count(self, block: bytes) -> None:
         self._digest.update(block)

@@ -122,8 +122,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self._hub = hub
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
-        if urllib.parse.urlsplit(req.full_url).scheme == "https" != urllib.parse.urlsplit(newurl).scheme:
-            raise ModelError(f"{_origin(req.full_url)} sends its files over an unencrypted connection; they were not taken.", AGAIN)
+        before, after = urllib.parse.urlsplit(req.full_url).scheme, urllib.parse.urlsplit(newurl).scheme
+        if after != "https" and (before, after) != ("http", "http"):
+            raise ModelError(f"{_origin(req.full_url)} sends its files over a connection that is not encrypted; they were not taken.", AGAIN)
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         self._hub.authorise(following)
         return following

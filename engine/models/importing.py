@@ -16,7 +16,8 @@ from ..errors import DiskFull, ModelError, Remedy
 from . import catalogue, links, recognise
 from .admission import CHOOSE, REFUSED, WEIGHTS, admit_name, check_folder, check_json, header
 from .lock import unwritable
-from .pull import RESERVE, Progress, free_space
+from .progress import Progress
+from .pull import RESERVE, free_space
 from .store import Installed, Kept, Store, digest
 
 CLASSES = {"WanPipeline": "wan", "WanImageToVideoPipeline": "wan", "WanVideoToVideoPipeline": "wan", "WanVACEPipeline": "vace",

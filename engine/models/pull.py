@@ -24,24 +24,15 @@ from .catalogue import Entry
 from .growing import Growing
 from .hub import AGAIN, Dropped, Hub, Remote
 from .lock import Digest, Locked, unwritable, write_json
-from .store import Installed, Kept, Store, digest
+from .progress import Progress
+from .repair import noted, reusable, reuse
+from .store import Installed, Kept, Store
 
 log = logging.getLogger(__name__)
 
 RESERVE = 64_000_000                # bytes that stay free
 TRIES = 7                           # in a row without one new byte
 VARIANT = re.compile(r"\.(fp16|bf16|fp8|non_ema)[.-]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a download is. Bytes of all files together; `eta` in seconds, below 0 when not known yet."""
-
-    model: str
-    file: str
-    done: int
-    total: int
-    eta: float = -1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +95,7 @@ def missing(plan_: Plan, store: Store) -> int:
     """Bytes that are still to come. Raises DiskFull when they do not fit."""
     staging = store.staging(plan_.entry.name)
     there = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file()) if staging.exists() else 0
+    there = max(there, reusable(plan_.entry.name, plan_.files, store))
     need, free = max(0, plan_.size - there), free_space(store.folder)
     if need + RESERVE > free:
         raise DiskFull(f"{plan_.entry.label} needs {need / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free at {store.folder}.",
@@ -129,6 +121,9 @@ def pull(plan_: Plan, store: Store, hub: Hub, lock_file: Path, pause: float = 0.
         with FileLock(staging.with_name(f"{staging.name}.lock"), timeout=0):
             missing(plan_, store)
             _forget_stale(plan_, staging)
+            whole = yield from reuse(plan_.entry.name, plan_.files, store, staging)
+            if whole and whole.revision == plan_.revision:
+                return _settled(plan_, whole, store, staging, lock_file)
             yield from _bring(plan_, hub, staging, pause)
             return _finish(plan_, store, staging, lock_file)
     except Timeout as error:
@@ -148,7 +143,8 @@ def _wanted(entry: Entry, files: dict[str, Remote]) -> dict[str, Remote]:
             raise ModelError(f"{entry.repository} offers {path} only in a form that could run code; it is not pulled.", CHOOSE)
     needed = {"model_index.json"} if entry.folders else set(entry.files)
     if not needed <= chosen.keys() or not weighted:
-        raise ModelError(f"{entry.repository} does not hold {entry.label} any more ({', '.join(sorted(needed - chosen.keys())) or 'no weights'}).", CHOOSE)
+        lacking = ", ".join(sorted(needed - chosen.keys())) or "weights"
+        raise ModelError(f"{entry.repository} does not hold {entry.label} (any more): {lacking} is not there.", CHOOSE)
     for path, file in chosen.items():
         if not file.sha256 and not file.blob:
             raise ModelError(f"The hub names no digest for {path}, so it could not be checked; it is not pulled.", AGAIN)
@@ -262,14 +258,21 @@ def _finish(plan_: Plan, store: Store, staging: Path, lock_file: Path) -> Instal
     except ModelError:
         shutil.rmtree(staging)
         raise
-    files = {name: _kept(staging / name, plan_.files[name]) for name in sorted(plan_.files)}
-    if not plan_.locked:
-        lock.keep(lock_file, entry.name, Locked(repository=entry.repository, revision=plan_.revision, licence=plan_.licence,
-                                                files={name: Digest(file.size, file.sha256) for name, file in files.items()}))
+    files = {name: noted(staging / name, plan_.files[name]) for name in sorted(plan_.files)}
+    _lock(plan_, files, lock_file)
     return store.adopt(Installed(name=entry.name, family=entry.family, kind=entry.kind, label=entry.label, licence=plan_.licence,
                                  files=files, repository=entry.repository, revision=plan_.revision, width=facts.width if facts else 0), staging)
 
 
-def _kept(path: Path, remote: Remote) -> Kept:
-    """The record of a file whose digest just agreed; small files get their sha256 here."""
-    return Kept(remote.size, remote.sha256, path.stat().st_mtime_ns) if remote.sha256 else digest(path)
+def _settled(plan_: Plan, whole: Installed, store: Store, staging: Path, lock_file: Path) -> Installed:
+    """The model that was here already, every byte of it as promised."""
+    shutil.rmtree(staging)
+    store.record(whole)
+    _lock(plan_, whole.files, lock_file)
+    return whole
+
+
+def _lock(plan_: Plan, files: dict[str, Kept], lock_file: Path) -> None:
+    if not plan_.locked:
+        lock.keep(lock_file, plan_.entry.name, Locked(repository=plan_.entry.repository, revision=plan_.revision, licence=plan_.licence,
+                                                      files={name: Digest(file.size, file.sha256) for name, file in files.items()}))

@@ -29,10 +29,9 @@ CHECKPOINTS = (
 )
 LORAS = (
     (("vace",), re.compile(r"(^|\.|lora_unet_)vace_blocks[._]\d")),
-    (WAN_LIKE, re.compile(r"(^|\.|lora_unet_)blocks[._]\d+[._](self_attn|cross_attn|attn1|attn2|ffn)[._]")),
+    (WAN_LIKE, re.compile(r"(^|\.|lora_unet_)blocks[._]\d+[._]((self_attn|cross_attn|attn1|attn2)[._](to_)?(q|k|v|o|out)[._]|ffn[._])")),
     (("ltx2",), re.compile(r"transformer_blocks[._]\d+[._](audio_|video_to_audio|av_ca)")),
     (("ltx2", "cogvideox"), re.compile(r"transformer_blocks[._]\d+[._]attn")),
-    (("sana_wm",), re.compile(r"(^|\.|lora_unet_)blocks[._]\d+[._](cross_attn[._][qk]+v?_linear|attn[._]qkv)")),
 )
 
 

@@ -93,10 +93,15 @@ def default_folder() -> Path:
 
 def resolve(family: str, model: str = "", folder: Path | None = None) -> Path:
     """What a loader opens for `model` of `family` ("": the first there is), checked. Raises ModelError, FolderError."""
+    return chosen(family, model, folder).path
+
+
+def chosen(family: str, model: str = "", folder: Path | None = None) -> Installed:
+    """Like `resolve`, with everything that is known of it: a loader needs `kind`, and `component` and `width` of single files."""
     store = Store(folder or default_folder())
     found = store.find(family, model)
     store.check(found)
-    return found.path
+    return found
 
 
 class Store:
@@ -126,7 +131,7 @@ class Store:
         for model in self.installed():
             if model.name == name:
                 return model
-        raise ModelError(f"{name} is not in {self.folder}; pull or import it first.", CHOOSE)
+        raise self._absent(name)
 
     def find(self, family: str, model: str = "") -> Installed:
         """The model of `family` called `model`; "" is the first one that is no LoRA. Raises ModelError, FolderError."""
@@ -138,7 +143,7 @@ class Store:
         for found in self.installed():
             if found.family == family and found.kind != "lora":
                 return found
-        raise ModelError(f"No model of {family} is in {self.folder}; pull or import one.", CHOOSE)
+        raise self._absent(f"A model of {family}")
 
     def loras(self, family: str) -> tuple[Installed, ...]:
         """The LoRA library of `family`."""
@@ -203,6 +208,12 @@ class Store:
         except OSError as error:
             raise unwritable(trash, error) from error
         return freed
+
+    def _absent(self, what: str) -> ModelError:
+        if self.folder.exists():
+            return ModelError(f"{what} is not in {self.folder}; pull or import it first.", CHOOSE)
+        return ModelError(f"{what} cannot be looked for: the models folder {self.folder} is not there. Was it moved, or is its drive not connected?",
+                          Remedy(action="choose_folder", label="Choose the Models Folder", value=str(self.folder)))
 
     def _records(self) -> list[Path]:
         if not self.folder.exists():

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import ModelError
 from . import lock
 from .admission import check_file, check_folder, files_of
-from .pull import Progress
+from .progress import Progress
 from .store import Installed, Kept, Store, digest
 
 

@@ -59,13 +59,13 @@ class Served:
 def hub(root: Path):
     """A hub that serves the folder `root`, as a process on loopback."""
     root.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("hub_server.py")), str(root)], stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen([sys.executable, "-IS", str(Path(__file__).with_name("hub_server.py")), str(root)], stdout=subprocess.PIPE, text=True)
     try:
-        yield Served(root, int(process.stdout.readline()))
+        yield Served(root, int(running.stdout.readline()))
     finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        running.kill()
+        running.wait()
+        running.stdout.close()
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -82,7 +82,7 @@ class Answer:
 
 
 def models(*arguments, **more: str) -> Answer:
-    """`models ARGUMENTS --json`, run in this process for speed; `process` runs the same in one of its own."""
+    """`models ARGUMENTS --json`, run in this process for speed; `command` runs the same in one of its own."""
     before, out, err = dict(os.environ), io.StringIO(), io.StringIO()
     try:
         os.environ.clear()
@@ -95,7 +95,7 @@ def models(*arguments, **more: str) -> Answer:
     return Answer(code, out.getvalue(), err.getvalue())
 
 
-def process(*arguments, **more: str) -> subprocess.CompletedProcess:
+def command(*arguments, **more: str) -> subprocess.CompletedProcess:
     """`python -m engine models ARGUMENTS --json`, as Blender runs it."""
     return subprocess.run([sys.executable, "-m", "engine", "models", *map(str, arguments), "--json"], capture_output=True, text=True,
                           env=environment(**more), timeout=300)

@@ -14,9 +14,9 @@ from engine.models import admission
 from engine.models.admission import Tensor, admit_name, check_folder, check_json, header
 
 
-def written(path, fields, data=b"", length=None):
+def written(path, fields, body=b"", length=None):
     text = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
-    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + body)
     return path
 
 
@@ -36,7 +36,7 @@ def test_tensor_names_are_only_names(tmp_path):
     assert list(tensors) == ["../../evil"] and [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-@pytest.mark.parametrize("fields, data, length", [
+@pytest.mark.parametrize("fields, body, length", [
     (b"", b"", 0), ({"a": a_tensor()}, b"x" * 8, 10**9), ({"a": a_tensor()}, b"x" * 8, 2**63), (b"[]", b"", None), (b"{nonsense", b"", None),
     ({"a": a_tensor()}, b"x" * 7, None), ({"a": a_tensor()}, b"x" * 9, None),
     ({"a": a_tensor(), "b": a_tensor()}, b"x" * 8, None), ({"a": a_tensor(offsets=(4, 12))}, b"x" * 12, None),
@@ -44,9 +44,9 @@ def test_tensor_names_are_only_names(tmp_path):
     ({"a": a_tensor(shape=(True, 2))}, b"x" * 8, None), ({"a": a_tensor(dtype="PICKLE")}, b"x" * 8, None), ({"a": [1]}, b"", None),
     ({"n" * 2000: a_tensor()}, b"x" * 8, None), ({"__metadata__": 3}, b"", None), (b"[" * 100_000, b"", None),
     (b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}', b"", None)])
-def test_a_lying_header_is_refused(tmp_path, fields, data, length):
+def test_a_lying_header_is_refused(tmp_path, fields, body, length):
     with pytest.raises(ModelError, match="damaged"):
-        header(written(tmp_path / "a.safetensors", fields, data, length))
+        header(written(tmp_path / "a.safetensors", fields, body, length))
 
 
 def test_too_many_tensors_are_refused(tmp_path):

@@ -9,12 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
+import numpy as np
 import pytest
-from tests.engine.models_stage import NAME, REPOSITORY, ROOT, WEIGHTS, environment, failure, hub, last, make_model, models, process
+from safetensors.numpy import save_file
+from tests.engine.models_stage import NAME, REPOSITORY, ROOT, WEIGHTS, command, environment, failure, hub, last, make_model, models
 
 from engine.errors import ModelError
-from engine.models.store import resolve
+from engine.models import catalogue
+from engine.models import pull as pulling
+from engine.models.hub import Hub, _Redirects
+from engine.models.store import Store, resolve
 
 ACCEPT = ("--accept-licence", "apache-2.0")
 
@@ -68,6 +74,28 @@ def test_the_licence_is_shown_and_accepted_before_a_byte_is_taken(served, folder
     assert accepted["repository"] == REPOSITORY and accepted["accepted"].endswith("Z")
 
 
+def test_what_is_here_is_not_fetched_again(served, folder):
+    assert pull(served, folder).returncode == 0
+    before = len(served.requests())
+    answer = pull(served, folder)
+    assert answer.returncode == 0 and len(served.requests()) == before
+    assert json.loads(answer.stdout.splitlines()[0])["missing"] == 0
+    assert pull(served, folder, "--update").returncode == 0
+    assert [request["path"] for request in served.requests()[before:]] == [f"/api/models/{REPOSITORY}/revision/main"]
+    assert not (folder / ".trash").exists() and resolve("wan", NAME, folder)
+
+
+def test_only_damaged_files_are_fetched_to_mend_a_model(served, folder):
+    assert pull(served, folder).returncode == 0
+    weights = folder / NAME / "vae/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    (folder / NAME / "stranger.json").write_text("{}")
+    before = len(served.requests())
+    assert pull(served, folder).returncode == 0
+    assert [request["path"].partition("/resolve/")[2][41:] for request in served.requests()[before:]] == ["vae/diffusion_pytorch_model.safetensors"]
+    assert last(models("verify", "--folder", folder))["models"] == [NAME] and not (folder / NAME / "stranger.json").exists()
+
+
 def test_another_licence_on_the_hub_is_what_has_to_be_accepted(served, folder):
     served.behave(**{"": {"card": {"license": "other", "license_name": "Wan-Research"}}})
     sentence = failure(pull(served, folder))
@@ -113,8 +141,8 @@ def test_a_file_that_never_ends_is_refused(served, folder):
 
 def test_a_killed_pull_is_resumed(served, folder):
     served.behave(**{WEIGHTS: {"pause": 0.05}})
-    command = [sys.executable, "-m", "engine", "models", "pull", NAME, "--folder", str(folder), "--endpoint", served.address, *ACCEPT]
-    running = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+    line = [sys.executable, "-m", "engine", "models", "pull", NAME, "--folder", str(folder), "--endpoint", served.address, *ACCEPT]
+    running = subprocess.Popen(line, env=environment(), stderr=subprocess.DEVNULL)
     partial = folder / ".partial" / NAME / f"{WEIGHTS}.partial"
     for _ in range(600):
         if partial.exists() and partial.stat().st_size > 0:
@@ -132,10 +160,27 @@ def test_a_killed_pull_is_resumed(served, folder):
     assert len([request for request in again if "/resolve/" in request["path"]]) == 1, "what had arrived is not fetched again"
 
 
+def test_what_an_older_revision_left_is_not_mixed_in(served, folder, monkeypatch):
+    for name in ("HF_HUB_OFFLINE", "SORA_OFFLINE", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    served.behave(**{WEIGHTS: {"pause": 0.01}})
+    store, asked_hub, lock_file = Store(folder), Hub(served.address), folder / "models.lock.json"
+    steps = pulling.pull(pulling.plan(catalogue.entry(NAME), asked_hub, lock_file), store, asked_hub, lock_file)
+    while next(steps).file != WEIGHTS:
+        pass
+    next(steps)
+    steps.close()
+    assert (folder / ".partial" / NAME / f"{WEIGHTS}.partial").stat().st_size > 0
+    make_model(served.root / REPOSITORY, size=45_000)
+    served.behave()
+    assert pull(served, folder).returncode == 0 and same_weights(served, folder)
+    assert asked(served)[-1]["range"] is None
+
+
 def test_two_pulls_of_one_model_do_not_meet(served, folder):
     served.behave(**{WEIGHTS: {"pause": 0.2}})
-    command = [sys.executable, "-m", "engine", "models", "pull", NAME, "--folder", str(folder), "--endpoint", served.address, *ACCEPT]
-    running = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+    line = [sys.executable, "-m", "engine", "models", "pull", NAME, "--folder", str(folder), "--endpoint", served.address, *ACCEPT]
+    running = subprocess.Popen(line, env=environment(), stderr=subprocess.DEVNULL)
     try:
         while not (folder / ".partial" / NAME / f"{WEIGHTS}.partial").exists():
             assert running.poll() is None
@@ -156,8 +201,8 @@ def test_no_space_is_said_before_anything_is_fetched(served, folder):
 
 
 def test_a_full_disk_keeps_what_arrived(served, folder):
-    command = [sys.executable, "-m", "engine", "models", "pull", NAME, "--folder", str(folder), "--endpoint", served.address, *ACCEPT, "--json"]
-    full = subprocess.run(command, env=environment(), capture_output=True, text=True,
+    line = [sys.executable, "-m", "engine", "models", "pull", NAME, "--folder", str(folder), "--endpoint", served.address, *ACCEPT, "--json"]
+    full = subprocess.run(line, env=environment(), capture_output=True, text=True,
                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000)))
     said = last(full)
     assert said["code"] == "disk_full" and said["remedy"]["action"] == "free_disk" and full.returncode == 1
@@ -171,12 +216,20 @@ def test_the_token_goes_to_the_hub_and_never_to_where_it_redirects(served, folde
         make_model(other.root / REPOSITORY)
         served.behave(**{"": {"token": "hf_secret"}, WEIGHTS: {"redirect": other.address}})
         assert "token" in failure(pull(served, folder))
-        answer = process("pull", NAME, "--folder", folder, *ACCEPT, HF_ENDPOINT=served.address, HF_TOKEN="hf_secret", SORA_LOG="debug")
+        answer = command("pull", NAME, "--folder", folder, *ACCEPT, HF_ENDPOINT=served.address, HF_TOKEN="hf_secret", SORA_LOG="debug")
         assert answer.returncode == 0, answer.stdout
         assert {request["authorization"] for request in served.requests()[1:]} == {"Bearer hf_secret"}
         assert [request["authorization"] for request in other.requests()] == [None]
         assert "hf_secret" not in answer.stdout + answer.stderr
         assert not [path for path in folder.rglob("*.json") if "hf_secret" in path.read_text()]
+
+
+@pytest.mark.parametrize("before, after", [("https://hub/a", "http://files/a"), ("https://hub/a", "ftp://files/a"), ("http://hub/a", "ftp://files/a")])
+def test_a_redirect_never_gives_up_encryption(before, after, monkeypatch):
+    for name in ("HF_HUB_OFFLINE", "SORA_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ModelError, match="not encrypted"):
+        _Redirects(Hub("http://127.0.0.1:9")).redirect_request(urllib.request.Request(before), None, 302, "Found", {}, after)
 
 
 def test_the_token_for_the_hub_is_not_given_to_another_endpoint(served, folder):
@@ -191,7 +244,7 @@ def test_a_token_comes_from_the_keyring(served, folder, tmp_path):
         "    def get_password(self, service, user):\n        return 'from_ring' if (service, user) == ('sora', '127.0.0.1') else None\n"
         "    def set_password(self, *_):\n        raise OSError\n    delete_password = set_password\n")
     served.behave(**{"": {"token": "from_ring"}})
-    answer = process("pull", NAME, "--folder", folder, "--endpoint", served.address, *ACCEPT,
+    answer = command("pull", NAME, "--folder", folder, "--endpoint", served.address, *ACCEPT,
                      PYTHON_KEYRING_BACKEND="ring.Ring", PYTHONPATH=os.pathsep.join([str(ROOT), str(tmp_path)]))
     assert answer.returncode == 0, answer.stdout
 
@@ -270,7 +323,24 @@ def test_an_endpoint_is_a_web_address(folder, endpoint):
 
 
 def test_a_removed_repository_file_is_said(served, folder):
-    with pytest.raises(ModelError, match="pull or import"):
+    with pytest.raises(ModelError, match="not there"):
         resolve("wan", NAME, folder)
     (served.root / REPOSITORY / "model_index.json").unlink()
     assert "does not hold" in failure(pull(served, folder))
+
+
+def test_a_lora_of_the_catalogue_is_pulled_and_recognised(served, folder):
+    name = "ltx-2-19b-distilled-lora-384.safetensors"
+    (served.root / "Lightricks/LTX-2").mkdir(parents=True)
+    (served.root / "Lightricks/LTX-2/ltx-2-19b-dev.safetensors").write_bytes(b"not wanted")
+    save_file({"diffusion_model.transformer_blocks.0.audio_attn1.to_k.lora_A.weight": np.zeros((4, 8), np.float32)}, served.root / "Lightricks/LTX-2" / name)
+    answer = pull(served, folder, "--accept-licence", "ltx-2-community", name="ltx-2-distilled-lora")
+    assert answer.returncode == 0, answer.stdout
+    assert Store(folder).loras("ltx2")[0].path.name == name and not asked(served, "dev.safetensors")
+
+
+def test_people_see_lines_when_there_is_no_terminal(served, folder):
+    line = [sys.executable, "-m", "engine", "models", "pull", NAME, "--folder", str(folder), "--endpoint", served.address, *ACCEPT]
+    answer = subprocess.run(line, env=environment(), capture_output=True, text=True)
+    assert answer.returncode == 0 and answer.stdout == f"{NAME}: done\n"
+    assert "licence apache-2.0" in answer.stderr and "100%" in answer.stderr

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.engine.models_stage import INDEX, WEIGHTS, failure, last, make_model, models, process
+from tests.engine.models_stage import INDEX, WEIGHTS, command, failure, last, make_model, models
 
 from engine.errors import ModelError
 from engine.models.store import Store, resolve
@@ -87,8 +87,9 @@ def test_the_models_folder_may_move_and_be_renamed(folder, source, tmp_path):
     folder.rename(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/mine").rename(tmp_path / "elsewhere/Other Name")
     assert resolve("wan", "mine", tmp_path / "elsewhere") == tmp_path / "elsewhere/Other Name"
-    with pytest.raises(ModelError, match="pull or import"):
+    with pytest.raises(ModelError, match="Was it moved") as raised:
         resolve("wan", "mine", folder)
+    assert raised.value.remedy.action == "choose_folder"
 
 
 def test_a_single_file_is_recognised_by_its_tensors(folder, tmp_path):
@@ -144,6 +145,7 @@ def test_a_lora_keeps_its_words_and_strength(folder, tmp_path):
     (("transformer.blocks.3.attn1.to_q.lora_A.default.weight",), {"wan", "vace", "skyreels"}),
     (("diffusion_model.vace_blocks.0.self_attn.q.lora_A.weight",), {"vace"}),
     (("diffusion_model.transformer_blocks.0.audio_attn1.to_k.lora_A.weight",), {"ltx2"}),
+    (("lora_unet_blocks_0_self_attn_q.lora_down.weight",), {"wan", "vace", "skyreels"}),
     (("transformer.transformer_blocks.0.attn1.to_q.lora_A.weight",), {"ltx2", "cogvideox"})])
 def test_a_lora_of_another_family_is_refused(folder, tmp_path, names, families):
     path = lora(tmp_path / "a.safetensors", names)
@@ -255,7 +257,7 @@ def test_the_list_and_the_sheet_say_what_is_here(folder, source):
 
 
 def test_the_command_line_answers_people_too(folder):
-    answer = process("list", SORA_MODELS=str(folder))
+    answer = command("list", SORA_MODELS=str(folder))
     assert answer.returncode == 0 and json.loads(answer.stdout)["folder"] == str(folder)
 
 
@@ -263,7 +265,7 @@ def test_a_model_of_another_family_is_said(folder, source):
     taken(folder, source, "--name", "mine")
     with pytest.raises(ModelError, match="model of wan, not of vace"):
         resolve("vace", "mine", folder)
-    with pytest.raises(ModelError, match="No model of ltx2"):
+    with pytest.raises(ModelError, match="A model of ltx2 is not in"):
         resolve("ltx2", "", folder)
 
 
