@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import environments
 
 PROMPT = "a street with a red car passing behind a stone pillar, a stone arch, brick buildings on asphalt at sunset, camera pushes in, cinematic"
 BLENDERS = ("blender-5.0", "blender-5.2", "blender-4.5")        # the first that this machine can have
-NAMES = {"guides": "render guides", "load": "load the model", "text": "read the prompt", "encode": "encode", "denoise": "denoise",
+NAMES = {"guides": "read the guides", "load": "load the model", "text": "read the prompt", "encode": "encode", "denoise": "denoise",
          "decode": "decode", "upscale": "up-scale", "write": "write frames", "proxy": "proxy", "waiting": "wait for the device"}
 
 
@@ -38,6 +39,8 @@ def asked() -> argparse.Namespace:
     options = reading.parse_args()
     if options.blend and not options.blend.is_file():
         reading.error(f"{options.blend} is not there")
+    if options.size and not re.fullmatch(r"\d+x\d+", options.size):
+        reading.error(f"{options.size} is not a size; write it as 832x480")
     return options
 
 

@@ -25,12 +25,20 @@ def say(**word) -> None:
     print("@" + json.dumps(word), flush=True)
 
 
+def sides(size: str) -> list[int]:
+    """`832x480` as numbers."""
+    return [int(side) for side in size.split("x")]
+
+
 def scene_of(wish: dict):
     """The street, or the scene of the given file. Saved at once in the output folder: takes go beside it."""
     if wish["blend"]:
         bpy.ops.wm.open_mainfile(filepath=wish["blend"])
     else:
         street.build(bpy.context.scene)
+        if wish["size"]:
+            bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = sides(wish["size"])
+    bpy.context.preferences.filepaths.save_version = 0          # no shot.blend1 beside it
     bpy.ops.wm.save_as_mainfile(filepath=str(Path(wish["out"]) / "shot.blend"), relative_remap=True)
     return bpy.context.scene
 
@@ -44,30 +52,33 @@ def ask(scene, wish: dict) -> None:
     for landing in LANDINGS:
         setattr(settings, landing, True)
     settings.film = True                            # so that the plate shows behind the scene when it is rendered
-    if wish["size"]:
+    if wish["size"] and wish["blend"]:
         settings.size_source = "CUSTOM"
-        settings.size_width, settings.size_height = (int(side) for side in wish["size"].split("x"))
+        settings.size_width, settings.size_height = sides(wish["size"])
 
 
-def shoot(scene, pump, slate) -> tuple:
-    """Presses Generate and beats the pump until the take has landed. Returns the slate's entry and the seconds of the guides."""
+def shoot(pump, slate) -> tuple:
+    """Presses Generate and beats the pump until the take has landed. Returns how it ended and the seconds on this side."""
     known = {entry.shot.id for entry in pump.slate.entries}
     try:
         bpy.ops.sora.generate()
     except RuntimeError as refused:                 # an operator's report of an error, raised because this is a script
-        return str(refused).removeprefix("Error: ").strip(), 0.0
+        return slate.Failed(code="refused", sentence=str(refused).removeprefix("Error: ").strip()), {}
     shot = next(entry.shot.id for entry in pump.slate.entries if entry.shot.id not in known)
-    began, guides, heard = time.monotonic(), 0.0, None
+    seconds, heard, began = {"guides": 0.0, "waiting": 0.0}, None, time.monotonic()
     while True:
-        pause = pump.tick()
-        status = pump.slate.find(shot).status
+        pause, status = pump.tick(), pump.slate.find(shot).status
         if not isinstance(status, (slate.Queued, slate.Rolling)):
             pump.run_until_idle()
-            return pump.slate.find(shot), guides
-        if isinstance(status, slate.Rolling) and heard != (status.stage, status.step):
-            heard = (status.stage, status.step)
-            guides = time.monotonic() - began if status.stage == "guides" and not status.note else guides
-            say(stage=status.stage, step=status.step, steps=status.steps, note=status.note)
+            return pump.slate.find(shot).status, {"render the guides": seconds["guides"], "start the engine": seconds["waiting"]}
+        now = (status.stage, status.step, status.steps, status.note) if isinstance(status, slate.Rolling) else None
+        if now and now != heard:
+            heard = now
+            say(stage=now[0], step=now[1], steps=now[2], note=now[3])
+        if now and now[0] in seconds and not ("guides" in now[0] and seconds["waiting"]):       # the engine reads guides later on
+            seconds[now[0]], began = seconds[now[0]] + time.monotonic() - began, time.monotonic()
+        else:
+            began = time.monotonic()
         time.sleep(min(pause or 0.0, 0.05))
 
 
@@ -80,16 +91,17 @@ def main(wish: dict) -> None:
     scene = scene_of(wish)
     ask(scene, wish)
     seconds = {"open or build the scene": time.monotonic() - began}
-    entry, seconds["guides"] = shoot(scene, pump, slate)
-    if not isinstance(getattr(entry, "status", None), slate.Printed):
-        say(failed=entry if isinstance(entry, str) else getattr(entry.status, "sentence", str(entry.status)))
+    status, here = shoot(pump, slate)
+    if not isinstance(status, slate.Printed):
+        say(failed=getattr(status, "sentence", f"The shot ended as {type(status).__name__}."))
         return
-    take, began = protocol.read_take(entry.status.take), time.monotonic()
-    seconds |= take.seconds
-    seconds["land"] = pump.longest_landing
+    began = time.monotonic()
+    for backdrops in (c for c in bpy.data.collections if c.name.startswith("Sora Backdrops")):
+        backdrops.hide_render = True                # seen in the viewport; a render has the plate in its compositor already
     bpy.ops.wm.save_mainfile()
-    seconds["save the scene"] = time.monotonic() - began
-    say(take=entry.status.take, seconds=seconds, notes=list(entry.status.notes))
+    seconds |= here | {stage: spent for stage, spent in protocol.read_take(status.take).seconds.items() if stage != "total"}
+    seconds |= {"land": pump.longest_landing, "save the scene": time.monotonic() - began}
+    say(take=status.take, seconds=seconds, notes=list(status.notes))
 
 
 if __name__ == "__main__":

@@ -174,6 +174,7 @@ def frame_up(scene):
     shading = scene.display.shading
     shading.light, shading.color_type = "STUDIO", "MATERIAL"
     shading.show_shadows = shading.show_cavity = True
+    render.use_sequencer = False                    # a render shows the scene through its compositor, also when strips lie in it
     scene.frame_start, scene.frame_end = 1, FRAMES
     scene.frame_set(1)
 
