@@ -10,6 +10,7 @@ import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Matrix, Vector
 
+from sora.engine import guides as reading
 from sora.engine.errors import FolderError, GuideError, ShotError
 from sora.engine.protocol import Guide, Shot, Size
 from sora.sora_addon import passes
@@ -284,6 +285,24 @@ def test_the_camera_that_the_shot_names_is_used(scene, tmp_path):
     scene.collection.objects.link(other)
     depth = first(rolled(scene, shot(tmp_path, "depth", camera="Other"))["depth"])["Depth.Z"]
     assert np.median(depth) == pytest.approx(7, abs=1e-3)
+
+
+# ---------------------------------------------------------------- as the engine reads them
+def test_the_engine_reads_what_was_rolled(scene, tmp_path):
+    """Seen by a camera that looks elsewhere: normals face it all the same, depth is 1 near and 0 far, objects have edges."""
+    scene.camera.matrix_world = Matrix.Rotation(0.7, 4, "Z") @ scene.camera.matrix_world @ Matrix.Rotation(0.2, 4, "Z")
+    here = scene.camera.matrix_world
+    for name, distance, left in (("Far", 9.0, -50.0), ("Near", 3.0, 0.0)):
+        corners = [(left, -50, -distance), (50, -50, -distance), (50, 50, -distance), (left, 50, -distance)]
+        mesh(scene, name, [here @ Vector(corner) for corner in corners])
+    asked = shot(tmp_path, "depth", "normal", "edges", "vector", "camera")
+    asked = dataclasses.replace(asked, guides=tuple(rolled(scene, asked).values()))
+    reading.check(asked)
+    depth, normal, edges, vector = (reading.Reader(guide, asked).read(0, 1)[0] for guide in asked.guides[:4])
+    assert np.abs(depth[:, :47]).max() < 1e-3 and np.abs(depth[:, 49:] - 1).max() < 1e-3
+    assert np.abs(normal - (0, 0, 1)).max() < 1e-3
+    assert edges[:, 47:49].max(1).min() == 1 and edges[:, :46].max() == 0 == edges[:, 50:].max()
+    assert np.abs(vector).max() < 1e-3
 
 
 # ---------------------------------------------------------------- folders, names, bad input
