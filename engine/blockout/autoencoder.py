@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .guides import PLANES, planes
+
 TIME, SPACE = 4, 8
 Memory = dict[nn.Module, Tensor]
 
@@ -94,7 +96,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Most of its work is done at half the picture's size, and a last convolution at full size: no blocks, no halos."""
+    """Most of its work is done at half the picture's size, and a last convolution at full size: no blocks, no halos.
+
+    Where the layout's guides are at hand it draws along them: the latent then only has to say what lies between the edges.
+    """
 
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
@@ -104,10 +109,15 @@ class Decoder(nn.Module):
         self.unmerge, self.at_eighth = nn.Conv2d(a, TIME * b, 1), Residual(b, time=True)
         self.quarter, self.at_quarter = nn.Conv2d(b, 4 * c, 1), nn.ModuleList([Residual(c, time=True), Residual(c)])
         self.halve, self.at_half = nn.Conv2d(c, 4 * d, 1), nn.ModuleList([Residual(d), Residual(d)])
+        self.layout_quarter, self.layout_half = nn.Conv2d(16 * PLANES, c, 1), nn.Conv2d(4 * PLANES, d, 3, padding=1)
+        for layer in (self.layout_quarter, self.layout_half):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         self.full, self.out = nn.Conv2d(d, 4 * 12, 3, padding=1), nn.Conv2d(12, 3, 3, padding=1)
 
-    def forward(self, latent: Tensor, memory: Memory | None = None, starts: bool = True) -> Tensor:
-        """latent (B, C, k, h, w) -> frames (B, 3, n, 8h, 8w), n = 4k, less 3 where the clip starts."""
+    def forward(self, latent: Tensor, memory: Memory | None = None, starts: bool = True, layout: Tensor | None = None) -> Tensor:
+        """latent (B, C, k, h, w) -> frames (B, 3, n, 8h, 8w), n = 4k, less 3 where the clip starts; layout (B, PLANES, n, 8h, 8w)."""
+        layout = None if layout is None else layout.transpose(1, 2)
         x = each_frame(self.into, latent.transpose(1, 2))
         for block in self.deep:
             x = block(x, memory)
@@ -116,9 +126,13 @@ class Decoder(nn.Module):
         x = x.reshape(b, t * TIME, c // TIME, h, w)[:, TIME - 1 if starts else 0:]
         x = self.at_eighth(x, memory)
         x = each_frame(lambda y: F.pixel_shuffle(self.quarter(y), 2), x)
+        if layout is not None:
+            x = x + each_frame(lambda y: self.layout_quarter(F.pixel_unshuffle(y, 4)), layout)
         for block in self.at_quarter:
             x = block(x, memory)
         x = each_frame(lambda y: F.pixel_shuffle(self.halve(y), 2), x)
+        if layout is not None:
+            x = x + each_frame(lambda y: self.layout_half(F.pixel_unshuffle(y, 2)), layout)
         for block in self.at_half:
             x = block(x)
         x = each_frame(lambda y: self.out(F.silu(F.pixel_shuffle(self.full(y), 2))), x)
@@ -145,13 +159,16 @@ class Autoencoder(nn.Module):
             raise ValueError(f"{t} frames of {w}x{h} are not on the grid of 1+{TIME}k frames and multiples of {SPACE} pixels")
         return (self.encoder(video)[0] - self._wide(self.mean)) / self._wide(self.std)
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """latent (B, C, 1+k, h, w) -> video (B, 3, 1+4k, 8h, 8w) in [-1, 1]."""
-        return self.decoder(latent * self._wide(self.std) + self._wide(self.mean)).clamp(-1, 1)
+    def decode(self, latent: Tensor, guides: dict[str, Tensor] | None = None) -> Tensor:
+        """latent (B, C, 1+k, h, w) -> video (B, 3, 1+4k, 8h, 8w) in [-1, 1]. guides as in guides.py, at the video's size: edges follow them."""
+        layout = planes(guides) if guides else None
+        return self.decoder(latent * self._wide(self.std) + self._wide(self.mean), layout=layout).clamp(-1, 1)
 
-    def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
+    def decode_stream(self, latent: Tensor, guides: dict[str, Tensor] | None = None) -> Iterator[Tensor]:
         """As `decode`, one latent frame at a time: 1 frame, then 4 each (B, 3, n, 8h, 8w). Memory is that of one latent frame."""
         memory: Memory = {}
         for k in range(latent.shape[2]):
             here = latent[:, :, k:k + 1] * self._wide(self.std) + self._wide(self.mean)
-            yield self.decoder(here, memory, starts=k == 0).clamp(-1, 1)
+            frames = slice(0, 1) if k == 0 else slice(TIME * k - TIME + 1, TIME * k + 1)
+            layout = planes({name: g[:, :, frames] for name, g in guides.items()}) if guides else None
+            yield self.decoder(here, memory, k == 0, layout).clamp(-1, 1)

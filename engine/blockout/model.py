@@ -4,7 +4,7 @@
     text = blockout.encode_text("a red car passes behind stone pillars at sunset")
     denoise = blockout.denoiser(text, None, {"depth": depth}, None, None, guidance=3.0)
     for x, x0 in samplers.euler(denoise, blockout.noise(49, 96, 56, seed=7), blockout.sigmas(8)): ...
-    frames = blockout.autoencoder.decode_stream(x)
+    frames = blockout.autoencoder.decode_stream(x, {"depth": depth})
 """
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from ..sampling import guidance as guiding
 from ..sampling import samplers, schedules
 from . import text as texts
 from .autoencoder import SPACE, TIME, Autoencoder, AutoencoderConfig
+from .guides import GUIDES
 from .text import Text
-from .transformer import GUIDES, Transformer, TransformerConfig
+from .transformer import Transformer, TransformerConfig
 
 NAME = "blockout-v0"
 WEIGHTS = Path(__file__).parent / "weights"

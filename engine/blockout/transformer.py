@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .autoencoder import SPACE, TIME
+from .guides import GUIDES, depth_planes
 from .text import TOKENS, TextEncoder
-
-GUIDES = {"depth": 1, "normal": 3}                             # channels, at picture resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +103,7 @@ class GuideEmbedding(nn.Module):
         x = self.given(given)[:, None]
         h = 0
         if "depth" in guides:
-            depth = guides["depth"].clamp(0, 1)
-            h = h + self.depth(guide_patches(torch.cat([depth, (depth + 1e-4).sqrt()], 1) - .3)) * given[:, :1, None]
+            h = h + self.depth(guide_patches(depth_planes(guides["depth"]) - .3)) * given[:, :1, None]
         if "normal" in guides:
             h = h + self.normal(guide_patches(guides["normal"])) * given[:, 1:, None]
         return x if isinstance(h, int) else x + h + self.mix(F.gelu(h))

@@ -53,6 +53,16 @@ def test_streamed_frames_are_the_decoded_ones(autoencoder):
     assert torch.allclose(torch.cat(chunks, 2), autoencoder.decode(latent), atol=1e-4)
 
 
+@pytest.mark.parametrize("kinds", [("depth",), ("normal",), ("depth", "normal")])
+def test_guides_reach_the_frames_they_belong_to(autoencoder, kinds):
+    latent, every = torch.randn(1, 16, 3, 3, 4), {"depth": torch.rand(1, 1, 9, 24, 32), "normal": torch.rand(1, 3, 9, 24, 32) * 2 - 1}
+    guides = {k: every[k] for k in kinds}
+    whole = autoencoder.decode(latent, guides)
+    assert torch.allclose(torch.cat(list(autoencoder.decode_stream(latent, guides)), 2), whole, atol=1e-4)
+    changed = autoencoder.decode(latent, {k: torch.cat([g[:, :, :6], 1 - g[:, :, 6:]], 2) for k, g in guides.items()})
+    assert torch.allclose(changed[:, :, :6], whole[:, :, :6], atol=1e-5) and not torch.allclose(changed[:, :, 6:], whole[:, :, 6:], atol=1e-3)
+
+
 def test_the_autoencoder_never_looks_ahead(autoencoder):
     video = torch.rand(1, 3, 9, 24, 32)
     later = torch.cat([video[:, :, :5], torch.rand(1, 3, 4, 24, 32)], 2)
