@@ -2,15 +2,18 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .ahead import Ahead
 from .errors import KeyframeError
 from .protocol import FrameGrid, Guide, Shot, Size
 
 SEEN = 2 / 255                      # a jump in mean colour that an eye may see
+READERS = 2                         # threads
 FOR_DELIVERY = ("depth", "normal")  # guides that up-scaling follows
 
 
@@ -47,10 +50,18 @@ class Guides:
         self._frames = shot.frames
         self._readers = {guide.kind: _reader(guide, shot) for guide in shot.guides if guide.kind != "camera"}
 
-    def read(self, start: int, count: int, size: Size, kinds: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-        """kind -> float32 (count, height, width, C) from the shot's frame `start`, which counts from 0."""
+    def window(self, start: int, count: int, size: Size, cut: threading.Event) -> dict[str, np.ndarray]:
+        """kind -> float32 (count, height, width, C) from the shot's frame `start`, which counts from 0; read by two threads. Raises Cut."""
         there = min(count, self._frames - start)
-        return {kind: _held(reader.read(start, there, size), count) for kind, reader in self._readers.items() if kinds is None or kind in kinds}
+        with Ahead(READERS, 2 * READERS, cut, "reader") as ahead:
+            for frame in range(start, start + there if self._readers else start):
+                ahead.submit(self.frame, frame, size, tuple(self._readers))
+            found = ahead.finish()
+        return {kind: _held(np.concatenate([one[kind] for one in found]), count) for kind in self._readers}
+
+    def frame(self, index: int, size: Size, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """kind -> float32 (1, height, width, C) of one frame, for those of `kinds` that the shot has."""
+        return {kind: self._readers[kind].read(index, 1, size) for kind in kinds if kind in self._readers}
 
     def notes(self) -> tuple[str, ...]:
         """What the readers found odd, once each."""

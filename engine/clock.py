@@ -11,11 +11,15 @@ BETWEEN_GLIMPSES = 1.5      # seconds
 
 
 class Clock:
-    """Seconds per stage of one shot. Stages may be entered many times; time within an inner stage is the inner one's."""
+    """Seconds per stage of one shot. Stages may be entered many times; time within an inner stage is the inner one's.
+
+    `beside` is time that threads spent meanwhile, so that stages together may be longer than the whole.
+    """
 
     def __init__(self, shot: Shot, say: Callable[[Progress], None]):
         self._shot, self._say = shot, say
         self._seconds: dict[str, float] = {}
+        self._beside: dict[str, float] = {}
         self._inside: list[str] = []
         self._since = self._begun = self._glimpsed = time.monotonic()
         self._steps = self._frames = self._step = self._frame = 0
@@ -33,6 +37,10 @@ class Clock:
         finally:
             self._settle()
             self._inside.pop()
+
+    def beside(self, name: str, seconds: float) -> None:
+        """Work that a thread did meanwhile."""
+        self._beside[name] = self._beside.get(name, 0.0) + seconds
 
     def _settle(self) -> None:
         now = time.monotonic()
@@ -57,7 +65,7 @@ class Clock:
         if not self._step:
             return -1.0
         each_step = self._seconds.get("denoise", 0.0) / self._step
-        each_frame = sum(self._seconds.get(name, 0.0) for name in ("decode", "upscale", "write")) / max(self._frame, 1)
+        each_frame = sum(self._seconds.get(name, 0.0) for name in ("decode", "write")) / max(self._frame, 1)
         return (self._steps - self._step) * each_step + (self._frames - self._frame) * each_frame
 
     def glimpse_due(self) -> bool:
@@ -70,4 +78,4 @@ class Clock:
 
     def seconds(self) -> dict[str, float]:
         """Per stage, and altogether, to the millisecond."""
-        return {**{name: round(value, 3) for name, value in self._seconds.items()}, "total": round(time.monotonic() - self._begun, 3)}
+        return {**{name: round(value, 3) for name, value in (self._seconds | self._beside).items()}, "total": round(time.monotonic() - self._begun, 3)}

@@ -11,6 +11,7 @@ import hashlib
 import os
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,12 +165,26 @@ def labels(shot: Shot) -> dict[str, str]:
             "sora:content": "generated, linearised SDR" if shot.format == "exr" else "generated"}
 
 
-class Printer(Ahead):
-    """Prints a shot's frames a few at a time. `print` may raise what an earlier frame ran into: DiskFull or FolderError."""
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """A frame that has been printed, for whoever shows it or counts the time."""
 
-    def __init__(self, shot: Shot, cut: threading.Event):
+    index: int                      # from 0
+    picture: np.ndarray             # uint8 (h, w, 3)
+    printed: Printed
+    developing: float               # seconds, of a writer thread
+    writing: float
+
+
+class Printer(Ahead):
+    """Prints a shot's frames a few at a time, in threads that also develop them; `shown` hears of each, in order.
+
+    `print` may raise what an earlier frame ran into: DiskFull or FolderError, or Cut.
+    """
+
+    def __init__(self, shot: Shot, cut: threading.Event, shown: Callable[[Exposed], None] = lambda frame: None):
         super().__init__(THREADS, THREADS + AHEAD, cut, "printer")
-        self._shot, self._where, self._labels = shot, files(shot), labels(shot)
+        self._shot, self._where, self._labels, self._shown = shot, files(shot), labels(shot), shown
         self._folder = Path(shot.out) / FOLDER
 
     def __enter__(self) -> "Printer":
@@ -179,7 +194,18 @@ class Printer(Ahead):
             raise told(error, self._folder) from error
         return self
 
-    def print(self, index: int, frame: np.ndarray) -> None:
-        """Takes the shot's image `index` (from 0); waits while too many are under way. Raises Cut as well."""
+    def print(self, index: int, develop: Callable[[], np.ndarray]) -> None:
+        """Takes the shot's image `index` (from 0), which `develop` makes in a writer thread; waits while too many are under way."""
+        self.submit(self._expose, index, develop)
+
+    def _expose(self, index: int, develop: Callable[[], np.ndarray]) -> Exposed:
+        begun = time.perf_counter()
+        frame = develop()
+        developed = time.perf_counter()
         path = self._folder / (self._where.pattern % self._shot.numbered(index))
-        self.submit(write_frame, path, frame, self._shot.format, self._labels)
+        printed = write_frame(path, frame, self._shot.format, self._labels)
+        return Exposed(index, quantised(frame, 255), printed, developed - begun, time.perf_counter() - developed)
+
+    def landed(self, exposed: Exposed) -> Printed:
+        self._shown(exposed)
+        return exposed.printed

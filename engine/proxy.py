@@ -9,7 +9,7 @@ import numpy as np
 
 from .ahead import Ahead
 from .errors import FolderError
-from .frames import AHEAD, PARTIAL, quantised, replace, told
+from .frames import AHEAD, PARTIAL, replace, told
 from .protocol import Shot
 
 NAME = "proxy.mp4"
@@ -46,14 +46,14 @@ class Proxy(Ahead):
         return self
 
     def add(self, index: int, frame: np.ndarray) -> None:
-        """frame (h, w, 3) sRGB 0..1; `index` counts from 0. May raise what an earlier frame ran into, or Cut."""
+        """frame uint8 (h, w, 3), sRGB; `index` counts from 0. May raise what an earlier frame ran into, or Cut."""
         self.submit(self._encode, index, frame)
 
     def _encode(self, index: int, frame: np.ndarray) -> None:
         import av
         from av.video.reformatter import ColorRange, Colorspace
         width, height = self._size
-        picture = av.VideoFrame.from_ndarray(quantised(frame[:height, :width], 255), format="rgb24")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         picture.pts, picture.time_base = index, 1 / self._rate
         self._mux(picture)

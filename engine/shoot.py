@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from . import check, clip, device, families, frames, take
@@ -112,11 +113,11 @@ class _Rolling:
         clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
 
     def to_take(self, place: device.Device) -> Take:
-        with self._preview(), Printer(self.shot, self.cut) as printer, Proxy(self.shot, self.cut) as proxy:
+        with self._preview(), Proxy(self.shot, self.cut) as proxy, Printer(self.shot, self.cut, partial(self._shown, proxy)) as printer:
             tail = None
             for stretch in self.stretches:
                 latent = self._denoised(stretch, tail)
-                tail = self._printed(stretch, latent, printer, proxy)
+                tail = self._printed(stretch, latent, printer)
             with self.clock.stage("write"):
                 self.clock.say("write", self.shot.frames, self.shot.frames)
                 printed = tuple(printer.finish())
@@ -132,7 +133,7 @@ class _Rolling:
         """The clean latent of one window."""
         with self.clock.stage("guides"):
             self.clock.say("guides", stretch.index + 1, len(self.stretches))
-            guides = self.guides.read(stretch.start, stretch.frames, self.native)
+            guides = self.guides.window(stretch.start, stretch.frames, self.native, self.cut)
         heed(self.cut)
         window = Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.steps,
                         guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
@@ -159,10 +160,10 @@ class _Rolling:
         if last or not self.clock.glimpse_due():
             return ""
         path = Path(self.shot.out, PREVIEW)
-        frames.replace(path, lambda partial: partial.write_bytes(frames.png(self.model.glimpse(latent), {})))
+        frames.replace(path, lambda file: file.write_bytes(frames.png(self.model.glimpse(latent), {})))
         return str(path)
 
-    def _printed(self, stretch: clip.Stretch, latent, printer: Printer, proxy: Proxy):
+    def _printed(self, stretch: clip.Stretch, latent, printer: Printer):
         """Decodes a window and hands its new frames on. Returns its last `overlap` native frames for the next window."""
         at, tail = stretch.start, clip.Tail(self.model.overlap)
         for chunk in self._decoded(latent):
@@ -170,7 +171,7 @@ class _Rolling:
             tail.add(chunk)
             first, last = max(at, stretch.fresh), min(at + len(chunk), self.shot.frames)
             if first < last:
-                self._deliver(chunk[first - at:last - at], first, printer, proxy)
+                self._deliver(chunk[first - at:last - at], first, printer)
             at += len(chunk)
         self.joins.remember(tail.frames)
         return tail.frames
@@ -185,17 +186,23 @@ class _Rolling:
                 return
             yield chunk
 
-    def _deliver(self, native, first: int, printer: Printer, proxy: Proxy) -> None:
-        """Frame by frame, so that one frame's guides and pixels are all that lies about."""
+    def _deliver(self, native, first: int, printer: Printer) -> None:
+        """Hands frames on, one by one: up-scaling, encoding and writing happen in the printer's threads."""
         for index, frame in enumerate(native.split(1), first):
-            heed(self.cut)
-            with self.clock.stage("upscale"):
-                guides = self.guides.read(index, 1, self.shot.size, clip.FOR_DELIVERY) if self.native != self.shot.size else {}
-                delivered = self.model.deliver(frame, self.shot.size, guides)[0]
             with self.clock.stage("write"):
-                printer.print(index, delivered)
-                proxy.add(index, delivered)
+                printer.print(index, partial(self._developed, index, frame.clone()))    # a view would keep its chunk alive
             self.clock.step("decode", index + 1)
+
+    def _developed(self, index: int, native):
+        """float32 (height, width, 3): a native frame at the shot's size, up-scaled along the full-size guides."""
+        heed(self.cut)
+        guides = self.guides.frame(index, self.shot.size, clip.FOR_DELIVERY) if self.native != self.shot.size else {}
+        return self.model.deliver(native, self.shot.size, guides)[0]
+
+    def _shown(self, proxy: Proxy, frame: frames.Exposed) -> None:
+        self.clock.beside("upscale", frame.developing)
+        self.clock.beside("encode", frame.writing)
+        proxy.add(frame.index, frame.picture)
 
     def _take(self, place: device.Device, film: str) -> Take:
         made = self.stretches[-1].start + self.stretches[-1].frames

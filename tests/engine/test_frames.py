@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_a_shot_is_printed_in_order_with_scene_numbers(tmp_path, kind):
     shot = a_shot(tmp_path, format=kind, frame_start=98)
     with frames.Printer(shot, threading.Event()) as printer:
         for index in range(6):
-            printer.print(index, picture(index))
+            printer.print(index, partial(picture, index))
         printed = printer.finish()
     assert [one.name for one in printed] == [f"frames/{name}" for name in frames.files(shot).names()]
     assert frames.files(shot).names()[0] == f"plate.0098.{'exr' if kind == 'exr' else 'png'}"
@@ -99,7 +100,7 @@ def test_a_cut_stops_printing_and_leaves_whole_files(tmp_path):
     cut = threading.Event()
     with pytest.raises(Cut), frames.Printer(a_shot(tmp_path, frames=100), cut) as printer:
         for index in range(100):
-            printer.print(index, picture(index))
+            printer.print(index, partial(picture, index))
             if index == 20:
                 cut.set()
     names = sorted(path.name for path in (tmp_path / "frames").iterdir())
@@ -142,7 +143,7 @@ def test_the_film_has_the_right_colours_frames_and_tags(tmp_path):
     from av.video.reformatter import Colorspace
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)]
     shot = a_shot(tmp_path, size=Size(66, 48), frames=10, fps=23.976)
-    bands = np.repeat(np.array(colours, np.float32)[None] / 255, [17, 17, 16, 16], 1).repeat(48, 0)
+    bands = np.repeat(np.array(colours, np.uint8)[None], [17, 17, 16, 16], 1).repeat(48, 0)
     with Proxy(shot, threading.Event()) as film:
         for index in range(10):
             film.add(index, bands)
@@ -162,7 +163,7 @@ def test_the_film_has_the_right_colours_frames_and_tags(tmp_path):
 
 def test_a_film_that_is_left_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), Proxy(a_shot(tmp_path), threading.Event()) as film:
-        film.add(0, picture())
+        film.add(0, np.zeros((48, 64, 3), np.uint8))
         raise RuntimeError("left")
     assert list(tmp_path.iterdir()) == []
 
