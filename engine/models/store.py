@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..errors import FolderError, ModelError, Remedy
 from . import catalogue, links
-from .admission import CHOOSE, RECORD, RESERVED, admit_name, files_of
+from .admission import CHOOSE, RECORD, RESERVED, admit_name, check_folder, header
 from .lock import unwritable, write_json
 
 log = logging.getLogger(__name__)
@@ -150,12 +150,17 @@ class Store:
         return tuple(model for model in self.installed() if model.kind == "lora" and model.family == family)
 
     def check(self, model: Installed) -> None:
-        """Every file is there and as it was; those touched since are read again in full. Raises ModelError, FolderError."""
+        """Every file is there, as it was and what it should be; those touched since are read again in full.
+
+        Headers and configurations are looked into each time: a record can be written by anybody. Raises ModelError, FolderError.
+        """
         root, seen = model.root, dict(model.files)
-        if root.is_dir() and model.kind == "diffusers":
-            files_of(root)                  # nothing that runs code was put beside it
         for name, kept in model.files.items():
             seen[name] = _checked(root / name, kept)
+        if model.kind == "diffusers":
+            check_folder(root)
+        else:
+            header(model.path)
         moved = bool(model.link) and str(root) != model.link
         if (moved or seen != model.files) and os.access(model.folder, os.W_OK):
             self.record(replace(links.mended(model, self.folder) if moved else model, files=seen))

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from tests.engine.models_stage import INDEX, WEIGHTS, command, failure, last, make_model, models
 
 from engine.errors import ModelError
-from engine.models.store import Store, resolve
+from engine.models.store import Store, digest, resolve
 
 
 @pytest.fixture
@@ -172,6 +172,18 @@ def test_a_flipped_bit_is_seen_before_loading(folder, source):
         resolve("wan", "mine", folder)
     answer = models("verify", "mine", "--folder", folder)
     assert "other bytes" in failure(answer) and last(answer)["remedy"]["value"] == "mine"
+
+
+def test_a_record_that_vouches_for_code_is_not_believed(folder, source):
+    taken(folder, source, "--name", "mine")
+    config, record = folder / "mine/vae/config.json", folder / "mine/sora.json"
+    config.write_text('{"_class_name": ["vae", "Evil"]}')
+    written = json.loads(record.read_text())
+    kept = digest(config)
+    written["files"]["vae/config.json"] = {"size": kept.size, "sha256": kept.sha256, "mtime": kept.mtime}
+    record.write_text(json.dumps(written))
+    with pytest.raises(ModelError, match="would load code"):
+        resolve("wan", "mine", folder)
 
 
 def test_a_silent_flip_is_found_by_verify(folder, source):
