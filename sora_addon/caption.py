@@ -11,6 +11,8 @@ from collections import Counter
 
 from mathutils import Vector
 
+from . import compat
+
 SOLID = {"MESH", "CURVE", "SURFACE", "META", "FONT", "CURVES", "VOLUME", "GREASEPENCIL", "POINTCLOUD"}
 NUMBERS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 FEW = 4                         # groups of things that one sentence names
@@ -89,7 +91,7 @@ def _weight(camera, thing) -> float:
 
 def _moves(thing) -> bool:
     while thing is not None:
-        if _curves(thing):
+        if compat.animation_curves(thing):
             return True
         thing = thing.parent
     return False
@@ -168,22 +170,11 @@ def _colour_word(linear) -> str:
 
 
 # ---------------------------------------------------------------- camera
-def _curves(block) -> list:
-    """The animation curves of a datablock; actions have slots and layers since 4.4, and only those from 5.0."""
-    action = block.animation_data.action if block.animation_data else None
-    if action is None:
-        return []
-    if hasattr(action, "fcurves"):
-        return list(action.fcurves)
-    return [curve for layer in action.layers for strip in layer.strips for bag in strip.channelbags
-            if bag.slot == block.animation_data.action_slot for curve in bag.fcurves]
-
-
 def _at(block, name: str, frame: int):
     """An animated property at a frame, without going there."""
     value = getattr(block, name)
     values = list(value) if hasattr(value, "__len__") else [value]
-    for curve in _curves(block):
+    for curve in compat.animation_curves(block):
         if curve.data_path == name:
             values[curve.array_index] = curve.evaluate(frame)
     return values

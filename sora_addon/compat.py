@@ -35,6 +35,18 @@ def render_still(context, scene, frame: int) -> set[str]:
         bpy.data.scenes.remove(empty)
 
 
+# ---------------------------------------------------------------- animation
+def animation_curves(block) -> list:
+    """The animation curves of a datablock. Actions have layers and slots since 4.4, and nothing else since 5.0; drop with 4.5 LTS."""
+    action = block.animation_data.action if block.animation_data else None
+    if action is None:
+        return []
+    if hasattr(action, "fcurves"):
+        return list(action.fcurves)
+    return [curve for layer in action.layers for strip in layer.strips for bag in strip.channelbags
+            if bag.slot == block.animation_data.action_slot for curve in bag.fcurves]
+
+
 # ---------------------------------------------------------------- landings: the sequencer
 def strip_span(strip) -> tuple[int, int]:
     """First frame of a strip and the frame after its last one. Renamed in 5.2, the old names go in 6.0; drop with 5.1."""
