@@ -23,6 +23,7 @@ class SoraTake(bpy.types.PropertyGroup):
     title: StringProperty(name="Take")
     folder: StringProperty(name="Folder")
     prompt: StringProperty(name="Prompt")
+    seed: StringProperty(name="Seed")
     facts: StringProperty(name="Facts")
     notes: StringProperty(name="Notes")
     broken: StringProperty(name="Trouble")
@@ -108,6 +109,7 @@ def _fill(row: SoraTake, one: library.Found) -> None:
         return
     take, made = one.take, one.take.shot
     row.title, row.prompt = made.name or made.prompt[:48] or made.id, made.prompt
+    row.seed = str(made.seed)
     row.facts = f"{made.size}, {made.frames} frames, seed {made.seed}, {spelled(sum(take.seconds.values()))} on {take.device}"
     row.notes = "\n".join((*take.notes, *([f"Not understood: {', '.join(take.not_understood)}"] if take.not_understood else [])))
     first = one.folder / take.files.folder / take.files.names()[0]

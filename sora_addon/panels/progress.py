@@ -10,6 +10,7 @@ STAGE_LABELS = {
     "waiting": "Waiting", "guides": "Rendering guides", "load": "Loading the model", "text": "Reading the prompt", "encode": "Reading the guides",
     "denoise": "Denoising", "decode": "Decoding", "write": "Writing frames", "proxy": "Making the preview",
 }
+BAR = 0.8                   # of the sidebar's width, the rest is Cut's
 SMALLEST_GB = 0.05          # below, memory is said in MB
 
 
@@ -71,11 +72,11 @@ def draw_rolling(layout, context) -> None:
     if entry is None:
         return
     status = entry.status
-    row = layout.row(align=True)
+    row = layout.split(factor=BAR, align=True)
     row.progress(factor=status.step / status.steps if status.steps else 0.0, text=said_of(status), type="BAR")
     cut = row.row(align=True)
     cut.enabled = not status.cutting
-    cut.operator("sora.cut", text="Cut", icon="X").shot = entry.shot.id
+    cut.operator("sora.cut").shot = entry.shot.id
     if status.note:
         write_wrapped(layout, context, status.note)
 
@@ -101,10 +102,10 @@ def draw_trouble(layout, context) -> None:
         _draw_sentence(layout, context, pump.error.sentence, pump.error.remedy)
 
 
-def _draw_sentence(layout, context, sentence: str, remedy: Remedy | None, about: str = "") -> None:
+def _draw_sentence(layout, context, sentence: str, remedy: Remedy | None, about: str = "", icon: str = "ERROR") -> None:
     column = layout.column()
     column.alert = True
-    write_wrapped(column, context, sentence, icon="ERROR")
+    write_wrapped(column, context, sentence, icon)
     draw_remedy(layout, remedy, about)
 
 
@@ -143,7 +144,7 @@ def _draw_entry(layout, context, entry) -> None:
     row.label(text=name, icon=ICONS[type(status)])
     match status:
         case Rolling():
-            row.label(text=said_of(status))
+            row.operator("sora.cut", text="", icon="X").shot = entry.shot.id
         case Queued(held=""):
             up = row.operator("sora.move", text="", icon="TRIA_UP")
             up.shot, up.by = entry.shot.id, -1
@@ -155,7 +156,7 @@ def _draw_entry(layout, context, entry) -> None:
             row.operator("sora.cut", text="", icon="X").shot = entry.shot.id
             write_wrapped(layout, context, why)
         case Failed(sentence=sentence, remedy=remedy):
-            _draw_sentence(layout, context, sentence, remedy, entry.shot.id)
+            _draw_sentence(layout, context, sentence, remedy, entry.shot.id, icon="BLANK1")
         case Cut(printed=printed):
             row.label(text=f"Cut, {printed} frames kept" if printed else "Cut")
             row.operator("sora.retry", text="", icon="FILE_REFRESH").shot = entry.shot.id
