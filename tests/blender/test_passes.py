@@ -332,6 +332,8 @@ def test_what_cannot_be_rolled_is_said_with_a_way_out(scene, tmp_path):
     assert refusal(scene, shot(tmp_path, "mask", mask="Nobody"), ShotError).remedy.value == "mask"
     bpy.ops.object.select_all(action="DESELECT")
     assert "selected" in refusal(scene, shot(tmp_path, "mask"), ShotError).sentence
+    wall(scene, 5).select_set(True)
+    refusal(scene, shot(tmp_path, "mask", selection="[]"), ShotError)       # nothing was selected when Generate was pressed
     assert "-3" in refusal(scene, shot(tmp_path, "depth", start=-3), ShotError).sentence
     refusal(scene, shot(tmp_path, "smell"), GuideError)
     scene.camera.data.type = "PANO"
