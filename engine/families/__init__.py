@@ -78,9 +78,12 @@ def family(name: str):
 
 def weights(name: str, model: str) -> Path:
     """The folder of a family's model: a name the family knows, or an absolute path. Raises ModelError; pickles are refused."""
-    folder = Path(model) if Path(model).is_absolute() else family(name).folder(model or family(name).SPEC.models[0])
+    wanted = model or family(name).SPEC.models[0]
+    if not Path(model).is_absolute() and wanted not in family(name).SPEC.models:
+        raise ModelError(f"{family(name).SPEC.label} has no model called {model!r}; it has {', '.join(family(name).SPEC.models)}.", _choose())
+    folder = Path(model) if Path(model).is_absolute() else family(name).folder(wanted)
     if not folder.is_dir():
-        raise ModelError(f"The model {model or family(name).SPEC.models[0]!r} is not there: {folder} is not a folder.", _choose())
+        raise ModelError(f"The model {wanted!r} is not there: {folder} is not a folder.", _choose())
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES)
     if pickles:
         raise ModelError(f"{folder} holds {pickles[0]}, which could run a program when opened; only safetensors are loaded.", _choose())

@@ -35,8 +35,8 @@ OVERLAP = 5             # frames that a window shares with the one before: two l
 
 
 def folder(model: str) -> Path:
-    """Where a model of this family lies in the project."""
-    return WEIGHTS if model == SPEC.models[0] else WEIGHTS / model
+    """Where one of SPEC.models lies in the project."""
+    return {SPEC.models[0]: WEIGHTS}[model]
 
 
 def load(folder: Path, device: Device) -> "Footage":
