@@ -62,7 +62,7 @@ def no_gpu() -> str:
 
 
 TIERS = (            # the longest first, so that two at a time end together
-    Tier("gui", "plain", "gui", 20, window.lacks, needs=("engine",)),
+    Tier("gui", "plain", "gui", 20, window.lacks, needs=("engine", "blender-5.0")),
     Tier("engine", "engine", "engine", 25),
     *(Tier(name, name, "blender", 20, needs=("engine",)) for name in environments.BLENDERS),
     Tier("plain", "plain", "plain", 10),
