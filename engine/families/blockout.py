@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SPEC = FamilySpec(
     name="blockout",
-    label="Blockout (embedded)",
-    note="Small, made for layouts, runs on any machine without a download",
+    label="Blockout",
+    note="Embedded: small, made for layouts, runs on any machine without a download",
     licence="GPL-3.0-or-later",
     guides=("depth", "normal"),
     keyframes=True,

@@ -171,6 +171,17 @@ def test_hidden_and_excluded_collections_are_in_no_guide(scene, tmp_path):
     assert first(guides["mask"])["Combined.A"].min() > 0.999
 
 
+def test_a_backdrop_of_a_former_take_is_in_no_guide(scene, tmp_path):
+    wall(scene, 10.0)
+    backdrops = bpy.data.collections.new("Backdrops of mine")
+    backdrops["sora"] = {"landing": "backdrop"}
+    scene.collection.children.link(backdrops)
+    wall(scene, 5.0, name="Plane", collection=backdrops)
+    guide = rolled(scene, shot(tmp_path, "depth"))["depth"]
+    assert np.abs(first(guide)["Depth.Z"] - 10.0).max() < 1e-3
+    assert not bpy.context.view_layer.layer_collection.children[backdrops.name].exclude
+
+
 def test_beauty_has_the_colour_of_the_materials(scene, tmp_path):
     thing, paint = wall(scene, 5), bpy.data.materials.new("Paint")
     paint.use_nodes = True
