@@ -1,6 +1,8 @@
 """What is happening: set-up, Generate with its estimate, the rolling shot, trouble with its way out, the queue."""
 from __future__ import annotations
 
+import re
+
 from ...engine.errors import Remedy, SoraError
 from .. import errands, places, pump, shot, takes
 from ..slate import Cut, Failed, Printed, Queued, Rolling
@@ -161,8 +163,21 @@ def _draw_entry(layout, context, entry) -> None:
             row.label(text=f"Cut, {printed} frames kept" if printed else "Cut")
             row.operator("sora.retry", text="", icon="FILE_REFRESH").shot = entry.shot.id
         case Printed(notes=notes):
-            for note in notes:
-                write_wrapped(layout, context, note)
+            _draw_notes(layout, context, entry.shot.id, notes)
+
+
+def _draw_notes(layout, context, shot: str, notes: tuple[str, ...]) -> None:
+    """What came of it in a line each; what else is to be said stands once, behind a click."""
+    sentences = [re.split(r"(?<=[.!?]) (?=[A-Z“])", note) for note in notes]
+    for first, *_more in sentences:
+        write_wrapped(layout, context, first)
+    details = list(dict.fromkeys(sentence for _first, *more in sentences for sentence in more))
+    if not details:
+        return
+    header, body = layout.panel(f"SORA_PT_notes_{shot}", default_closed=True)
+    header.label(text="Details")
+    for sentence in details if body else ():
+        write_wrapped(body, context, sentence)
 
 
 PANELS = (Slate,)
