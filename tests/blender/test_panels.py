@@ -159,7 +159,7 @@ def test_every_state_of_the_slate(scene, slated):
            slate.Entry(shot=a_shot(id="c"), status=slate.Printed(take="/tmp/c", notes=("Trimmed.", "Strip at 1 to 9. In bars."))))
     text = everything()
     assert "Interrupted" in text and "12 frames kept" in text and "Trimmed." in text
-    assert "Strip at 1 to 9." in text and "Details" in text and "In bars." not in text
+    assert "Strip at 1 to 9." in text and "Details\nIn bars." in text
 
 
 def test_failure_has_a_sentence_and_a_button(scene, slated):
