@@ -105,7 +105,7 @@ class Footage:
         known, mask = torch.zeros_like(like), torch.zeros_like(like[:, :1])
         for frame, image in window.stills.items():
             at = -(-frame // stride)
-            known[:, :, at] = self._encoded(torch.from_numpy(image).permute(2, 0, 1)[None])[:, :, 0]
+            known[:, :, at] = self._blockout.encode_still(torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1, at)[:, :, 0]
             mask[:, :, at] = 1
         if window.tail is not None:
             head = self._encoded(window.tail)
@@ -120,12 +120,16 @@ class Footage:
     def glimpse(self, latent: Tensor) -> np.ndarray:
         """The middle of the clip, decoded as if it were a still."""
         middle = latent.shape[2] // 2
-        frame = next(self.decode(latent[:, :, middle:middle + 1]))
-        return frame[0].permute(1, 2, 0).float().cpu().numpy()
+        frame = next(self._frames(self._blockout.autoencoder.decode_stream(latent[:, :, middle:middle + 1])))
+        return frame[0].permute(1, 2, 0).cpu().numpy()
 
-    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent: Tensor, window: Window) -> Iterator[Tensor]:
+        """The decoder draws along the window's guides, so that the latent need not hold every edge."""
+        return self._frames(self._blockout.autoencoder.decode_stream(latent, self._guides(window)))
+
+    def _frames(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+        """(1, 3, n, h, w) in -1..1 -> (n, 3, h, w) in 0..1."""
         import torch
-        chunks = iter(self._blockout.autoencoder.decode_stream(latent))
         while True:
             with torch.inference_mode():
                 chunk = next(chunks, None)

@@ -29,7 +29,7 @@ def plain(folder: str) -> None:
         for latent in model.sample(window):
             pass
         at = 0
-        for chunk in model.decode(latent):
+        for chunk in model.decode(latent, window):
             full = {kind: reader.read(at, len(chunk), shot.size) for kind, reader in readers.items()}
             for frame in model.deliver(chunk, shot.size, full):
                 at += 1
