@@ -179,12 +179,17 @@ class Take:
     device: str
     created: str                            # ISO 8601, UTC
     engine: dict[str, str]                  # versions
-    seconds: dict[str, float]               # per stage
+    seconds: dict[str, float]               # per stage, and "total"
     peak_bytes: int                         # process memory (CPU) or device memory (GPU)
     notes: tuple[str, ...] = ()             # what was padded, trimmed, resampled, up-scaled
     not_understood: tuple[str, ...] = ()    # words of the prompt that the model does not know
     proxy: str = ""
     version: int = VERSION
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the request to the last file. Stages that ran beside each other add up to more."""
+        return self.seconds.get("total", sum(self.seconds.values()))
 
 
 TAKE_FILE, SHOT_FILE = "take.json", "shot.json"

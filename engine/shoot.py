@@ -76,6 +76,7 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
     place = studio.device()
     heed(cut)
     with device.turn(place, cut, lambda note: clock.say("waiting", note=note)), _memory(place, shot):
+        device.forget_peak(place)
         with clock.stage("load"):
             model = studio.model(shot)
         heed(cut)
