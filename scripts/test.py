@@ -76,6 +76,8 @@ def run(tier: Tier, extra: list[str]) -> Result:
         for name in (tier.environment, *tier.needs):
             python = environments.ready(name, lambda text: print(f"[{tier.name}] {text}", flush=True))
         python = environments.ENVIRONMENTS[tier.environment].python
+    except environments.Broken as broken:
+        return Result(failed=1, said=f"FAILED: {broken}")
     except environments.Missing as missing:
         return Result(skipped=1, said=f"SKIPPED: {missing}")
     lacking = tier.lacks() if tier.lacks else ""
