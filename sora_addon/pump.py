@@ -244,6 +244,8 @@ def _drain() -> None:
 def _hear(event: protocol.Event) -> None:
     """An event about one shot."""
     _become(slate.apply(event))
+    if isinstance(event, protocol.Progress) and event.preview:
+        takes.glimpsed(event.preview)
     if isinstance(event, protocol.Done):
         _unlanded.append(event.shot)
     if isinstance(event, protocol.Failed) and event.code in ENGINE_CODES:

@@ -13,6 +13,7 @@ STAGE_LABELS = {
     "denoise": "Denoising", "decode": "Decoding", "write": "Writing frames", "proxy": "Making the preview",
 }
 BAR = 0.8                   # of the sidebar's width, the rest is Cut's
+GLIMPSE_SCALE = 6.0         # of an icon's size
 SMALLEST_GB = 0.05          # below, memory is said in MB
 
 
@@ -81,6 +82,8 @@ def draw_rolling(layout, context) -> None:
     cut.operator("sora.cut").shot = entry.shot.id
     if status.note:
         write_wrapped(layout, context, status.note)
+    if takes.picture(status.preview):
+        layout.template_icon(takes.picture(status.preview), scale=GLIMPSE_SCALE)
 
 
 def said_of(status: Rolling) -> str:
