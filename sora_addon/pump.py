@@ -193,6 +193,7 @@ def leave() -> None:
 def sleep() -> None:
     """The end of the pump: the extension is disabled."""
     global slate
+    families.adopt(())          # the next engine may have others
     leave()
     _unlanded.clear()
     slate = Slate()

@@ -142,4 +142,3 @@ def register():
 def unregister():
     del bpy.types.Scene.sora
     bpy.utils.unregister_class(SoraSettings)
-    families.adopt(())
