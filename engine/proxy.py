@@ -31,7 +31,8 @@ class Proxy(Ahead):
         self._rate = Fraction(shot.fps).limit_denominator(1001)
         self._film = self._stream = None
 
-    def __enter__(self) -> "Proxy":
+    def _open(self) -> None:
+        """Begins the film with the first frame: nobody waits for the encoder before there is something to encode."""
         import av
         try:
             self._film = av.open(str(self._begun), "w", format="mp4", options={"movflags": "+faststart"})
@@ -43,7 +44,6 @@ class Proxy(Ahead):
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = 1                                                  # limited, as MPEG has it
         self._stream = stream
-        return self
 
     def add(self, index: int, frame: np.ndarray) -> None:
         """frame uint8 (h, w, 3), sRGB; `index` counts from 0. May raise what an earlier frame ran into, or Cut."""
@@ -52,6 +52,8 @@ class Proxy(Ahead):
     def _encode(self, index: int, frame: np.ndarray) -> None:
         import av
         from av.video.reformatter import ColorRange, Colorspace
+        if self._film is None:
+            self._open()
         width, height = self._size
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
