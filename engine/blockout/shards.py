@@ -15,14 +15,27 @@ log = logging.getLogger(__name__)
 
 SHORT = [(17, 40, 64)] * 12 + [(17, 64, 40)] * 2 + [(17, 48, 48)] * 2 + [(17, 32, 80)] * 2 + [(33, 40, 64)] * 2     # frames, height, width
 LONG = [(49, 56, 96)] * 7 + [(49, 96, 56), (49, 48, 112), (33, 56, 96)]
-CLIPS = {"short": 64, "long": 12}
-FIRST_SEED = {"short": 1_000_000, "long": 5_000_000, "held out": 9_000_000}
+PLAIN = [(17, 40, 64)]
+BUCKETS = {"short": SHORT, "long": LONG, "plain": PLAIN}
+CLIPS = {"short": 64, "long": 12, "plain": 64}
+FIXED = {"plain": {"kind": "objects", "style": "photo", "counts": (1, 2)}}       # a few things in daylight colours: which word paints which
+FIRST_SEED = {"short": 1_000_000, "plain": 3_000_000, "long": 5_000_000, "held out": 9_000_000}
 
 
 def shape(series: str, n: int) -> tuple[int, int, int]:
     """(T, H, W) of shard n; a stride of 7 mixes shapes early."""
-    buckets = SHORT if series == "short" else LONG
+    buckets = BUCKETS[series]
     return buckets[n * 7 % len(buckets)]
+
+
+def clip(series: str, n: int, i: int) -> data.Clip:
+    """Clip i of shard n."""
+    fixed = dict(FIXED.get(series, {}))
+    counts = fixed.pop("counts", None)
+    if counts:
+        fixed["count"] = counts[i % len(counts)]
+    frames, h, w = shape(series, n)
+    return data.clip(FIRST_SEED[series] + n * CLIPS[series] + i, frames, h, w, **fixed)
 
 
 def write(root: Path, series: str, n: int) -> Path:
@@ -30,9 +43,7 @@ def write(root: Path, series: str, n: int) -> Path:
     folder = root / series / f"{n:04d}"
     if folder.exists():
         return folder
-    frames, h, w = shape(series, n)
-    count = CLIPS[series]
-    clips = [data.clip(FIRST_SEED[series] + n * count + i, frames, h, w) for i in range(count)]
+    clips = [clip(series, n, i) for i in range(CLIPS[series])]
     part = folder.with_suffix(".part")
     part.mkdir(parents=True, exist_ok=True)
     for name in ("rgb", "inverse_depth", "normal"):

@@ -20,7 +20,8 @@ SHIFT = 4.0
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-LONG_FROM, LONG_SHARE = .5, .35                                # of the time; of the steps after that
+MIXES = ((.5, {"short": 1.}), (.75, {"short": .65, "long": .35}), (1., {"short": .2, "long": .2, "plain": .6}))      # until this share of the time
+PARTS = {"short": ((1., .55), (.5, .5)), "plain": ((1.,), (1.,)), "long": ((1., .7, .35), (.35, .25, .4))}        # of a clip's length, and how often
 
 
 @dataclass(slots=True)
@@ -86,18 +87,24 @@ class Draws:
     def __call__(self, model: nn.Module, g: torch.Generator) -> Tensor:
         if self.run.step // REFRESH != self.refreshed:
             self.refreshed = self.run.step // REFRESH
-            for series in ("short", "long"):
+            for series in shards.BUCKETS:
                 self.library.refresh(series, self.run.rank, self.run.world)
         turn = np.random.default_rng(self.run.step)                               # the same in every process
-        long = self.run.progress > LONG_FROM and turn.random() < LONG_SHARE and self.library.of("long")
-        part = turn.choice((1., .7, .35) if long else (1., .55), p=(.35, .25, .4) if long else (.5, .5))
-        pool = self.library.of("long" if long else "short")
+        series = self._series(turn)
+        part = turn.choice(PARTS[series][0], p=PARTS[series][1])
+        pool = self.library.of(series)
         shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
         n, _, k, h, w = shard.latent.shape
         k = max(3, round(k * part))
-        batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if long else 1) / (k * h * w))))
+        batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if series == "long" else 1) / (k * h * w))))
         rows = np.sort(torch.randperm(n, generator=g)[:batch].numpy())
         return loss(model, shard, rows, k, g)
+
+    def _series(self, turn: np.random.Generator) -> str:
+        """The mix of this part of the training; short clips where a series has not been rendered yet."""
+        mix = next(mix for until, mix in MIXES if self.run.progress <= until or until == 1.)
+        drawn = str(turn.choice(list(mix), p=list(mix.values())))
+        return drawn if self.library.of(drawn) else "short"
 
 
 @dataclass(slots=True)
