@@ -47,6 +47,12 @@ class Studio:
             self._loaded = (wanted, families.family(shot.family).load(wanted[1], self.device()))
         return self._loaded[1]
 
+    def dress(self, model: families.Model, shot: Shot) -> tuple[str, ...]:
+        """Puts the shot's LoRAs on the model and takes all others off. Returns notes. Raises ModelError."""
+        if not families.family(shot.family).SPEC.loras:
+            return ()
+        return model.wear([(families.lora(shot.family, lora.name), lora.strength) for lora in shot.loras])
+
     def text(self, model: families.Model, prompt: str):
         """The prompt's embedding, from the last few where it is among them."""
         if prompt not in self._texts:
@@ -78,12 +84,13 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
     with device.turn(place, cut, lambda note: clock.say("waiting", note=note)), _memory(place, shot):
         with clock.stage("load"):
             model = studio.model(shot)
+            worn = studio.dress(model, shot)
         heed(cut)
         with clock.stage("text"):
             clock.say("text")
             texts = studio.text(model, shot.prompt), studio.text(model, shot.negative)
         heed(cut)
-        return _Rolling(shot, model, texts, clock, cut).to_take(place)
+        return _Rolling(shot, model, texts, clock, cut, worn).to_take(place)
 
 
 @contextlib.contextmanager
@@ -100,8 +107,9 @@ def _memory(place: device.Device, shot: Shot) -> Iterator[None]:
 class _Rolling:
     """One shot under way."""
 
-    def __init__(self, shot: Shot, model: families.Model, texts: tuple, clock: Clock, cut: threading.Event):
-        self.shot, self.model, self.texts, self.clock, self.cut = shot, model, texts, clock, cut
+    def __init__(self, shot: Shot, model: families.Model, texts: tuple, clock: Clock, cut: threading.Event,
+                 worn: tuple[str, ...] = ()):
+        self.shot, self.model, self.texts, self.clock, self.cut, self.worn = shot, model, texts, clock, cut, worn
         self.spec = families.family(shot.family).SPEC
         self.native = model.native(shot.size)
         self.steps = shot.steps or self.spec.steps
@@ -109,6 +117,7 @@ class _Rolling:
         self.stretches = clip.stretches(shot.frames, model.window, model.overlap, self.spec.frames)
         self.guides = clip.Guides(shot)
         self.stills = clip.stills(shot, self.native)
+        self.beside = clip.Beside(shot, "camera" in self.spec.guides)
         self.joins = clip.Joins()
         clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
 
@@ -138,7 +147,8 @@ class _Rolling:
         window = Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.steps,
                         guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
                         strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
-                        stills=clip.within(self.stills, stretch))
+                        stills=clip.within(self.stills, stretch), spans=clip.spans(self.shot, stretch),
+                        **self.beside.window(stretch, self.native, self.cut))
         with self.clock.stage("denoise"):
             done, latent = stretch.index * self.steps, None
             self.clock.say("denoise", done, self.steps * len(self.stretches))
@@ -217,7 +227,8 @@ class _Rolling:
             notes.append(f"{made} frames were made, the last {made - self.shot.frames} trimmed")
         if len(self.stretches) > 1:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
-        return (*notes, *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes())
+        return (*notes, *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
+                *getattr(self.model, "notes", tuple)())
 
 
 def printed_count(shot: Shot) -> int:

@@ -1,0 +1,68 @@
+"""Wan's causal autoencoder (also VACE's and SkyReels'): latents of unit scale, decoding as a stream."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from . import pictures
+from .remembered import Encoded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Autoencoder:
+    """`encode` and `decode` between (1, 3, T, h, w), -1..1, and normalised latents (1, C, 1 + (T - 1) / 4, h / 8, w / 8)."""
+
+    def __init__(self, vae):
+        import torch
+        self.vae = vae
+        shape = (1, vae.config.z_dim, 1, 1, 1)
+        self._mean, self._std = (torch.tensor(values).view(shape) for values in (vae.config.latents_mean, vae.config.latents_std))
+        self.stride_t = 2 ** sum(vae.temperal_downsample)
+        self.stride = vae.spatial_compression_ratio
+        self.channels = vae.config.z_dim
+        self._known = Encoded()
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Remembered by content. float32."""
+        return self._known.latent("wan", video, self._encode).to(self.vae.device)
+
+    def _encode(self, video: Tensor) -> Tensor:
+        import torch
+        with torch.inference_mode():
+            found = self.vae.encode(video.to(self.vae.device, self.vae.dtype)).latent_dist.mode().float()
+            return (found - self._mean.to(found)) * (1.0 / self._std).to(found)
+
+    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+        """(n, 3, h, w), 0..1, as they come: one frame, then four at a time. Memory holds one latent frame's activations.
+
+        The same arithmetic as diffusers' `AutoencoderKLWan._decode`, which joins all chunks before it returns.
+        """
+        import torch
+        with torch.inference_mode():
+            latent = latent.to(self.vae.device, self.vae.dtype)
+            scaled = latent / (1.0 / self._std).to(latent) + self._mean.to(latent)
+            if self.vae.use_tiling:
+                whole = pictures.frames(self.vae.decode(scaled, return_dict=False)[0])
+        if self.vae.use_tiling:
+            yield whole
+            return
+        yield from self._stream(scaled)
+
+    def _stream(self, scaled: Tensor) -> Iterator[Tensor]:
+        import torch
+        from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+        self.vae.clear_cache()
+        try:
+            for index in range(scaled.shape[2]):
+                with torch.inference_mode():
+                    self.vae._conv_idx = [0]
+                    part = self.vae.post_quant_conv(scaled[:, :, index:index + 1])
+                    out = self.vae.decoder(part, feat_cache=self.vae._feat_map, feat_idx=self.vae._conv_idx, first_chunk=index == 0)
+                    if self.vae.config.patch_size is not None:
+                        out = unpatchify(out, patch_size=self.vae.config.patch_size)
+                    chunk = pictures.frames(out)
+                yield chunk
+        finally:
+            self.vae.clear_cache()

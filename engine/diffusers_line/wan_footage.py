@@ -1,0 +1,99 @@
+"""What models of Wan's line have in common: UMT5 text, the causal autoencoder, previews, sizes. Each family adds how it samples."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..protocol import Size, SizeGrid
+from . import pictures, prompts, steps
+from .glimpses import Linear
+from .loras import Wardrobe
+from .wan_autoencoder import Autoencoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..device import Device
+
+LENGTH = 512        # tokens
+
+
+class Footage:
+    """Components on their device, as families.Model describes them, but for `sample`."""
+
+    window, overlap = 81, 5
+
+    def __init__(self, parts: dict[str, Any], index: dict[str, Any], folder: Path, place: Device, most: int):
+        """`index`: the folder's model_index.json. `most`: pixels of the largest picture that the model itself makes."""
+        import torch
+        self.parts, self.index, self.place, self.most = parts, index, torch.device(place.name), most
+        self.dtype = getattr(torch, place.dtype)
+        for name in ("text_encoder", "vae", "transformer", "transformer_2", "image_encoder"):
+            if parts.get(name) is not None:
+                parts[name].to(self.place)
+        self.autoencoder = Autoencoder(parts["vae"])
+        self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH)
+        self._wardrobe = Wardrobe([parts[name] for name in ("transformer", "transformer_2") if parts.get(name) is not None])
+        self._linear: Linear | None = None
+
+    @property
+    def grid(self) -> SizeGrid:
+        """Native sizes: whole patches."""
+        patch = self._any_transformer().config.patch_size[1]
+        return SizeGrid(multiple=self.autoencoder.stride * patch, shortest=self.autoencoder.stride * patch, longest=4096)
+
+    def _any_transformer(self):
+        return self.parts.get("transformer") or self.parts["transformer_2"]
+
+    def native(self, size: Size) -> Size:
+        return pictures.native(size, self.grid, self.most)
+
+    def text(self, prompt: str) -> Tensor:
+        return self._text.embedding(prompt)
+
+    def not_understood(self, prompt: str) -> tuple[str, ...]:
+        """Subword encoders know every word."""
+        return ()
+
+    def wear(self, loras) -> tuple[str, ...]:
+        """Puts on exactly these (path, strength), without loading the model again. Raises ModelError."""
+        return self._wardrobe.wear(loras)
+
+    def expert(self, timestep: Tensor):
+        """The transformer for a timestep: Wan 2.2's first one for much noise, its second for little."""
+        boundary = self.index.get("boundary_ratio")
+        if boundary is None or self.parts.get("transformer_2") is None:
+            return self._any_transformer()
+        early = float(timestep) >= boundary * self.parts["scheduler"].config.num_train_timesteps
+        return self.parts["transformer"] if early and self.parts.get("transformer") is not None else self.parts["transformer_2"]
+
+    def texts(self, window) -> tuple[Tensor, Tensor | None]:
+        """The positive embedding and, where guidance needs it, the negative one, as the transformer takes them."""
+        negative = window.negative if window.guidance > 1 else None
+        return tuple(None if one is None else one.to(self.place, self.dtype) for one in (window.text, negative))
+
+    def noise(self, window, extra: int = 0) -> Tensor:
+        """(1, C, T, h, w) for a window, and `extra` latent frames before it."""
+        latent_frames = (window.frames - 1) // self.autoencoder.stride_t + 1 + extra
+        side = self.autoencoder.stride
+        return steps.noise((1, self.autoencoder.channels, latent_frames, window.size.height // side, window.size.width // side), window.seed, self.place)
+
+    def glimpse(self, latent: Tensor) -> np.ndarray:
+        if self._linear is None:
+            self._linear = Linear(self.autoencoder._encode)
+        return self._linear.shown(latent)
+
+    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+        return self.autoencoder.decode(latent)
+
+    def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
+        return pictures.delivered(frames, size)
+
+
+def dtypes(place: Device) -> dict[str, Any]:
+    """The precision of each component: the autoencoder decodes in full precision, as its authors advise."""
+    import torch
+    weights = getattr(torch, place.dtype)
+    return {"vae": torch.float32, "text_encoder": weights, "image_encoder": torch.float32, "transformer": weights, "transformer_2": weights}
