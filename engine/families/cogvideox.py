@@ -24,7 +24,7 @@ SPEC = FamilySpec(
     licence="CogVideoX licence",
     guides=("depth", "edges"),
     frames=FrameGrid(stride=4, offset=1),
-    sizes=SizeGrid(multiple=2, shortest=64, longest=4096),
+    sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=49,
     native_area=720 * 480,
     steps=50,

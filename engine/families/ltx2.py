@@ -25,7 +25,7 @@ SPEC = FamilySpec(
     guides=("depth", "edges", "beauty"),
     keyframes=True,
     frames=FrameGrid(stride=8, offset=1),
-    sizes=SizeGrid(multiple=2, shortest=64, longest=4096),
+    sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1441,
     native_area=1280 * 704,
     steps=30,
@@ -63,7 +63,7 @@ def load(folder: Path, device: Device) -> "Sound":
                "transformer": ("LTX2VideoTransformer3DModel",), "scheduler": ("FlowMatchEulerDiscreteScheduler",)}
     weights = ("text_encoder", "vae", "audio_vae", "connectors", "vocoder", "transformer")
     parts = loading.components(folder, allowed, piped.on(device, weights))
-    side = parts["vae"].spatial_compression_ratio
+    side = max(parts["vae"].spatial_compression_ratio, 32)
     return Sound(LTX2InContextPipeline, parts, folder, device, SizeGrid(multiple=side, shortest=side, longest=4096), SPEC.native_area)
 
 

@@ -25,7 +25,7 @@ SPEC = FamilySpec(
     guides=("camera",),
     keyframes=True,
     frames=FrameGrid(stride=8, offset=1),
-    sizes=SizeGrid(multiple=2, shortest=64, longest=4096),
+    sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
     native_area=1280 * 704,
     steps=60,

@@ -23,7 +23,7 @@ SPEC = FamilySpec(
     licence="Skywork licence",
     keyframes=True,
     frames=FrameGrid(stride=4, offset=1),
-    sizes=SizeGrid(multiple=2, shortest=64, longest=4096),
+    sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1457,
     native_area=960 * 544,
     steps=30,

@@ -26,7 +26,7 @@ SPEC = FamilySpec(
     keyframes=True,
     source=True,
     frames=FrameGrid(stride=4, offset=1),
-    sizes=SizeGrid(multiple=2, shortest=64, longest=4096),
+    sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
     native_area=832 * 480,
     steps=30,
