@@ -155,6 +155,8 @@ class _Rolling:
             for step, latent in enumerate(self.model.sample(window), 1):
                 heed(self.cut)
                 self.clock.step("denoise", done + step, self._glimpse(latent, last=step == self.steps))
+        if getattr(self.model, "keeps_latents", False):
+            take.keep_latent(self.shot, stretch.index, latent)
         return latent
 
     @contextlib.contextmanager

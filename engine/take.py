@@ -14,7 +14,8 @@ from .protocol import SHOT_FILE, TAKE_FILE, VERSION, Shot, Take, as_json
 from .release import ENGINE_VERSION
 
 INDEX_FILE = "take.sequence.json"
-PACKAGES = ("torch", "numpy", "av", "OpenEXR", "opencv-python-headless", "safetensors")
+LATENTS = "latents"             # folder in the take's
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "av", "OpenEXR", "opencv-python-headless", "safetensors")
 
 
 def claim(shot: Shot) -> Path:
@@ -45,6 +46,18 @@ def finish(take: Take, printed: tuple[Printed, ...]) -> Path:
     write_text(folder / INDEX_FILE, json.dumps(index, indent=1) + "\n")
     write_text(folder / TAKE_FILE, as_json(take))
     return folder
+
+
+def keep_latent(shot: Shot, window: int, latent) -> Path:
+    """Writes a window's clean latent (1, C, T, h, w), from which frames can be decoded again. Raises DiskFull or FolderError."""
+    from safetensors.torch import save_file
+    path = Path(shot.out, LATENTS, f"{window:04d}.safetensors")
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise told(error, path.parent) from error
+    replace(path, lambda partial: save_file({"latent": latent.detach().float().contiguous().cpu()}, partial))
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ class Piped:
     """Components on their device behind a pipeline; a family adds how it samples, encodes and decodes."""
 
     window, overlap = 81, 1
+    keeps_latents = True
 
     def __init__(self, pipeline: type, parts: dict[str, Any], folder: Path, place: Device, grid: SizeGrid, most: int):
         import torch

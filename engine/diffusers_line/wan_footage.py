@@ -24,6 +24,7 @@ class Footage:
     """Components on their device, as families.Model describes them, but for `sample`."""
 
     window, overlap = 81, 5
+    keeps_latents = True
 
     def __init__(self, parts: dict[str, Any], index: dict[str, Any], folder: Path, place: Device, most: int):
         """`index`: the folder's model_index.json. `most`: pixels of the largest picture that the model itself makes."""

@@ -111,13 +111,15 @@ class Sound(Piped):
                 "spatio_temporal_guidance_blocks": None, "generator": self.dice(window), "output_type": "latent"}
 
     def _conditions(self, window: Window) -> list:
-        """Pictures at their frames, and the window before at the beginning."""
-        import torch
+        """Pictures at their latent frames, and the window before at the beginning; the pipeline counts colours to 255.
+
+        Single pictures go through the compression that the model was trained with, which is the pipeline's default.
+        """
         from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
-        found = [LTX2VideoCondition(frames=torch.from_numpy(still).permute(2, 0, 1)[None], index=frame, crf=0)
-                 for frame, still in sorted(window.stills.items())]
+        stride = self.pipe.vae_temporal_compression_ratio
+        found = [LTX2VideoCondition(frames=(still * 255 + 0.5).astype("uint8")[None], index=-(-frame // stride)) for frame, still in sorted(window.stills.items())]
         if window.tail is not None:
-            found.insert(0, LTX2VideoCondition(frames=window.tail.float(), index=0, crf=0))
+            found.insert(0, LTX2VideoCondition(frames=window.tail.float() * 255, index=0))
         return found
 
     def _controls(self, window: Window) -> list:

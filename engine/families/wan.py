@@ -52,11 +52,23 @@ def check(shot: Shot, folder: Path) -> None:
         odd = sorted(frames - {0, shot.frames - 1})
         if odd:
             raise KeyframeError(f"Wan takes keyframes at the first and the last frame, not at frame {odd[0]}; VACE takes them anywhere.", CHOOSE)
-        if _grown(folder) and shot.frames - 1 in frames - {0}:
-            raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", CHOOSE)
+        _ends(shot, folder, 0 in frames and shot.frames - 1 in frames)
     elif frames and not _grown(folder):
         raise KeyframeError("This Wan model takes text only; choose one for pictures (I2V), or VACE.", CHOOSE)
     elif frames - {0}:
+        raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", CHOOSE)
+
+
+def _ends(shot: Shot, folder: Path, both: bool) -> None:
+    """Wan 2.1's image encoder was trained on one picture, or on two; others take what comes. Raises KeyframeError."""
+    from ..diffusers_line import loading
+    config = loading.configuration(folder, "transformer")
+    if not config.get("image_dim"):
+        return
+    pair = bool(config.get("pos_embed_seq_len"))
+    if pair and (not both or shot.frames > Footage.window):
+        raise KeyframeError(f"This Wan model goes from a first to a last frame, within {Footage.window} frames; give it both keyframes.", CHOOSE)
+    if both and not pair:
         raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", CHOOSE)
 
 

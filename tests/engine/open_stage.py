@@ -38,6 +38,12 @@ class Stage:
         """uint8 (frames, h, w, 3)."""
         return pixels(self.roll(family, model, **fields))
 
+    def latent(self, family: str, model: str, **fields) -> np.ndarray:
+        """float32 (latent frames, C, h, w): what was sampled, where no rounding to 8 bits hides a small difference."""
+        from safetensors.numpy import load_file
+        take = self.roll(family, model, **fields)
+        return load_file(Path(take.shot.out, "latents", "0000.safetensors"))["latent"][0].swapaxes(0, 1)
+
     # ------------------------------------------------------------ what shots are given
     def still(self, seed: int = 0, size: Size = SIZE) -> str:
         """A picture file of random colours."""

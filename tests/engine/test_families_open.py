@@ -26,7 +26,8 @@ def asked(stage: Stage, family: str, **fields) -> dict:
     """What a family needs at least."""
     needs = {"cogvideox": {"guides": (stage.guide("depth"),)},
              "sana_wm": {"guides": (stage.camera(0.1),), "keyframes": (stage.keyframe(0),)},
-             "wan_pictures": {"keyframes": (stage.keyframe(0),)}, "wan_picture_experts": {"keyframes": (stage.keyframe(0),)}}
+             "wan_pictures": {"keyframes": (stage.keyframe(0), stage.keyframe(FRAMES - 1, 3))},
+             "wan_picture_experts": {"keyframes": (stage.keyframe(0),)}}
     return {**needs.get(family, {}), **fields}
 
 
@@ -96,30 +97,30 @@ def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, exact=
 @pytest.fixture(scope="module")
 def plain(stage):
     """VACE without any guide."""
-    return stage.pixels("vace", "vace")
+    return stage.latent("vace", "vace")
 
 
 @pytest.mark.parametrize("kind", ["depth", "edges", "beauty", "normal"])
 def test_every_guide_counts_with_its_pictures_and_its_strength(stage, kind):
-    made = stage.pixels("vace", "vace", guides=(stage.guide(kind, 1),))
-    assert differing(made, stage.pixels("vace", "vace", guides=(stage.guide(kind, 2),)))
-    assert differing(made, stage.pixels("vace", "vace", guides=(stage.guide(kind, 1, strength=0.5),)))
+    made = stage.latent("vace", "vace", guides=(stage.guide(kind, 1),))
+    assert differing(made, stage.latent("vace", "vace", guides=(stage.guide(kind, 2),)))
+    assert differing(made, stage.latent("vace", "vace", guides=(stage.guide(kind, 1, strength=0.5),)))
 
 
 def test_a_guide_without_strength_is_no_guide(stage, plain):
-    assert differing(plain, stage.pixels("vace", "vace", guides=(stage.guide("depth", 1, strength=0.0),))) == []
+    assert differing(plain, stage.latent("vace", "vace", guides=(stage.guide("depth", 1, strength=0.0),))) == []
 
 
 def test_several_guides_count_each(stage):
-    both = stage.pixels("vace", "vace", guides=(stage.guide("depth", 1), stage.guide("edges", 2)))
+    both = stage.latent("vace", "vace", guides=(stage.guide("depth", 1), stage.guide("edges", 2)))
     for others in ((stage.guide("depth", 1),), (stage.guide("depth", 3), stage.guide("edges", 2)), (stage.guide("depth", 1), stage.guide("edges", 3))):
-        assert differing(both, stage.pixels("vace", "vace", guides=others))
+        assert differing(both, stage.latent("vace", "vace", guides=others))
 
 
 def test_a_strength_for_some_frames_counts(stage):
-    whole = stage.pixels("vace", "vace", guides=(stage.guide("depth", 1),))
-    same = stage.pixels("vace", "vace", guides=(stage.guide("depth", 1, strength=0.2, spans=(Span(first=0, last=8, strength=1.0),)),))
-    less = stage.pixels("vace", "vace", guides=(stage.guide("depth", 1, spans=(Span(first=5, last=8, strength=0.0),)),))
+    whole = stage.latent("vace", "vace", guides=(stage.guide("depth", 1),))
+    same = stage.latent("vace", "vace", guides=(stage.guide("depth", 1, strength=0.2, spans=(Span(first=0, last=8, strength=1.0),)),))
+    less = stage.latent("vace", "vace", guides=(stage.guide("depth", 1, spans=(Span(first=5, last=8, strength=0.0),)),))
     assert differing(whole, same) == [] and differing(whole, less)
 
 
@@ -129,7 +130,7 @@ def test_a_mask_lets_the_guide_count_inside_and_the_clip_outside(stage):
     mask = Guide(kind="mask", path=stage.pictures("mask-left", [left] * FRAMES))
 
     def made(depth: str, clip: str):
-        return stage.pixels("vace", "vace", guides=(Guide(kind="depth", path=depth), mask), source=Guide(kind="beauty", path=clip))
+        return stage.latent("vace", "vace", guides=(Guide(kind="depth", path=depth), mask), source=Guide(kind="beauty", path=clip))
     images = [noise(frame) for frame in range(FRAMES)]
     right, inside = [image.copy() for image in images], [image.copy() for image in images]
     for one, other in zip(right, inside):
@@ -144,19 +145,19 @@ def test_a_mask_lets_the_guide_count_inside_and_the_clip_outside(stage):
 
 @pytest.mark.parametrize("frame", [0, 4, 8])
 def test_a_keyframe_counts_at_any_frame_and_hides_the_guide_there(stage, plain, frame):
-    made = stage.pixels("vace", "vace", keyframes=(stage.keyframe(frame),))
-    assert differing(plain, made) and differing(made, stage.pixels("vace", "vace", keyframes=(stage.keyframe(frame, 5),)))
+    made = stage.latent("vace", "vace", keyframes=(stage.keyframe(frame),))
+    assert differing(plain, made) and differing(made, stage.latent("vace", "vace", keyframes=(stage.keyframe(frame, 5),)))
     images = [noise(index) for index in range(FRAMES)]
     changed = [255 - image if index == frame else image for index, image in enumerate(images)]
-    under = [stage.pixels("vace", "vace", guides=(Guide(kind="depth", path=stage.pictures(name, found)),), keyframes=(stage.keyframe(frame),))
+    under = [stage.latent("vace", "vace", guides=(Guide(kind="depth", path=stage.pictures(name, found)),), keyframes=(stage.keyframe(frame),))
              for name, found in (("whole", images), (f"other{frame}", changed))]
     assert differing(*under) == []
 
 
 def test_reference_pictures_count_in_their_number_and_not_in_length(stage, plain):
-    one = stage.pixels("vace", "vace", references=(stage.still(1),))
-    two = stage.pixels("vace", "vace", references=(stage.still(1), stage.still(2, Size(40, 80))))
-    assert len(one) == len(two) == FRAMES and differing(plain, one) and differing(one, two)
+    one = stage.latent("vace", "vace", references=(stage.still(1),))
+    two = stage.latent("vace", "vace", references=(stage.still(1), stage.still(2, Size(40, 80))))
+    assert len(one) == len(two) == len(plain) and differing(plain, one) and differing(one, two)
 
 
 def test_a_new_seed_needs_no_encoding(stage):
@@ -175,22 +176,24 @@ def test_long_shots_go_on_from_the_frames_before(stage):
 # ---------------------------------------------------------------- Wan
 def test_the_source_clip_counts_as_far_as_it_may(stage):
     clip = stage.guide("beauty", 4)
-    some, other = (stage.pixels("wan", "wan_text", source=replace(clip, path=path, strength=0.5), steps=4)
+    some, other = (stage.latent("wan", "wan_text", source=replace(clip, path=path, strength=0.5), steps=4)
                    for path in (clip.path, stage.guide("beauty", 5).path))
     assert differing(some, other)
-    anew = [stage.pixels("wan", "wan_text", source=source, steps=4) for source in (replace(clip, strength=1.0), None)]
+    anew = [stage.latent("wan", "wan_text", source=source, steps=4) for source in (replace(clip, strength=1.0), None)]
     assert differing(*anew) == []
 
 
 def test_first_and_last_keyframes_count(stage):
-    first = stage.pixels("wan", "wan_pictures", keyframes=(stage.keyframe(0),))
-    assert differing(first, stage.pixels("wan", "wan_pictures", keyframes=(stage.keyframe(0, 5),)))
-    both = stage.pixels("wan", "wan_pictures", keyframes=(stage.keyframe(0), stage.keyframe(8, 3)))
-    assert differing(first, both) and differing(both, stage.pixels("wan", "wan_pictures", keyframes=(stage.keyframe(0), stage.keyframe(8, 5))))
+    first = stage.latent("wan", "wan_picture_experts", keyframes=(stage.keyframe(0),))
+    assert differing(first, stage.latent("wan", "wan_picture_experts", keyframes=(stage.keyframe(0, 5),)))
+    for model in ("wan_picture_experts", "wan_pictures"):
+        both = stage.latent("wan", model, keyframes=(stage.keyframe(0), stage.keyframe(8, 3)))
+        assert differing(both, stage.latent("wan", model, keyframes=(stage.keyframe(0), stage.keyframe(8, 5))))
+    assert differing(first, stage.latent("wan", "wan_picture_experts", keyframes=(stage.keyframe(0), stage.keyframe(8, 3))))
 
 
 def test_a_known_first_frame_stays_whatever_the_seed(stage):
-    one, other = (stage.pixels("wan", "wan_grown", size=TALL, keyframes=(stage.keyframe(0),), seed=seed) for seed in (1, 2))
+    one, other = (stage.latent("wan", "wan_grown", size=TALL, keyframes=(stage.keyframe(0),), seed=seed) for seed in (1, 2))
     assert (one[0] == other[0]).all() and differing(one, other)
 
 
@@ -202,33 +205,33 @@ def test_windows_of_a_text_model_keep_what_they_share(stage):
 # ---------------------------------------------------------------- others
 def test_sana_follows_the_camera(stage):
     keyframes = (stage.keyframe(0),)
-    still = stage.pixels("sana_wm", "sana_wm", guides=(stage.camera(0.0),), keyframes=keyframes)
-    assert differing(still, stage.pixels("sana_wm", "sana_wm", guides=(stage.camera(0.5),), keyframes=keyframes))
-    assert differing(still, stage.pixels("sana_wm", "sana_wm", guides=(stage.camera(0.0),), keyframes=(stage.keyframe(0, 5),)))
+    still = stage.latent("sana_wm", "sana_wm", guides=(stage.camera(0.0),), keyframes=keyframes)
+    assert differing(still, stage.latent("sana_wm", "sana_wm", guides=(stage.camera(0.5),), keyframes=keyframes))
+    assert differing(still, stage.latent("sana_wm", "sana_wm", guides=(stage.camera(0.0),), keyframes=(stage.keyframe(0, 5),)))
 
 
 def test_cogvideox_follows_its_guide(stage):
-    made = stage.pixels("cogvideox", "cogvideox", guides=(stage.guide("depth", 1),))
-    assert differing(made, stage.pixels("cogvideox", "cogvideox", guides=(stage.guide("depth", 2),)))
-    assert differing(made, stage.pixels("cogvideox", "cogvideox", guides=(stage.guide("edges", 1),)))
+    made = stage.latent("cogvideox", "cogvideox", guides=(stage.guide("depth", 1),))
+    assert differing(made, stage.latent("cogvideox", "cogvideox", guides=(stage.guide("depth", 2),)))
+    assert differing(made, stage.latent("cogvideox", "cogvideox", guides=(stage.guide("edges", 1),)))
 
 
 @pytest.mark.parametrize("frame", [0, 8])
 def test_ltx_takes_pictures_at_their_frames(stage, frame):
-    made = stage.pixels("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame),))
-    assert differing(made, stage.pixels("ltx2", "ltx2", size=TALL)) and differing(made, stage.pixels("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame, 5),)))
+    made = stage.latent("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame),))
+    assert differing(made, stage.latent("ltx2", "ltx2", size=TALL)) and differing(made, stage.latent("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame, 5),)))
 
 
 def test_skyreels_takes_a_first_frame(stage):
-    made = stage.pixels("skyreels", "skyreels", keyframes=(stage.keyframe(0),))
-    assert differing(made, stage.pixels("skyreels", "skyreels", keyframes=(stage.keyframe(0, 5),))) and differing(made, stage.pixels("skyreels", "skyreels"))
+    made = stage.latent("skyreels", "skyreels", keyframes=(stage.keyframe(0),))
+    assert differing(made, stage.latent("skyreels", "skyreels", keyframes=(stage.keyframe(0, 5),))) and differing(made, stage.latent("skyreels", "skyreels"))
 
 
 # ---------------------------------------------------------------- cutting
 @pytest.mark.parametrize(("family", "model"), [("vace", "vace"), ("cogvideox", "cogvideox"), ("ltx2", "ltx2")])
 def test_a_cut_leaves_every_stage_and_nothing_behind(stage, family, model):
     fields = asked(stage, model, steps=3)
-    whole = stage.pixels(family, model, **fields)
+    whole = stage.latent(family, model, **fields)
     for stage_name in ("load", "text", "guides", "denoise", "decode"):
         cut = threading.Event()
 
@@ -237,7 +240,7 @@ def test_a_cut_leaves_every_stage_and_nothing_behind(stage, family, model):
                 cut.set()
         with pytest.raises(Cut):
             stage.roll(family, model, say=say, cut=cut, **fields)
-    assert differing(whole, stage.pixels(family, model, **fields)) == []
+    assert differing(whole, stage.latent(family, model, **fields)) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pipeline")]
 
 
@@ -248,6 +251,7 @@ def test_what_a_family_does_not_take_is_refused_in_a_sentence(stage):
             ("wan", "wan_text", {"keyframes": (stage.keyframe(0),)}, KeyframeError),
             ("wan", "wan_text", {"references": (stage.still(1),)}, KeyframeError),
             ("wan", "wan_pictures", {}, KeyframeError),
+            ("wan", "wan_pictures", {"keyframes": (stage.keyframe(0),)}, KeyframeError),
             ("wan", "wan_pictures", {"keyframes": (stage.keyframe(0), stage.keyframe(4))}, KeyframeError),
             ("wan", "wan_grown", {"keyframes": (stage.keyframe(8),)}, KeyframeError),
             ("vace", "vace", {"guides": (stage.guide("vector", 1),)}, GuideError),
