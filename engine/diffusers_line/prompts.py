@@ -29,8 +29,9 @@ class Weighted:
 
 
 def cleaned(prompt: str) -> str:
-    """Entities resolved and white space made single, as these encoders were trained."""
-    return BLANKS.sub(" ", html.unescape(html.unescape(prompt))).strip()
+    """Broken Unicode mended, entities resolved and white space made single, as these encoders were trained."""
+    import ftfy
+    return BLANKS.sub(" ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
 
 
 def parsed(prompt: str) -> Weighted:

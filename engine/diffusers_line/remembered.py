@@ -1,6 +1,7 @@
 """What need not be computed twice: encoded pictures by their content, and prompt embeddings in a folder on disk."""
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -72,7 +73,8 @@ class Embeddings:
             os.replace(partial, path)
             _trim(self._folder)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             log.warning("%s is not kept: %s", path, error)
 
 
