@@ -48,9 +48,9 @@ def parsed(prompt: str) -> Weighted:
 class Encoder:
     """A T5 or UMT5 encoder with its tokenizer; embeddings are (1, length, C), zero after the prompt's end."""
 
-    def __init__(self, tokenizer, encoder, folder: Path, length: int, mask: bool = True):
-        """`mask`: whether padding is kept out of attention and zeroed, as Wan does; CogVideoX does not."""
-        self._tokenizer, self._encoder, self._length, self._mask = tokenizer, encoder, length, mask
+    def __init__(self, tokenizer, encoder, folder: Path, length: int, device, using):
+        """`using(name)`: a context in which the component is on `device`."""
+        self._tokenizer, self._encoder, self._length, self._device, self._using = tokenizer, encoder, length, device, using
         self._kept = Embeddings(f"{_identity(folder)}/{encoder.dtype}/{length}")
 
     def embedding(self, prompt: str) -> Tensor:
@@ -62,11 +62,9 @@ class Encoder:
         offsets = {"return_offsets_mapping": True} if asked.parts and self._tokenizer.is_fast else {}
         tokens = self._tokenizer([asked.text], padding="max_length", max_length=self._length, truncation=True, add_special_tokens=True,
                                  return_attention_mask=True, return_tensors="pt", **offsets)
-        with torch.inference_mode():
-            mask = tokens.attention_mask.to(self._encoder.device)
-            there = {"attention_mask": mask} if self._mask else {}
-            made = self._encoder(tokens.input_ids.to(self._encoder.device), **there).last_hidden_state
-            made = made * mask[..., None] if self._mask else made
+        with torch.inference_mode(), self._using("text_encoder"):
+            mask = tokens.attention_mask.to(self._device)
+            made = self._encoder(tokens.input_ids.to(self._device), mask).last_hidden_state * mask[..., None]
             return made * self._scales(asked, tokens).to(made) if asked.parts else made
 
     def _scales(self, asked: Weighted, tokens) -> Tensor:

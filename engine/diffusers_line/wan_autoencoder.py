@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class Autoencoder:
     """`encode` and `decode` between (1, 3, T, h, w), -1..1, and normalised latents (1, C, 1 + (T - 1) / 4, h / 8, w / 8)."""
 
-    def __init__(self, vae):
+    def __init__(self, vae, device, using):
+        """`using(name)`: a context in which the component is on `device`."""
         import torch
-        self.vae = vae
+        self.vae, self._device, self._using = vae, device, using
         shape = (1, vae.config.z_dim, 1, 1, 1)
         self._mean, self._std = (torch.tensor(values).view(shape) for values in (vae.config.latents_mean, vae.config.latents_std))
         self.stride_t = 2 ** sum(vae.temperal_downsample)
@@ -26,12 +27,12 @@ class Autoencoder:
 
     def encode(self, video: Tensor) -> Tensor:
         """Remembered by content. float32."""
-        return self._known.latent("wan", video, self._encode).to(self.vae.device)
+        return self._known.latent("wan", video, self._encode).to(self._device)
 
     def _encode(self, video: Tensor) -> Tensor:
         import torch
-        with torch.inference_mode():
-            found = self.vae.encode(video.to(self.vae.device, self.vae.dtype)).latent_dist.mode().float()
+        with torch.inference_mode(), self._using("vae"):
+            found = self.vae.encode(video.to(self._device, self.vae.dtype)).latent_dist.mode().float()
             return (found - self._mean.to(found)) * (1.0 / self._std).to(found)
 
     def decode(self, latent: Tensor) -> Iterator[Tensor]:
@@ -40,15 +41,11 @@ class Autoencoder:
         The same arithmetic as diffusers' `AutoencoderKLWan._decode`, which joins all chunks before it returns.
         """
         import torch
-        with torch.inference_mode():
-            latent = latent.to(self.vae.device, self.vae.dtype)
-            scaled = latent / (1.0 / self._std).to(latent) + self._mean.to(latent)
-            if self.vae.use_tiling:
-                whole = pictures.frames(self.vae.decode(scaled, return_dict=False)[0])
-        if self.vae.use_tiling:
-            yield whole
-            return
-        yield from self._stream(scaled)
+        with self._using("vae"):
+            with torch.inference_mode():
+                latent = latent.to(self._device, self.vae.dtype)
+                scaled = latent / (1.0 / self._std).to(latent) + self._mean.to(latent)
+            yield from self._stream(scaled)
 
     def _stream(self, scaled: Tensor) -> Iterator[Tensor]:
         import torch

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import plan
+from ..plan import Plan
 from ..protocol import Size, SizeGrid
 from . import pictures, prompts, steps
 from .glimpses import Linear
 from .loras import Wardrobe
+from .placing import Placing
 from .wan_autoencoder import Autoencoder
 
 if TYPE_CHECKING:
@@ -31,13 +34,20 @@ class Footage:
         import torch
         self.parts, self.index, self.place, self.most = parts, index, torch.device(place.name), most
         self.dtype = getattr(torch, place.dtype)
-        for name in ("text_encoder", "vae", "transformer", "transformer_2", "image_encoder"):
-            if parts.get(name) is not None:
-                parts[name].to(self.place)
-        self.autoencoder = Autoencoder(parts["vae"])
-        self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH)
+        self._device, self._folder = place, folder
+        self.placing = Placing(parts, self.place)
+        self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using)
+        self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
         self._wardrobe = Wardrobe([parts[name] for name in ("transformer", "transformer_2") if parts.get(name) is not None])
         self._linear: Linear | None = None
+
+    def fit(self, size: Size, frames: int, floor: str) -> Plan:
+        """Places the components for such a shot, by `floor` or a plan that needs less. Raises ModelError."""
+        native = self.native(size)
+        wanted = plan.need(self._folder, self._device.dtype, min(frames, self.window), native.width * native.height)
+        chosen = plan.choose(wanted, self._device, floor)
+        self.placing.apply(chosen.name)
+        return plan.Plan(self.placing.plan, wanted.bytes(self.placing.plan), chosen.fits)
 
     @property
     def grid(self) -> SizeGrid:
@@ -68,7 +78,17 @@ class Footage:
         if boundary is None or self.parts.get("transformer_2") is None:
             return self._any_transformer()
         early = float(timestep) >= boundary * self.parts["scheduler"].config.num_train_timesteps
-        return self.parts["transformer"] if early and self.parts.get("transformer") is not None else self.parts["transformer_2"]
+        name = "transformer" if early and self.parts.get("transformer") is not None else "transformer_2"
+        self.placing.bring(name)
+        return self.parts[name]
+
+    def placed(self, estimates: Iterator[Tensor]) -> Iterator[Tensor]:
+        """The estimates, with the transformer on the device meanwhile."""
+        self.placing.bring("transformer" if self.parts.get("transformer") is not None else "transformer_2")
+        try:
+            yield from estimates
+        finally:
+            self.placing.rest()
 
     def texts(self, window) -> tuple[Tensor, Tensor | None]:
         """The positive embedding and, where guidance needs it, the negative one, as the transformer takes them."""

@@ -81,7 +81,7 @@ class Reel(Footage):
 
         def run(callback):
             return pipe(**asked, callback_on_step_end=callback).frames
-        for found in stepped(run):
+        for found in self.placed(stepped(run)):
             yield found[2].clone() if isinstance(found, tuple) else found
 
     def _pictures(self, window: Window) -> dict[str, Tensor]:

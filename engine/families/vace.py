@@ -70,8 +70,7 @@ class Layout(Footage):
         controls = vace_guides.controls(window, self.autoencoder)
         latents = [control.latent.to(self.dtype) for control in controls]
         scales = [self._scale(control, latents[0].shape[3:]) for control in controls]
-        estimates = steps.denoised(scheduler, self.noise(window, extra), self._velocity(window, latents, scales))
-        for estimate in estimates:
+        for estimate in self.placed(steps.denoised(scheduler, self.noise(window, extra), self._velocity(window, latents, scales))):
             yield estimate[:, :, extra:]
 
     def _scale(self, control: vace_guides.Control, sides) -> Tensor:

@@ -113,6 +113,9 @@ class Film(Footage):
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         """One clean latent (1, C, T, h, w) a step."""
+        return self.placed(self.estimates(window))
+
+    def estimates(self, window: Window) -> Iterator[Tensor]:
         scheduler = steps.fresh(self.parts["scheduler"], window.steps, self.place)
         latent, first = self.begun(window, scheduler)
         if self.pictured:
@@ -218,6 +221,6 @@ class Film(Footage):
         shown = [anchors[0]] + ([anchors[max(anchors)]] if max(anchors) else [])
         images = [((picture + 1) / 2 * 255).round().to(torch.uint8) for picture in shown]
         values = self.parts["image_processor"](images=images, return_tensors="pt").pixel_values
-        with torch.inference_mode():
+        with torch.inference_mode(), self.placing.using("image_encoder"):
             states = self.parts["image_encoder"](values.to(self.place, self.parts["image_encoder"].dtype), output_hidden_states=True).hidden_states[-2]
         return states.to(self.dtype)
