@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import platform
@@ -75,6 +76,7 @@ def versions() -> dict[str, str]:
     return {"engine": ENGINE_VERSION, "python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
+@functools.cache
 def _version(name: str) -> str:
     try:
         return version(name)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+TOGETHER = 60 * 104         # latent pixels
+
+
 class Autoencoder:
     """`encode` and `decode` between (1, 3, T, h, w), -1..1, and normalised latents (1, C, 1 + (T - 1) / 4, h / 8, w / 8)."""
 
@@ -47,16 +50,21 @@ class Autoencoder:
                 scaled = latent / (1.0 / self._std).to(latent) + self._mean.to(latent)
             yield from self._stream(scaled)
 
+    def _groups(self, scaled: Tensor) -> list[tuple[int, int]]:
+        """Latent frames that are decoded together: the first alone, then as many as are no larger than one at 480p."""
+        each = max(1, TOGETHER // (scaled.shape[3] * scaled.shape[4]))
+        return [(0, 1), *((first, min(first + each, scaled.shape[2])) for first in range(1, scaled.shape[2], each))]
+
     def _stream(self, scaled: Tensor) -> Iterator[Tensor]:
         import torch
         from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
         self.vae.clear_cache()
         try:
-            for index in range(scaled.shape[2]):
+            for first, last in self._groups(scaled):
                 with torch.inference_mode():
                     self.vae._conv_idx = [0]
-                    part = self.vae.post_quant_conv(scaled[:, :, index:index + 1])
-                    out = self.vae.decoder(part, feat_cache=self.vae._feat_map, feat_idx=self.vae._conv_idx, first_chunk=index == 0)
+                    part = self.vae.post_quant_conv(scaled[:, :, first:last])
+                    out = self.vae.decoder(part, feat_cache=self.vae._feat_map, feat_idx=self.vae._conv_idx, first_chunk=first == 0)
                     if self.vae.config.patch_size is not None:
                         out = unpatchify(out, patch_size=self.vae.config.patch_size)
                     chunk = pictures.frames(out)
