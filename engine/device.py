@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import getpass
 import importlib.util
+import logging
 import os
 import platform
 import re
@@ -21,6 +22,9 @@ from .errors import EngineBroken, FolderError, ModelError, OutOfMemory, Remedy
 
 CHOICE = "SORA_DEVICE"          # environment: cpu, cuda, cuda:1, xpu, mps; otherwise the best that answers
 PATIENCE = 0.1                  # seconds between two tries for a device's lock
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")      # Linux; man 5 proc
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +151,23 @@ def turn(device: Device, cut: threading.Event, waiting: Callable[[str], None]) -
 
 
 # ---------------------------------------------------------------- memory
+def forget_peak(device: Device) -> None:
+    """Has `peak_bytes` count from now, so that a shot answers for itself alone: on CUDA, XPU and Linux. Elsewhere the process's peak stays."""
+    if device.name.startswith(("cuda", "xpu")):
+        getattr(torch_module(), device.name.partition(":")[0]).reset_peak_memory_stats()
+    elif CLEAR_REFS.exists():
+        try:
+            CLEAR_REFS.write_text("5")
+        except OSError as error:        # a container may forbid it
+            log.info("the peak of memory counts from the process's start: %s", error)
+
+
 def peak_bytes(device: Device) -> int:
-    """The most memory held so far: the process's on a CPU, the device's on a GPU."""
+    """The most memory held since `forget_peak`: the process's on a CPU, the device's on a GPU."""
     if device.name.startswith(("cuda", "xpu")):
         return int(getattr(torch_module(), device.name.partition(":")[0]).max_memory_allocated())
+    if STATUS.exists():
+        return int(STATUS.read_text().partition("VmHWM:")[2].split()[0]) * 1024
     if os.name == "nt":
         import psutil
         return int(psutil.Process().memory_info().peak_wset)

@@ -203,7 +203,7 @@ class Take:
     device: str
     created: str                            # ISO 8601, UTC
     engine: dict[str, str]                  # versions
-    seconds: dict[str, float]               # per stage
+    seconds: dict[str, float]               # per stage, and "total"
     peak_bytes: int                         # process memory (CPU) or device memory (GPU)
     notes: tuple[str, ...] = ()             # what was padded, trimmed, resampled, up-scaled
     not_understood: tuple[str, ...] = ()    # words of the prompt that the model does not know
@@ -211,6 +211,11 @@ class Take:
     plan: str = ""                          # how the model was kept in memory: full, turns, fp8, blocks
     planned_bytes: int = 0                  # what that was estimated to need; peak_bytes is what it did
     version: int = VERSION
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the request to the last file. Stages that ran beside each other add up to more."""
+        return self.seconds.get("total", sum(self.seconds.values()))
 
 
 TAKE_FILE, SHOT_FILE = "take.json", "shot.json"

@@ -118,6 +118,7 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
 
 def _rolled(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, place: device.Device) -> Take:
     """One try of a shot with the model as the studio keeps it in memory."""
+    device.forget_peak(place)
     with clock.stage("load"):
         model = studio.model(shot)
         plan = studio.fit(model, shot)
@@ -162,8 +163,8 @@ class _Rolling:
         with self._preview(), Proxy(self.shot, self.cut) as proxy, Printer(self.shot, self.cut, partial(self._shown, proxy)) as printer:
             tail = None
             for stretch in self.stretches:
-                latent = self._denoised(stretch, tail)
-                tail = self._printed(stretch, latent, printer)
+                window = self._window(stretch, tail)
+                tail = self._printed(stretch, window, self._denoised(stretch, window), printer)
             with self.clock.stage("write"):
                 self.clock.say("write", self.shot.frames, self.shot.frames)
                 printed = tuple(printer.finish())
@@ -175,17 +176,20 @@ class _Rolling:
         take.finish(result, printed)
         return result
 
-    def _denoised(self, stretch: clip.Stretch, tail):
-        """The clean latent of one window."""
+    def _window(self, stretch: clip.Stretch, tail) -> Window:
+        """One window with its guides, keyframes and the end of the window before."""
         with self.clock.stage("guides"):
             self.clock.say("guides", stretch.index + 1, len(self.stretches))
             guides = self.guides.window(stretch.start, stretch.frames, self.native, self.cut)
         heed(self.cut)
-        window = Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.steps,
-                        guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
-                        strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
-                        stills=clip.within(self.stills, stretch), spans=clip.spans(self.shot, stretch),
-                        **self.beside.window(stretch, self.native, self.cut))
+        return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.steps,
+                      guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
+                      strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
+                      stills=clip.within(self.stills, stretch), spans=clip.spans(self.shot, stretch),
+                      **self.beside.window(stretch, self.native, self.cut))
+
+    def _denoised(self, stretch: clip.Stretch, window: Window):
+        """The window's clean latent."""
         with self.clock.stage("denoise"):
             done, latent = stretch.index * self.steps, None
             self.clock.say("denoise", done, self.steps * len(self.stretches))
@@ -212,10 +216,10 @@ class _Rolling:
         frames.replace(path, lambda file: file.write_bytes(frames.png(self.model.glimpse(latent), {})))
         return str(path)
 
-    def _printed(self, stretch: clip.Stretch, latent, printer: Printer):
+    def _printed(self, stretch: clip.Stretch, window: Window, latent, printer: Printer):
         """Decodes a window and hands its new frames on. Returns its last `overlap` native frames for the next window."""
         at, tail = stretch.start, clip.Tail(self.model.overlap)
-        for chunk in self._decoded(latent):
+        for chunk in self._decoded(latent, window):
             self.joins.compare(stretch, at, chunk)
             tail.add(chunk)
             first, last = max(at, stretch.fresh), min(at + len(chunk), self.shot.frames)
@@ -225,8 +229,8 @@ class _Rolling:
         self.joins.remember(tail.frames)
         return tail.frames
 
-    def _decoded(self, latent) -> Iterator:
-        chunks = iter(self.model.decode(latent))
+    def _decoded(self, latent, window: Window) -> Iterator:
+        chunks = iter(self.model.decode(latent, window))
         while True:
             heed(self.cut)
             with self.clock.stage("decode"):

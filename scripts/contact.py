@@ -82,7 +82,7 @@ def _heading(take, columns: int) -> np.ndarray:
     shot, width = take.shot, _width(columns)
     prompt = textwrap.wrap(shot.prompt, max(20, (width - 40) // 13))[:2]
     facts = (f"{shot.family} {shot.model}".strip(), f"seed {shot.seed}", f"{shot.frames} frames at {shot.fps:g} fps",
-             f"{shot.size} from {take.native}", f"{sum(take.seconds.values()):.0f} s on {take.device}")
+             f"{shot.size} from {take.native}", f"{take.elapsed:.0f} s on {take.device}")
     strip = np.full((52 + 32 * len(prompt), width, 3), PAPER, np.uint8)
     for number, line in enumerate(prompt):
         _write(strip, line, 14, 40 + 32 * number, 26)

@@ -23,8 +23,8 @@ import environments
 
 PROMPT = "a street with a red car passing behind a stone pillar, a stone arch, brick buildings on asphalt at sunset, camera pushes in, cinematic"
 BLENDERS = ("blender-5.0", "blender-5.2", "blender-4.5")        # the first that this machine can have
-NAMES = {"guides": "read the guides", "load": "load the model", "text": "read the prompt", "encode": "encode", "denoise": "denoise",
-         "decode": "decode", "upscale": "up-scale", "write": "write frames", "proxy": "proxy", "waiting": "wait for the device"}
+NAMES = {"load": "load the model", "text": "read the prompt", "encode": "encode", "denoise": "denoise",
+         "decode": "decode", "upscale": "up-scale", "write": "write frames", "proxy": "proxy", "waiting": "wait for the engine"}
 
 
 def asked() -> argparse.Namespace:

@@ -31,6 +31,10 @@ class Missing(Exception):
     """The machine lacks something; the text is one sentence that says what, and what to install."""
 
 
+class Broken(Missing):
+    """The machine has what is needed, and yet the environment could not be made or does not import."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """`pythons` in order of preference; `requirements` are pip's arguments; `imports` must work in the finished environment."""
@@ -120,9 +124,7 @@ def ready(name: str, say=print) -> Path:
     with alone(name):
         if not environment.made():
             _make(environment, say)
-    problem = _import_problem(environment)
-    if problem:
-        raise Missing(problem)
+    _import(environment)
     return environment.python
 
 
@@ -146,26 +148,26 @@ def _make(environment: Environment, say) -> None:
 
 
 def _run(command: list[str], environment: Environment) -> None:
-    """Runs a step of the making with its output in a log. Raises Missing with the end of it."""
+    """Runs a step of the making with its output in a log. Raises Broken with the end of it."""
     log = FOLDER / f"{environment.name}.log"
     with log.open("w") as output:
         code = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT).returncode
     if code:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
-        raise Missing(f".venv/{environment.name} could not be made (`{' '.join(command[1:4])} ...` ended with {code}; all of it is in {log}):\n{tail}")
+        raise Broken(f".venv/{environment.name} could not be made (`{' '.join(command[1:4])} ...` ended with {code}; all of it is in {log}):\n{tail}")
 
 
-def _import_problem(environment: Environment) -> str:
-    """What keeps the environment's modules from importing, as one sentence; "" when nothing does."""
+def _import(environment: Environment) -> None:
+    """Imports the environment's modules. Raises Missing for a system library, Broken for anything else, in one sentence."""
     lines = "import " + ", ".join(environment.imports) + "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)"    # Blender 4.5 can hang at exit
     result = subprocess.run([str(environment.python), "-c", lines], capture_output=True, text=True, cwd=FOLDER)
     if result.returncode == 0:
-        return ""
+        return
     library = re.search(r"(lib[\w.+-]+): cannot open shared object file", result.stderr)
     if library:
-        return f"The system library {library[1]} is missing; install what Blender needs: apt-get install -y {' '.join(LIBRARIES)}"
+        raise Missing(f"The system library {library[1]} is missing; install what Blender needs: apt-get install -y {' '.join(LIBRARIES)}")
     last = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
-    return f".venv/{environment.name} is broken ({last}); delete that folder and run this again."
+    raise Broken(f".venv/{environment.name} is broken ({last}); delete that folder and run this again.")
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def shot(blockout: Blockout, exam: judging.Exam, i: int, guides: dict, steps: in
         mask[:, :, 0] = 1
     denoise = blockout.denoiser(blockout.encode_text(exam.clips[i].caption), None, guides, known, mask, guidance)
     *_, (x, _) = samplers.euler(denoise, blockout.noise(17, 64, 40, i), blockout.sigmas(steps))
-    return blockout.autoencoder.decode(x)
+    return blockout.autoencoder.decode(x, guides)
 
 
 def sheet(path: Path, rows: list[torch.Tensor], captions: list[str], scale: int = 3) -> None:
@@ -73,15 +73,17 @@ def examined(blockout: Blockout, judge: judging.Verifier, exam: judging.Exam, st
     """Scores by row, and the videos they were given for."""
     count, other = len(exam.clips), torch.roll(torch.arange(len(exam.clips)), 2)
     with torch.no_grad():
-        returned = blockout.autoencoder.decode(blockout.autoencoder.encode(exam.video))
-    videos = {"ground truth": exam.video, "autoencoder": returned}
+        latent = blockout.autoencoder.encode(exam.video)
+        returned, along = blockout.autoencoder.decode(latent), blockout.autoencoder.decode(latent, exam.guides)
+    videos = {"ground truth": exam.video, "autoencoder": returned, "autoencoder + guides": along}
     for name, kinds in (("text", ()), ("text + depth", ("depth",)), ("text + depth + normal", ("depth", "normal"))):
         began = time.monotonic()
         videos[name] = torch.cat([shot(blockout, exam, i, {k: exam.guides[k][i:i + 1] for k in kinds}, steps, guidance) for i in range(count)])
         log.info("%s: %.2f s a clip", name, (time.monotonic() - began) / count)
     scores = {name: {**judging.adherence(judge, v, exam), "edges": judging.edge_f1(v, exam.guides["depth"])} for name, v in videos.items()}
     scores["chance"] = {**judging.adherence(judge, exam.video, exam, other), "edges": judging.edge_f1(exam.video[other], exam.guides["depth"])}
-    scores["autoencoder"]["psnr"] = psnr(returned, exam.video).mean().item()
+    for name in ("autoencoder", "autoencoder + guides"):
+        scores[name]["psnr"] = psnr(videos[name], exam.video).mean().item()
     return scores, videos
 
 

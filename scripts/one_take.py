@@ -99,7 +99,8 @@ def main(wish: dict) -> None:
     for backdrops in (c for c in bpy.data.collections if c.name.startswith("Sora Backdrops")):
         backdrops.hide_render = True                # seen in the viewport; a render has the plate in its compositor already
     bpy.ops.wm.save_mainfile()
-    seconds |= here | {stage: spent for stage, spent in protocol.read_take(status.take).seconds.items() if stage != "total"}
+    engine = protocol.read_take(status.take).seconds
+    seconds |= here | {"read the guides" if stage == "guides" else stage: spent for stage, spent in engine.items() if stage != "total"}
     seconds |= {"land": pump.longest_landing, "save the scene": time.monotonic() - began}
     say(take=status.take, seconds=seconds, notes=list(status.notes))
 

@@ -62,7 +62,7 @@ def no_gpu() -> str:
 
 
 TIERS = (            # the longest first, so that two at a time end together
-    Tier("gui", "plain", "gui", 20, window.lacks, needs=("engine",)),
+    Tier("gui", "plain", "gui", 20, window.lacks, needs=("engine", "blender-5.0")),
     Tier("engine", "engine", "engine", 25),
     *(Tier(name, name, "blender", 20, needs=("engine",)) for name in environments.BLENDERS),
     Tier("plain", "plain", "plain", 10),
@@ -76,6 +76,8 @@ def run(tier: Tier, extra: list[str]) -> Result:
         for name in (tier.environment, *tier.needs):
             python = environments.ready(name, lambda text: print(f"[{tier.name}] {text}", flush=True))
         python = environments.ENVIRONMENTS[tier.environment].python
+    except environments.Broken as broken:
+        return Result(failed=1, said=f"FAILED: {broken}")
     except environments.Missing as missing:
         return Result(skipped=1, said=f"SKIPPED: {missing}")
     lacking = tier.lacks() if tier.lacks else ""

@@ -142,7 +142,7 @@ def estimate(takes: list[Found], family: str, size: protocol.Size, frames: int, 
     if not known:
         return None
     wanted = frames * size.width * size.height
-    rate = median(sum(take.seconds.values()) / _work(take) for take in known)
+    rate = median(take.elapsed / _work(take) for take in known)
     smaller = [take for take in known if _work(take) <= wanted]
     like = max(smaller, key=_work) if smaller else min(known, key=_work)
     return Estimate(seconds=rate * wanted, peak_bytes=like.peak_bytes, takes=len(known))

@@ -15,7 +15,7 @@ from pathlib import Path
 import bpy
 
 from ..engine import protocol
-from ..engine.errors import FolderError, GuideError, Remedy, SoraError
+from ..engine.errors import EngineMissing, FolderError, GuideError, Remedy, SoraError
 from . import client, families, home, passes, places, takes
 from .claim import Claims
 from .slate import Cut, Failed, Printed, Queued, Rolling, Slate, freeze, owner, save
@@ -56,6 +56,17 @@ def warm() -> None:
     except SoraError as trouble:
         _say(trouble)
     wake()
+
+
+def foresee() -> None:
+    """A shot is likely to follow: start the engine where it is installed. Where it is not, Generate says so."""
+    if bpy.app.background:
+        return                      # scripts set prompts without shooting, and nobody waits
+    try:
+        places.engine_python()
+    except EngineMissing:
+        return
+    warm()
 
 
 def cut(shot: str) -> None:
@@ -182,6 +193,7 @@ def leave() -> None:
 def sleep() -> None:
     """The end of the pump: the extension is disabled."""
     global slate
+    families.adopt(())          # the next engine may have others
     leave()
     _unlanded.clear()
     slate = Slate()
@@ -233,6 +245,8 @@ def _drain() -> None:
 def _hear(event: protocol.Event) -> None:
     """An event about one shot."""
     _become(slate.apply(event))
+    if isinstance(event, protocol.Progress) and event.preview:
+        takes.glimpsed(event.preview)
     if isinstance(event, protocol.Done):
         _unlanded.append(event.shot)
     if isinstance(event, protocol.Failed) and event.code in ENGINE_CODES:

@@ -62,11 +62,18 @@ def _choose_model(self, number: int) -> None:
     self.model_name = "" if name == NO_CHOICE else name
 
 
+def _shot_foreseen(_self, _context) -> None:
+    """Whoever writes a prompt is about to shoot: the engine starts meanwhile."""
+    from . import pump
+    pump.foresee()
+
+
 class SoraSettings(bpy.types.PropertyGroup):
     """One shot's settings. Every line is documented by its description, which is also its tooltip."""
 
     prompt: StringProperty(
-        name="Prompt", description="What the clip shows: the subject, what it is made of, the light, how the camera moves")
+        name="Prompt", description="What the clip shows: the subject, what it is made of, the light, how the camera moves",
+        update=_shot_foreseen)
     prompt_text: PointerProperty(
         type=bpy.types.Text, name="Prompt Text", description="A text of the Text Editor that is read as the prompt, for long prompts")
     negative: StringProperty(name="Avoid", description="What the clip must not show (the negative prompt)")
@@ -135,4 +142,3 @@ def register():
 def unregister():
     del bpy.types.Scene.sora
     bpy.utils.unregister_class(SoraSettings)
-    families.adopt(())

@@ -23,6 +23,7 @@ class SoraTake(bpy.types.PropertyGroup):
     title: StringProperty(name="Take")
     folder: StringProperty(name="Folder")
     prompt: StringProperty(name="Prompt")
+    seed: StringProperty(name="Seed")
     facts: StringProperty(name="Facts")
     notes: StringProperty(name="Notes")
     broken: StringProperty(name="Trouble")
@@ -97,8 +98,18 @@ def chosen(context) -> SoraTake | None:
 
 
 def picture(name: str) -> int:
-    """Icon of a take's first frame; 0 where there is none."""
+    """Icon of a take's first frame, by its id, or of a preview, by its path; 0 where there is none."""
     return _pictures[name].icon_id if _pictures is not None and name in _pictures else 0
+
+
+def glimpsed(path: str) -> None:
+    """The engine has written a preview of the rolling shot, perhaps over the last one; `picture(path)` shows it."""
+    if _pictures is None:
+        return
+    if path in _pictures:
+        _pictures[path].reload()
+    elif Path(path).is_file():
+        _pictures.load(path, path, "IMAGE")
 
 
 def _fill(row: SoraTake, one: library.Found) -> None:
@@ -108,7 +119,8 @@ def _fill(row: SoraTake, one: library.Found) -> None:
         return
     take, made = one.take, one.take.shot
     row.title, row.prompt = made.name or made.prompt[:48] or made.id, made.prompt
-    row.facts = f"{made.size}, {made.frames} frames, seed {made.seed}, {spelled(sum(take.seconds.values()))} on {take.device}"
+    row.seed = str(made.seed)
+    row.facts = f"{made.size}, {made.frames} frames, seed {made.seed}, {spelled(take.elapsed)} on {take.device}"
     row.notes = "\n".join((*take.notes, *([f"Not understood: {', '.join(take.not_understood)}"] if take.not_understood else [])))
     first = one.folder / take.files.folder / take.files.names()[0]
     if _pictures is not None and row.name not in _pictures and first.is_file():

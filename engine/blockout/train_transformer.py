@@ -18,8 +18,9 @@ from .transformer import Transformer
 
 SHIFT = 4.0
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
+MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-LONG_FROM, LONG_SHARE = .5, .5                                # of the time; of the steps after that
+LONG_FROM, LONG_SHARE = .5, .35                                # of the time; of the steps after that
 
 
 @dataclass(slots=True)
@@ -94,7 +95,7 @@ class Draws:
         shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
         n, _, k, h, w = shard.latent.shape
         k = max(3, round(k * part))
-        batch = max(2, min(n, TOKENS_A_STEP // (k * h * w)))
+        batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if long else 1) / (k * h * w))))
         rows = np.sort(torch.randperm(n, generator=g)[:batch].numpy())
         return loss(model, shard, rows, k, g)
 

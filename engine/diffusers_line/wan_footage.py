@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..device import Device
+    from ..families import Window
 
 LENGTH = 512        # tokens
 
@@ -106,7 +107,7 @@ class Footage:
             self._linear = Linear(self.autoencoder._encode)
         return self._linear.shown(latent)
 
-    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
         return self.autoencoder.decode(latent)
 
     def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:

@@ -68,8 +68,8 @@ class Model(Protocol):
     def glimpse(self, latent: Any) -> Any:
         """A quick look at an estimate: float32 (h, w, 3), sRGB 0..1."""
 
-    def decode(self, latent: Any) -> Iterator[Any]:
-        """Native frames as they come: Tensors (n, 3, h, w), sRGB 0..1."""
+    def decode(self, latent: Any, window: Window) -> Iterator[Any]:
+        """The window's native frames as they come: Tensors (n, 3, h, w), sRGB 0..1."""
 
     def deliver(self, frames: Any, size: Size, guides: dict[str, Any]) -> Any:
         """Native frames -> float32 (n, height, width, 3) of `size`; `guides` are at that size."""

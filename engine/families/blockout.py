@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SPEC = FamilySpec(
     name="blockout",
-    label="Blockout (embedded)",
-    note="Small, made for layouts, runs on any machine without a download",
+    label="Blockout",
+    note="Embedded: small, made for layouts, runs on any machine without a download",
     licence="GPL-3.0-or-later",
     guides=("depth", "normal"),
     keyframes=True,
@@ -35,8 +35,10 @@ OVERLAP = 5             # frames that a window shares with the one before: two l
 
 
 def folder(model: str) -> Path:
-    """Where a model of this family lies in the project."""
-    return WEIGHTS if model == SPEC.models[0] else WEIGHTS / model
+    """Where one of SPEC.models lies in the project. Raises ModelError."""
+    if model not in ("", *SPEC.models):
+        raise ModelError(f"{SPEC.label} has no model called {model!r}; it has {', '.join(SPEC.models)}.", Remedy(action="choose_model", label="Choose a Model"))
+    return WEIGHTS
 
 
 def load(folder: Path, device: Device) -> "Footage":
@@ -105,7 +107,7 @@ class Footage:
         known, mask = torch.zeros_like(like), torch.zeros_like(like[:, :1])
         for frame, image in window.stills.items():
             at = -(-frame // stride)
-            known[:, :, at] = self._encoded(torch.from_numpy(image).permute(2, 0, 1)[None])[:, :, 0]
+            known[:, :, at] = self._blockout.encode_still(torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1, at)[:, :, 0]
             mask[:, :, at] = 1
         if window.tail is not None:
             head = self._encoded(window.tail)
@@ -120,12 +122,16 @@ class Footage:
     def glimpse(self, latent: Tensor) -> np.ndarray:
         """The middle of the clip, decoded as if it were a still."""
         middle = latent.shape[2] // 2
-        frame = next(self.decode(latent[:, :, middle:middle + 1]))
-        return frame[0].permute(1, 2, 0).float().cpu().numpy()
+        frame = next(self._frames(self._blockout.autoencoder.decode_stream(latent[:, :, middle:middle + 1])))
+        return frame[0].permute(1, 2, 0).cpu().numpy()
 
-    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent: Tensor, window: Window) -> Iterator[Tensor]:
+        """The decoder draws along the window's guides, so that the latent need not hold every edge."""
+        return self._frames(self._blockout.autoencoder.decode_stream(latent, self._guides(window)))
+
+    def _frames(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+        """(1, 3, n, h, w) in -1..1 -> (n, 3, h, w) in 0..1."""
         import torch
-        chunks = iter(self._blockout.autoencoder.decode_stream(latent))
         while True:
             with torch.inference_mode():
                 chunk = next(chunks, None)

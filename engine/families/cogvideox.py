@@ -90,7 +90,7 @@ class Control(Piped):
         vae = self.parts["vae"]
         return vae.encode(picture.to(self.place, vae.dtype)).latent_dist.mode() * vae.config.scaling_factor
 
-    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
         """Two latent frames at a time, as diffusers' `AutoencoderKLCogVideoX._decode` does before it joins them."""
         import torch
         vae, cache = self.parts["vae"], None

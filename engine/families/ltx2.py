@@ -144,7 +144,7 @@ class Sound(Piped):
         vae = self.parts["vae"]
         return vae.encode(picture.to(self.place, vae.dtype)).latent_dist.mode()
 
-    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
         import torch
         vae = self.parts["vae"]
         with torch.inference_mode():

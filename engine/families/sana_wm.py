@@ -94,7 +94,7 @@ class Flight(Piped):
     def encode_still(self, picture: Tensor) -> Tensor:
         return self.pipe._encode_first_frame(picture[:, :, 0], self.place, self.parts["transformer"].dtype)
 
-    def decode(self, latent: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
         import torch
         with torch.inference_mode():
             video = self.pipe._decode_latents(latent)

@@ -18,6 +18,7 @@ from conftest import as_package  # noqa: E402
 as_package()
 from sora.engine import protocol  # noqa: E402
 
+MODEL = os.environ.get("SORA_MODEL", "")            # another model than the embedded one: the folder of its weights
 PROMPT = "a red car passing behind a stone pillar, a street at sunset, camera pushes in, cinematic"
 
 
@@ -43,7 +44,7 @@ def folder() -> tempfile.TemporaryDirectory:
 
 def shot(out: Path, name: str, frames: int = 49, **more):
     """A shot of 832x480; `more` replaces its fields."""
-    fields = dict(id=name, family="blockout", prompt=PROMPT, seed=7, size=protocol.Size(832, 480), frames=frames, fps=24.0, out=str(out / name))
+    fields = dict(id=name, family="blockout", model=MODEL, prompt=PROMPT, seed=7, size=protocol.Size(832, 480), frames=frames, fps=24.0, out=str(out / name))
     return protocol.Shot(**{**fields, **more})
 
 

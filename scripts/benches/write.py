@@ -41,7 +41,7 @@ def printed(frames, folder, kind: str) -> None:
     shot = stand.shot(folder, "printed", frames=len(frames), size=SIZE, format=kind)
     with Printer(shot, threading.Event()) as printer:
         for index, frame in enumerate(frames):
-            printer.print(index, frame)
+            printer.print(index, lambda frame=frame: frame)
         printer.finish()
 
 

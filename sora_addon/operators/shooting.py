@@ -70,8 +70,11 @@ class Retry(bpy.types.Operator):
     bl_idname, bl_label = "sora.retry", "Try Again"
     shot: StringProperty(name="Shot", options={"SKIP_SAVE"})
 
-    def execute(self, _context):
-        pump.retry(self.shot)
+    def execute(self, context):
+        try:
+            pump.retry(self.shot)
+        except SoraError as error:
+            return refuse(self, context, error)
         return {"FINISHED"}
 
 

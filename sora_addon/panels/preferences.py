@@ -6,7 +6,7 @@ import tomllib
 
 from ...engine import protocol
 from ...engine.errors import SoraError
-from .. import errands, places, pump
+from .. import errands, install, places, pump
 from .progress import draw_installation, draw_remedy, draw_stopped
 
 
@@ -29,9 +29,7 @@ def _draw_engine(body, context, preferences) -> None:
     if errands.installation:
         draw_installation(body)
     else:
-        row = body.row(align=True)
-        row.operator("sora.install_engine")
-        row.operator("sora.repair_engine")
+        body.operator("sora.repair_engine" if is_installed() else "sora.install_engine")
         draw_stopped(body, context)
     row = body.row(align=True)
     row.operator("sora.doctor")
@@ -54,6 +52,11 @@ def _draw_findings(layout) -> None:
 def version() -> str:
     """The extension's version, as its manifest says."""
     return tomllib.loads((places.ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))["version"]
+
+
+def is_installed() -> bool:
+    """Whether there is anything to repair; what is missing or interrupted is installed."""
+    return install.condition(places.engine_folder()) not in ("missing", "partial")
 
 
 def standing() -> str:

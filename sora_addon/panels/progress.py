@@ -1,6 +1,8 @@
 """What is happening: set-up, Generate with its estimate, the rolling shot, trouble with its way out, the queue."""
 from __future__ import annotations
 
+import re
+
 from ...engine.errors import Remedy, SoraError
 from .. import errands, places, pump, shot, takes
 from ..slate import Cut, Failed, Printed, Queued, Rolling
@@ -10,6 +12,8 @@ STAGE_LABELS = {
     "waiting": "Waiting", "guides": "Rendering guides", "load": "Loading the model", "text": "Reading the prompt", "encode": "Reading the guides",
     "denoise": "Denoising", "decode": "Decoding", "write": "Writing frames", "proxy": "Making the preview",
 }
+BAR = 0.8                   # of the sidebar's width, the rest is Cut's
+GLIMPSE_SCALE = 6.0         # of an icon's size
 SMALLEST_GB = 0.05          # below, memory is said in MB
 
 
@@ -71,13 +75,15 @@ def draw_rolling(layout, context) -> None:
     if entry is None:
         return
     status = entry.status
-    row = layout.row(align=True)
+    row = layout.split(factor=BAR, align=True)
     row.progress(factor=status.step / status.steps if status.steps else 0.0, text=said_of(status), type="BAR")
     cut = row.row(align=True)
     cut.enabled = not status.cutting
-    cut.operator("sora.cut", text="Cut", icon="X").shot = entry.shot.id
+    cut.operator("sora.cut").shot = entry.shot.id
     if status.note:
         write_wrapped(layout, context, status.note)
+    if takes.picture(status.preview):
+        layout.template_icon(takes.picture(status.preview), scale=GLIMPSE_SCALE)
 
 
 def said_of(status: Rolling) -> str:
@@ -101,10 +107,10 @@ def draw_trouble(layout, context) -> None:
         _draw_sentence(layout, context, pump.error.sentence, pump.error.remedy)
 
 
-def _draw_sentence(layout, context, sentence: str, remedy: Remedy | None, about: str = "") -> None:
+def _draw_sentence(layout, context, sentence: str, remedy: Remedy | None, about: str = "", icon: str = "ERROR") -> None:
     column = layout.column()
     column.alert = True
-    write_wrapped(column, context, sentence, icon="ERROR")
+    write_wrapped(column, context, sentence, icon)
     draw_remedy(layout, remedy, about)
 
 
@@ -143,7 +149,7 @@ def _draw_entry(layout, context, entry) -> None:
     row.label(text=name, icon=ICONS[type(status)])
     match status:
         case Rolling():
-            row.label(text=said_of(status))
+            row.operator("sora.cut", text="", icon="X").shot = entry.shot.id
         case Queued(held=""):
             up = row.operator("sora.move", text="", icon="TRIA_UP")
             up.shot, up.by = entry.shot.id, -1
@@ -155,13 +161,26 @@ def _draw_entry(layout, context, entry) -> None:
             row.operator("sora.cut", text="", icon="X").shot = entry.shot.id
             write_wrapped(layout, context, why)
         case Failed(sentence=sentence, remedy=remedy):
-            _draw_sentence(layout, context, sentence, remedy, entry.shot.id)
+            _draw_sentence(layout, context, sentence, remedy, entry.shot.id, icon="BLANK1")
         case Cut(printed=printed):
             row.label(text=f"Cut, {printed} frames kept" if printed else "Cut")
             row.operator("sora.retry", text="", icon="FILE_REFRESH").shot = entry.shot.id
         case Printed(notes=notes):
-            for note in notes:
-                write_wrapped(layout, context, note)
+            _draw_notes(layout, context, entry.shot.id, notes)
+
+
+def _draw_notes(layout, context, shot: str, notes: tuple[str, ...]) -> None:
+    """What came of it in a line each; what else is to be said stands once, behind a click."""
+    sentences = [re.split(r"(?<=[.!?]) (?=[A-Z“])", note) for note in notes]
+    for first, *_more in sentences:
+        write_wrapped(layout, context, first)
+    details = list(dict.fromkeys(sentence for _first, *more in sentences for sentence in more))
+    if not details:
+        return
+    header, body = layout.panel(f"SORA_PT_notes_{shot}", default_closed=True)
+    header.label(text="Details")
+    for sentence in details if body else ():
+        write_wrapped(body, context, sentence)
 
 
 PANELS = (Slate,)

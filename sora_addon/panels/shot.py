@@ -8,6 +8,9 @@ from . import progress
 from .spaces import Sidebar, write_wrapped
 
 
+SHORT_PROMPT = 30           # letters that the field shows in a sidebar of the usual width
+
+
 def chosen_family(context):
     """The chosen family's spec, or None where this engine does not have it."""
     name = context.scene.sora.family_name
@@ -58,8 +61,10 @@ def _draw_prompt(layout, context, settings) -> None:
     tools.operator("sora.from_scene", icon="SCENE_DATA")
     tools.operator("sora.write_prompt", text="", icon="GREASEPENCIL")
     tools.operator("sora.edit_prompt", text="", icon="TEXT")
-    if len(settings.prompt) > 60:
-        write_wrapped(layout, context, shot.spoken(settings))
+    if len(settings.prompt) > SHORT_PROMPT:
+        whole = layout.column()
+        whole.active = False
+        write_wrapped(whole, context, shot.spoken(settings))
 
 
 class FramesAndSize(Sidebar):

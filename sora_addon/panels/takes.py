@@ -21,6 +21,9 @@ class SORA_UL_takes(bpy.types.UIList):
             line.label(text=row.title, icon_value=picture)
         else:
             line.label(text=row.title, icon="IMAGE_PLANE")
+        seed = line.row(align=True)
+        seed.active, seed.alignment = False, "RIGHT"
+        seed.label(text=row.seed)
         star = line.row(align=True)
         star.emboss = "NONE"
         star.operator("sora.star", text="", icon="SOLO_ON" if row.starred else "SOLO_OFF").take = row.name

@@ -44,7 +44,7 @@ class Mask(Pass):
 
 
 def masked(scene, landing: dict[str, str]) -> frozenset[str]:
-    """Names of the masked objects: of the collection `mask`, or the JSON list `selection`, or what is selected now.
+    """Names of the masked objects: of the collection `mask`, or the JSON list `selection`; without one (null), what is selected now.
 
     Raises ShotError when there is no such collection or nothing in it.
     """
@@ -55,7 +55,8 @@ def masked(scene, landing: dict[str, str]) -> frozenset[str]:
             raise ShotError(f"The mask's collection “{name}” is not in the scene “{scene.name}”.", OFF)
         found, empty = [thing.name for thing in collection.all_objects], f"The mask's collection “{name}” is empty."
     else:
-        found, empty = json.loads(landing.get("selection", "null")) or selected(scene), "Nothing is selected for the mask."
+        frozen = json.loads(landing.get("selection", "null"))
+        found, empty = selected(scene) if frozen is None else frozen, "Nothing is selected for the mask."
     if not found:
         raise ShotError(empty, OFF)
     return frozenset(found)

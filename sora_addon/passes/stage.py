@@ -99,7 +99,16 @@ def _only_layer(copy, shot: Shot):
             copy.view_layers.remove(other)
     layer = copy.view_layers[0]
     layer.use = True
+    _hide_backdrops(layer.layer_collection)
     return layer
+
+
+def _hide_backdrops(branch) -> None:
+    """A former take that stands in the scene is not layout: the next shot's guides must not see it."""
+    if dict(branch.collection.get("sora", {})).get("landing") == "backdrop":       # landings mark what they make
+        branch.exclude = True
+    for child in branch.children:
+        _hide_backdrops(child)
 
 
 def _frame(stage: Stage) -> None:

@@ -70,6 +70,20 @@ def test_generate_prints_a_take_that_is_listed(press):
     assert (Path(row.folder) / protocol.TAKE_FILE).exists()
 
 
+def test_the_rolling_shot_can_be_looked_at(press):
+    press("slow")
+    bpy.ops.sora.generate()
+    seen = set()
+    while pump.slate.rolling or pump.slate.following:
+        pump.tick()
+        status = pump.slate.entries[-1].status
+        if getattr(status, "preview", ""):
+            seen.add((status.preview, *takes._pictures[status.preview].image_size))     # icons have no number without a window
+            with layouts.editor("VIEW_3D") as context:
+                layouts.drawn(bpy.types.SORA_PT_view3d_shot, context)
+    assert len(seen) > 1 and all(width and height for _path, width, height in seen)
+
+
 def test_takes_are_found_again_after_a_reload(press, tmp_path):
     press("prints")
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))

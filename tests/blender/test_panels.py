@@ -156,9 +156,10 @@ def test_rolling_shows_stage_step_and_time_left(scene, slated):
 
 def test_every_state_of_the_slate(scene, slated):
     slated(slate.Entry(shot=a_shot(id="a"), status=slate.Queued(held="Interrupted")), slate.Entry(shot=a_shot(id="b"), status=slate.Cut(printed=12)),
-           slate.Entry(shot=a_shot(id="c"), status=slate.Printed(take="/tmp/c", notes=("Trimmed.",))))
+           slate.Entry(shot=a_shot(id="c"), status=slate.Printed(take="/tmp/c", notes=("Trimmed.", "Strip at 1 to 9. In bars."))))
     text = everything()
     assert "Interrupted" in text and "12 frames kept" in text and "Trimmed." in text
+    assert "Strip at 1 to 9." in text and "Details\nIn bars." in text
 
 
 def test_failure_has_a_sentence_and_a_button(scene, slated):

@@ -171,6 +171,17 @@ def test_hidden_and_excluded_collections_are_in_no_guide(scene, tmp_path):
     assert first(guides["mask"])["Combined.A"].min() > 0.999
 
 
+def test_a_backdrop_of_a_former_take_is_in_no_guide(scene, tmp_path):
+    wall(scene, 10.0)
+    backdrops = bpy.data.collections.new("Backdrops of mine")
+    backdrops["sora"] = {"landing": "backdrop"}
+    scene.collection.children.link(backdrops)
+    wall(scene, 5.0, name="Plane", collection=backdrops)
+    guide = rolled(scene, shot(tmp_path, "depth"))["depth"]
+    assert np.abs(first(guide)["Depth.Z"] - 10.0).max() < 1e-3
+    assert not bpy.context.view_layer.layer_collection.children[backdrops.name].exclude
+
+
 def test_beauty_has_the_colour_of_the_materials(scene, tmp_path):
     thing, paint = wall(scene, 5), bpy.data.materials.new("Paint")
     paint.use_nodes = True
@@ -332,6 +343,8 @@ def test_what_cannot_be_rolled_is_said_with_a_way_out(scene, tmp_path):
     assert refusal(scene, shot(tmp_path, "mask", mask="Nobody"), ShotError).remedy.value == "mask"
     bpy.ops.object.select_all(action="DESELECT")
     assert "selected" in refusal(scene, shot(tmp_path, "mask"), ShotError).sentence
+    wall(scene, 5).select_set(True)
+    refusal(scene, shot(tmp_path, "mask", selection="[]"), ShotError)       # nothing was selected when Generate was pressed
     assert "-3" in refusal(scene, shot(tmp_path, "depth", start=-3), ShotError).sentence
     refusal(scene, shot(tmp_path, "smell"), GuideError)
     scene.camera.data.type = "PANO"

@@ -70,3 +70,13 @@ def test_exhausted_memory_is_known_however_it_is_said():
 
 def test_peak_memory_is_that_of_the_process():
     assert device.peak_bytes(device.chosen()) > 50e6
+
+
+@pytest.mark.skipif(not device.CLEAR_REFS.exists(), reason="only Linux forgets a process's peak")
+def test_a_shot_answers_for_its_own_peak_alone():
+    place = device.chosen()
+    large = bytearray(b"x" * 400_000_000)
+    high = device.peak_bytes(place)
+    del large
+    device.forget_peak(place)
+    assert device.peak_bytes(place) < high - 200e6

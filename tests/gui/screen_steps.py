@@ -105,7 +105,7 @@ def prepare():
     settings, preferences = scene.sora, bpy.context.preferences.addons[MODULE].preferences
     settings.prompt = "a street with a red car passing behind a stone pillar at sunset"
     settings.size_source, settings.size_width, settings.size_height = "CUSTOM", 256, 144
-    settings.model_name, settings.seed, settings.lock_seed = os.environ.get("SORA_GUI_MODEL", ""), 7, True
+    settings.model_name, settings.seed, settings.lock_seed = os.environ.get("SORA_MODEL", ""), 7, True
     settings.land_strip = settings.land_compositor = settings.land_backdrop = settings.land_camera = True
     preferences.engine_python = os.environ["SORA_GUI_PYTHON"]
     preferences.takes_place, preferences.takes_folder = "FOLDER", str(OUT / "takes")
@@ -114,9 +114,9 @@ def prepare():
 
 
 def strips(scene):
-    editor = scene.sequence_editor
-    return [{"name": strip.name, "type": strip.type, "start": int(strip.frame_final_start), "length": int(strip.frame_final_duration),
-             "channel": strip.channel} for strip in (editor.strips if editor else ())]
+    """Name, type and frames (first, one past the last) of each strip."""
+    span, editor = sys.modules[f"{MODULE}.sora_addon.compat"].strip_span, scene.sequence_editor
+    return [{"name": strip.name, "type": strip.type, "frames": span(strip), "channel": strip.channel} for strip in (editor.strips if editor else ())]
 
 
 def look_at_the_scene(area):
@@ -175,7 +175,8 @@ def other_rooms(view):
     yield 1.0
     yield from open_tab(big)
     with bpy.context.temp_override(window=window(), area=big, region=region_of(big, "WINDOW")):
-        bpy.ops.node.view_all()
+        if bpy.ops.node.view_all.poll():
+            bpy.ops.node.view_all()
     yield 1.5
     photograph("compositor")
     big.type = "PREFERENCES"

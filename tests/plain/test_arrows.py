@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BLENDER = {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf", "bmesh", "imbuf", "bl_ui", "addon_utils", "rna_keymap_ui", "nodeitems_utils"}
+BLENDER = {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf", "bmesh", "imbuf", "bl_ui", "bl_operators", "addon_utils", "rna_keymap_ui", "nodeitems_utils"}
 REGISTRIES = {"sora_addon/passes": "PASSES", "sora_addon/landings": "LANDINGS", "engine/families": "FAMILIES"}
 WITHOUT_BPY = ("sora_addon/slate.py", "sora_addon/client.py", "sora_addon/install.py", "sora_addon/library.py")
 
