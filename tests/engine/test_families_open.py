@@ -267,3 +267,21 @@ def test_what_a_family_does_not_take_is_refused_in_a_sentence(stage):
         with pytest.raises(error) as refused:
             stage.roll(family, model, **fields)
         assert refused.value.sentence.endswith(".")
+
+
+# ---------------------------------------------------------------- the wire
+def test_over_the_wire_a_shot_of_another_family_becomes_a_take(stage, engines):
+    from engine.protocol import Cancel, Cancelled, Done, Failed, Shoot, read_take
+    one = engines(SORA_CACHE="")
+    shot = stage.shot("vace", "vace", guides=(stage.guide("depth", 1),), keyframes=(stage.keyframe(4),), references=(stage.still(1),))
+    one.say(Shoot(shot=shot))
+    assert isinstance(one.ending(shot.id), Done) and read_take(shot.out).plan == "full"
+    wrong = stage.shot("wan", "vace")
+    one.say(Shoot(shot=wrong))
+    refused = one.ending(wrong.id)
+    assert isinstance(refused, Failed) and refused.code == "bad_model" and refused.remedy.action == "choose_model"
+    long = stage.shot("vace", "vace", steps=200)
+    one.say(Shoot(shot=long))
+    assert one.stage(long.id, "denoise").stage == "denoise"
+    one.say(Cancel(shot=long.id))
+    assert isinstance(one.ending(long.id), Cancelled)
