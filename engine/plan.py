@@ -89,7 +89,8 @@ def choose(wanted: Need, device: Device, floor: str = "full") -> Plan:
     """The fastest plan from `floor` on that fits what is free; the last one where none does. Raises ModelError for an unknown choice."""
     asked = os.environ.get(CHOICE, "")
     if asked and asked not in PLANS:
-        raise ModelError(f"{CHOICE} asks for the plan {asked!r}; there are: {', '.join(PLANS)}.", Remedy(action="choose_model", label="Choose a Model"))
+        raise ModelError(f"{CHOICE} asks for the plan {asked!r}; there are: {', '.join(PLANS)}.",
+                         Remedy(action="choose_model", label="Choose a Model"))
     room = int(device.free * SPARE)
     plans = [Plan(name, wanted.bytes(name), wanted.bytes(name) <= room) for name in _usable(device)]
     if asked:

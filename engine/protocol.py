@@ -208,6 +208,7 @@ class Take:
     notes: tuple[str, ...] = ()             # what was padded, trimmed, resampled, up-scaled
     not_understood: tuple[str, ...] = ()    # words of the prompt that the model does not know
     proxy: str = ""
+    sound: str = ""                         # a WAV file as long as the frames, "" for families without
     plan: str = ""                          # how the model was kept in memory: full, turns, fp8, blocks
     planned_bytes: int = 0                  # what that was estimated to need; peak_bytes is what it did
     version: int = VERSION

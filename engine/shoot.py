@@ -172,7 +172,7 @@ class _Rolling:
                 self.clock.say("proxy")
                 film = proxy.complete()
         heed(self.cut)
-        result = self._take(place, film)
+        result = self._take(place, film, self._sound())
         take.finish(result, printed)
         return result
 
@@ -257,12 +257,19 @@ class _Rolling:
         self.clock.beside("encode", frame.writing)
         proxy.add(frame.index, frame.picture)
 
-    def _take(self, place: device.Device, film: str) -> Take:
+    def _sound(self) -> str:
+        """The name of the shot's sound, "" where the family makes none."""
+        if not self.spec.audio:
+            return ""
+        with self.clock.stage("sound"):
+            return take.keep_sound(self.shot, *self.model.sound(self.shot.fps, self.shot.frames))
+
+    def _take(self, place: device.Device, film: str, sound: str) -> Take:
         made = self.stretches[-1].start + self.stretches[-1].frames
         return Take(id=self.shot.id, shot=self.shot, files=frames.files(self.shot), native=self.native, native_frames=made,
                     device=place.label, created=take.now(), engine=take.versions(), seconds=self.clock.seconds(),
                     peak_bytes=device.peak_bytes(place), notes=self._notes(made),
-                    not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film,
+                    not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film, sound=sound,
                     **({"plan": self.plan.name, "planned_bytes": self.plan.bytes} if self.plan else {}))
 
     def _notes(self, made: int) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from .release import ENGINE_VERSION
 
 INDEX_FILE = "take.sequence.json"
 LATENTS = "latents"             # folder in the take's
+SOUND = "sound.wav"
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "av", "OpenEXR", "opencv-python-headless", "safetensors")
 
 
@@ -59,6 +60,19 @@ def keep_latent(shot: Shot, window: int, latent) -> Path:
         raise told(error, path.parent) from error
     replace(path, lambda partial: save_file({"latent": latent.detach().float().contiguous().cpu()}, partial))
     return path
+
+
+def keep_sound(shot: Shot, samples, rate: int) -> str:
+    """Writes float32 samples (channels, n), -1..1, as 16-bit WAV beside the frames; its name. Raises DiskFull or FolderError."""
+    import wave
+    whole = (samples.T * 32767).round().astype("<i2")
+
+    def write(partial: Path) -> None:
+        with wave.open(str(partial), "wb") as file:
+            file.setparams((whole.shape[1], 2, rate, len(whole), "NONE", ""))
+            file.writeframes(whole.tobytes())
+    replace(Path(shot.out, SOUND), write)
+    return SOUND
 
 
 def write_text(path: Path, text: str) -> None:

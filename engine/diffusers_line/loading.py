@@ -14,7 +14,8 @@ from ..models.admission import CHOOSE
 log = logging.getLogger(__name__)
 
 FLOW_SCHEDULERS = ("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "FlowUniPCMultistepScheduler")
-UMT5 = {"tokenizer": ("T5TokenizerFast", "T5Tokenizer", "PreTrainedTokenizerFast", "TokenizersBackend"), "text_encoder": ("UMT5EncoderModel", "T5EncoderModel")}
+UMT5 = {"tokenizer": ("T5TokenizerFast", "T5Tokenizer", "PreTrainedTokenizerFast", "TokenizersBackend"),
+        "text_encoder": ("UMT5EncoderModel", "T5EncoderModel")}
 GEMMA_TOKENIZERS = ("GemmaTokenizer", "GemmaTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 
 

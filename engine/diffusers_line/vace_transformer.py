@@ -8,7 +8,8 @@ from diffusers import WanVACETransformer3DModel
 class Transformer(WanVACETransformer3DModel):
     """diffusers' own; only a tuple of controls takes another way through the same blocks."""
 
-    def forward(self, hidden_states, timestep, encoder_hidden_states, control_hidden_states=None, control_hidden_states_scale=None, return_dict=True, **more):
+    def forward(self, hidden_states, timestep, encoder_hidden_states, control_hidden_states=None, control_hidden_states_scale=None,
+                return_dict=True, **more):
         """hidden_states (1, C, T, h, w); a control (1, 96, T, h, w) and its scale (layers,) or (layers, 1, tokens, 1), or a tuple of each."""
         if not isinstance(control_hidden_states, tuple):
             return super().forward(hidden_states, timestep, encoder_hidden_states, control_hidden_states=control_hidden_states,

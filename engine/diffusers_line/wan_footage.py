@@ -100,7 +100,8 @@ class Footage:
         """(1, C, T, h, w) for a window, and `extra` latent frames before it."""
         latent_frames = (window.frames - 1) // self.autoencoder.stride_t + 1 + extra
         side = self.autoencoder.stride
-        return steps.noise((1, self.autoencoder.channels, latent_frames, window.size.height // side, window.size.width // side), window.seed, self.place)
+        shape = (1, self.autoencoder.channels, latent_frames, window.size.height // side, window.size.width // side)
+        return steps.noise(shape, window.seed, self.place)
 
     def glimpse(self, latent: Tensor) -> np.ndarray:
         if self._linear is None:

@@ -44,7 +44,8 @@ def check(shot: Shot, folder: Path) -> None:
     """Exactly one guide. Raises GuideError."""
     kinds = [guide.kind for guide in shot.guides if guide.kind != "camera"]
     if len(kinds) > 1:
-        raise GuideError("CogVideoX-Fun follows one guide at a time; choose depth or edges.", Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
+        raise GuideError("CogVideoX-Fun follows one guide at a time; choose depth or edges.",
+                         Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
     if not kinds:
         raise GuideError("CogVideoX-Fun follows a layout; switch on the depth or the edges guide.")
 
@@ -82,7 +83,8 @@ class Control(Piped):
         def run(callback):
             return self.pipe(control_video=control[None], height=window.size.height, width=window.size.width, num_inference_steps=window.steps,
                              guidance_scale=window.guidance, prompt_embeds=window.text, negative_prompt_embeds=window.negative,
-                             generator=self.dice(window), output_type="latent", callback_on_step_end=callback, max_sequence_length=self._length()).frames
+                             generator=self.dice(window), output_type="latent", callback_on_step_end=callback,
+                             max_sequence_length=self._length()).frames
         for found in stepped(run):
             yield (found[2] if isinstance(found, tuple) else found).transpose(1, 2)
 

@@ -12,6 +12,7 @@ from ..errors import GuideError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..device import Device
@@ -88,6 +89,8 @@ class Sound(Piped):
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         asked = self._asked(window)
+        if window.tail is None:
+            self._audio.clear()         # a new shot begins
 
         def run(callback):
             return self.pipe(**asked, callback_on_step_end=callback)
@@ -97,7 +100,7 @@ class Sound(Piped):
                 packed = euler.estimate(found[0], found[2])
                 yield self._unpacked(packed, shape)
             else:
-                self._audio.append(found.audio)
+                self._audio.append(found.audio.cpu())
                 yield found.frames
 
     def _asked(self, window: Window) -> dict[str, Any]:
@@ -117,7 +120,8 @@ class Sound(Piped):
         """
         from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
         stride = self.pipe.vae_temporal_compression_ratio
-        found = [LTX2VideoCondition(frames=(still * 255 + 0.5).astype("uint8")[None], index=-(-frame // stride)) for frame, still in sorted(window.stills.items())]
+        found = [LTX2VideoCondition(frames=(still * 255 + 0.5).astype("uint8")[None], index=-(-frame // stride))
+                 for frame, still in sorted(window.stills.items())]
         if window.tail is not None:
             found.insert(0, LTX2VideoCondition(frames=window.tail.float() * 255, index=0))
         return found
@@ -126,8 +130,8 @@ class Sound(Piped):
         """The guide as a reference clip for the IC-LoRA that is worn."""
         import torch
         from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
-        return [LTX2ReferenceCondition(frames=torch.from_numpy(guide).expand(*guide.shape[:3], 3).permute(0, 3, 1, 2), strength=window.strengths.get(kind, 1.0))
-                for kind, guide in window.guides.items()]
+        return [LTX2ReferenceCondition(frames=torch.from_numpy(guide).expand(*guide.shape[:3], 3).permute(0, 3, 1, 2),
+                                       strength=window.strengths.get(kind, 1.0)) for kind, guide in window.guides.items()]
 
     def _latent_shape(self, window: Window) -> tuple[int, int, int]:
         time, side = self.pipe.vae_temporal_compression_ratio, self.pipe.vae_spatial_compression_ratio
@@ -139,6 +143,22 @@ class Sound(Piped):
         count = shape[0] * shape[1] * shape[2]
         latent = pipe._unpack_latents(packed[:, :count], *shape, pipe.transformer_spatial_patch_size, pipe.transformer_temporal_patch_size)
         return pipe._denormalize_latents(latent, vae.latents_mean, vae.latents_std, vae.config.scaling_factor)
+
+    def sound(self, fps: float, frames: int) -> tuple[np.ndarray, int]:
+        """What the shot that was sampled last sounds like: float32 (channels, samples), -1..1, and samples a second.
+
+        Each window's sound is its own; where windows share frames, that of the earlier one is heard.
+        """
+        import numpy as np
+        import torch
+        vae, vocoder = self.parts["audio_vae"], self.parts["vocoder"]
+        rate, made = vocoder.config.output_sampling_rate, []
+        for index, latent in enumerate(self._audio):
+            with torch.inference_mode():
+                wave = vocoder(vae.decode(latent.to(self.place, vae.dtype), return_dict=False)[0])[0].float().cpu().numpy()
+            made.append(wave[:, round(self.overlap / fps * rate) if index else 0:])
+        joined = np.concatenate(made, 1)[:, :round(frames / fps * rate)]
+        return joined.clip(-1, 1), rate
 
     def encode_still(self, picture: Tensor) -> Tensor:
         vae = self.parts["vae"]

@@ -44,9 +44,10 @@ def check(shot: Shot, folder: Path) -> None:
     """Keyframes at the ends only. Raises KeyframeError."""
     frames = {keyframe.frame for keyframe in shot.keyframes}
     odd = sorted(frames - {0, shot.frames - 1})
-    if odd or frames and 0 not in frames:
-        raise KeyframeError(f"SkyReels takes keyframes at the first frame, or at the first and the last, not at frame {max(frames)} alone." if not odd else
-                            f"SkyReels takes keyframes at the first and the last frame, not at frame {odd[0]}.")
+    if odd:
+        raise KeyframeError(f"SkyReels takes keyframes at the first and the last frame, not at frame {odd[0]}.")
+    if frames and 0 not in frames:
+        raise KeyframeError("SkyReels takes a keyframe at the last frame only together with one at the first.")
 
 
 def load(folder: Path, device: Device) -> "Reel":

@@ -89,8 +89,10 @@ def load(folder: Path, device: Device) -> "Film":
     """The weights of `folder` on `device`. Raises ModelError."""
     from ..diffusers_line import loading, wan_footage
     allowed = {**loading.UMT5, "vae": ("AutoencoderKLWan",), "scheduler": loading.FLOW_SCHEDULERS, "transformer": ("WanTransformer3DModel",),
-               "transformer_2": ("WanTransformer3DModel",), "image_encoder": ("CLIPVisionModel",), "image_processor": ("CLIPImageProcessor", "CLIPImageProcessorPil")}
-    parts = loading.components(folder, allowed, wan_footage.dtypes(device), optional=("transformer", "transformer_2", "image_encoder", "image_processor"))
+               "transformer_2": ("WanTransformer3DModel",), "image_encoder": ("CLIPVisionModel",),
+               "image_processor": ("CLIPImageProcessor", "CLIPImageProcessorPil")}
+    optional = ("transformer", "transformer_2", "image_encoder", "image_processor")
+    parts = loading.components(folder, allowed, wan_footage.dtypes(device), optional)
     if parts["transformer"] is None and parts["transformer_2"] is None:
         raise ModelError(f"{folder} has no transformer; it is not a model of this family.", CHOOSE)
     return Film(parts, loading.index(folder), folder, device, LARGE if _for_720p(folder) else SPEC.native_area)
@@ -152,7 +154,8 @@ class Film(Footage):
         """With the known pictures in channels of their own: four of mask, then their latent."""
         import torch
         beside, seen = self.beside(window), self.seen(window)
-        return lambda latent, timestep: self.guess(window, torch.cat([latent, beside], 1), timestep.expand(1), timestep, encoder_hidden_states_image=seen)
+        return lambda latent, timestep: self.guess(window, torch.cat([latent, beside], 1), timestep.expand(1), timestep,
+                                                   encoder_hidden_states_image=seen)
 
     def grown_steps(self, window: Window, scheduler, latent: Tensor, first: int, known: Tensor, mask: Tensor) -> Iterator[Tensor]:
         """Known latent frames stay clean and have the timestep 0."""
@@ -222,5 +225,6 @@ class Film(Footage):
         images = [((picture + 1) / 2 * 255).round().to(torch.uint8) for picture in shown]
         values = self.parts["image_processor"](images=images, return_tensors="pt").pixel_values
         with torch.inference_mode(), self.placing.using("image_encoder"):
-            states = self.parts["image_encoder"](values.to(self.place, self.parts["image_encoder"].dtype), output_hidden_states=True).hidden_states[-2]
+            encoder = self.parts["image_encoder"]
+            states = encoder(values.to(self.place, encoder.dtype), output_hidden_states=True).hidden_states[-2]
         return states.to(self.dtype)

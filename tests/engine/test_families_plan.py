@@ -59,6 +59,18 @@ def test_parameters_are_counted_without_loading(stage):
     assert long.sampling > one.sampling and large.sampling == 4 * one.sampling and large.decoding == 4 * one.decoding == 4 * long.decoding
 
 
+def test_a_plan_can_be_asked_for_before_a_shot(stage, engine_cli):
+    import json
+    from pathlib import Path
+
+    from engine.protocol import as_json
+    shot = stage.shot("wan", "wan_text")
+    path = Path(stage.folder / "asked.json")
+    path.write_text(as_json(shot))
+    said = json.loads(engine_cli("plan", path, "--json").stdout)
+    assert said["chosen"] == "full" and said["fits"] and said["bytes"]["full"] > said["bytes"]["blocks"] > 0
+
+
 def test_fp8_stays_within_a_tenth(stage, monkeypatch):
     whole = stage.latent("vace", "vace", guides=(stage.guide("depth", 1),))
     stage.studio.unload()
