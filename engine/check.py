@@ -1,11 +1,12 @@
 """What can be known to be wrong with a shot before anything costs: every refusal is a sentence, most with a way out."""
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
 from . import clip, families
-from .errors import GuideError, KeyframeError, Remedy, ShotError
+from .errors import GuideError, KeyframeError, ModelError, Remedy, ShotError
 from .protocol import FORMATS, FamilySpec, Shot
 
 MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
@@ -18,9 +19,13 @@ def shot(asked: Shot) -> None:
     _words(asked)
     _grid(asked, spec)
     _numbers(asked)
-    families.weights(asked.family, asked.model)
+    folder = families.weights(asked.family, asked.model)
     _guides(asked, spec)
     _keyframes(asked, spec)
+    _beside(asked, spec)
+    own = getattr(families.family(asked.family), "check", None)
+    if own is not None:
+        own(asked, folder)
 
 
 def _words(asked: Shot) -> None:
@@ -66,6 +71,10 @@ def _guides(asked: Shot, spec: FamilySpec) -> None:
             raise GuideError(f"The shot has more than one {guide.kind} guide.", drop)
         if not (math.isfinite(guide.strength) and 0 <= guide.strength <= 1):
             raise GuideError(f"The {guide.kind} guide's strength {guide.strength:g} is not between 0 and 1.", drop)
+        for span in guide.spans:
+            if not (0 <= span.first <= span.last < asked.frames and math.isfinite(span.strength) and 0 <= span.strength <= 1):
+                raise GuideError(f"The {guide.kind} guide's strength {span.strength:g} in the frames {span.first} to {span.last} cannot be; "
+                                 f"strengths lie between 0 and 1, frames between 0 and {asked.frames - 1}.", drop)
     if asked.guides:
         from . import guides    # brings OpenEXR, which a shot without guides need not wait for
         guides.check(asked)
@@ -81,3 +90,25 @@ def _keyframes(asked: Shot, spec: FamilySpec) -> None:
         if at.count(keyframe.frame) > 1:
             raise KeyframeError(f"Two keyframes lie at frame {keyframe.frame}.")
         clip.picture(keyframe.path)
+
+
+def _beside(asked: Shot, spec: FamilySpec) -> None:
+    """Source clip, reference pictures and LoRAs."""
+    if asked.source is not None:
+        if not spec.source:
+            raise GuideError(f"{spec.label} does not begin from a clip.", Remedy(action="choose_model", label="Choose a Model"))
+        if asked.source.kind != "beauty" or not (math.isfinite(asked.source.strength) and 0 <= asked.source.strength <= 1):
+            raise GuideError("A source clip is of the kind beauty, and how much of it changes lies between 0 and 1.")
+        from . import guides
+        guides.check(dataclasses.replace(asked, guides=(asked.source,)))
+    if len(asked.references) > spec.references:
+        raise KeyframeError(f"{spec.label} takes {spec.references or 'no'} reference pictures, not {len(asked.references)}.",
+                            Remedy(action="choose_model", label="Choose a Model"))
+    for path in asked.references:
+        clip.picture(path)
+    if asked.loras and not spec.loras:
+        raise ModelError(f"{spec.label} takes no LoRAs.", Remedy(action="choose_model", label="Choose a Model"))
+    for lora in asked.loras:
+        if not (math.isfinite(lora.strength) and abs(lora.strength) <= 4):
+            raise ModelError(f"The LoRA {lora.name} cannot have the strength {lora.strength:g}; use -4 to 4.")
+        families.lora(asked.family, lora.name)

@@ -1,6 +1,7 @@
 """A clip in time: the windows it is sampled in, the guides and stills of each, and how well the windows join."""
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import threading
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import camera
 from .ahead import Ahead
 from .errors import KeyframeError
 from .protocol import FrameGrid, Guide, Shot, Size
@@ -66,6 +68,39 @@ class Guides:
     def notes(self) -> tuple[str, ...]:
         """What the readers found odd, once each."""
         return tuple(dict.fromkeys(note for reader in self._readers.values() for note in reader.notes))
+
+
+class Beside:
+    """What a shot has beside its guides: a source clip, reference pictures and cameras."""
+
+    def __init__(self, shot: Shot, cameras: bool):
+        """`cameras`: whether the family follows them."""
+        self._shot = shot
+        self._source = Guides(dataclasses.replace(shot, guides=(shot.source,))) if shot.source else None
+        self._references = tuple(map(picture, shot.references))
+        paths = [guide.path for guide in shot.guides if cameras and guide.kind == "camera"]
+        self._cameras = camera.read(paths[0], shot.frames) if paths else None
+
+    def window(self, stretch: Stretch, size: Size, cut: threading.Event) -> dict:
+        """The fields of a families.Window. Raises Cut, GuideError."""
+        found = {"references": self._references, "fps": self._shot.fps}
+        if self._source is not None:
+            found |= {"source": self._source.window(stretch.start, stretch.frames, size, cut)["beauty"], "change": self._shot.source.strength}
+        if self._cameras is not None:
+            positions = np.minimum(np.arange(stretch.start, stretch.start + stretch.frames), self._shot.frames - 1)
+            found["cameras"] = self._cameras.at(positions).resized(size)
+        return found
+
+
+def spans(shot: Shot, stretch: Stretch) -> dict[str, np.ndarray]:
+    """kind -> float32 (frames,): strengths in the frames of a window, for guides whose strength changes; the last one holds."""
+    found = {}
+    for guide in [guide for guide in shot.guides if guide.spans]:
+        each = np.full(shot.frames, guide.strength, np.float32)
+        for span in guide.spans:
+            each[span.first:span.last + 1] = span.strength
+        found[guide.kind] = each[np.minimum(np.arange(stretch.start, stretch.start + stretch.frames), shot.frames - 1)]
+    return found
 
 
 def _reader(guide: Guide, shot: Shot):

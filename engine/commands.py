@@ -74,6 +74,28 @@ def doctor(as_lines: Annotated[bool, typer.Option("--json", help="Everything, as
     return 0 if all(one.well for one in findings) else FAILED
 
 
+@app.command(name="plan")
+def show_plan(shot_file: Annotated[Path, typer.Argument(metavar="SHOT.JSON", help="A shot.json, a take.json, or a folder with one")],
+              as_lines: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False) -> int:
+    """Say what a shot needs of the device's memory, by each plan, and which one would be chosen."""
+    from . import device, plan
+    shot = _known(shot_file)
+    folder, place, spec = families.weights(shot.family, shot.model), device.chosen(), families.family(shot.family).SPEC
+    if not (folder / "model_index.json").is_file():
+        typer.echo(f"{spec.label} needs no plan: it fits wherever the engine runs.")
+        return 0
+    pixels = shot.size.width * shot.size.height
+    needed = plan.need(folder, place.dtype, shot.frames, min(pixels, spec.native_area or pixels))
+    chosen = plan.choose(needed, place)
+    if as_lines:
+        typer.echo(json.dumps({"chosen": chosen.name, "fits": chosen.fits, "free": place.free, "bytes": {name: needed.bytes(name) for name in plan.PLANS}}))
+        return 0
+    for name in plan.PLANS:
+        typer.echo(f"{name:8}{needed.bytes(name) / 2**30:6.1f} GB{'  <- chosen' if name == chosen.name else ''}")
+    typer.echo(f"{place.label} has {place.free / 2**30:.1f} GB free{'' if chosen.fits else ', which does not suffice'}.")
+    return 0
+
+
 @app.command()
 def shoot(
     shot_file: Annotated[Path | None, typer.Argument(metavar="[SHOT.JSON]", help="A shot.json, a take.json, or a folder with one")] = None,

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import device, families
-from .errors import ModelError, Remedy, SoraError
+from .errors import FolderError, ModelError, Remedy, SoraError
+from .models import store
 from .release import ENGINE_VERSION
 
 MODULES = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors", "PyAV": "av", "OpenCV": "cv2", "OpenEXR": "OpenEXR",
@@ -72,9 +73,20 @@ def _folders() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    for spec in families.specs():
-        for model in spec.models:
-            yield _weight(spec.name, model)
+    """The embedded model, and what lies in the models folder; models that were never pulled are no fault."""
+    for model in families.family("blockout").SPEC.models:
+        yield _weight("blockout", model)
+    kept = store.Store(store.default_folder())
+    for model in kept.installed():
+        yield _installed(kept, model)
+
+
+def _installed(kept: store.Store, model: store.Installed) -> Finding:
+    try:
+        kept.check(model)
+    except (ModelError, FolderError) as error:
+        return Finding(what=f"Model {model.name}", found=error.sentence, well=False, remedy=error.remedy)
+    return Finding(what=f"Model {model.name}", found=f"{model.family}, {model.size / 2**30:.1f} GB, {len(model.files)} files as they were checked in", well=True)
 
 
 def _weight(family: str, model: str) -> Finding:

@@ -97,9 +97,29 @@ class FamilySpec:
     steps: int = 8
     guidance: float = 3.0
     models: tuple[str, ...] = ()
+    references: int = 0                     # pictures of a subject that a shot may have
+    loras: bool = False
+    audio: bool = False                     # sound comes with the pictures
 
 
 # ---------------------------------------------------------------- the shot
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A guide's own strength in the frames `first`..`last`, both included, counted from 0 within the shot."""
+
+    first: int
+    last: int
+    strength: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """A LoRA of the models folder, or a safetensors file by its absolute path."""
+
+    name: str
+    strength: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guide:
     """A sequence of images of one kind, one file for each of the shot's frames, or a `camera.json`.
@@ -113,6 +133,7 @@ class Guide:
     near: float | None = None
     far: float | None = None
     strength: float = 1.0
+    spans: tuple[Span, ...] = ()            # frames in which it is another one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +164,9 @@ class Shot:
     format: str = "png"
     guides: tuple[Guide, ...] = ()
     keyframes: tuple[Keyframe, ...] = ()
+    source: Guide | None = None             # a clip to begin from, kind "beauty"; a strength of 1 changes it altogether
+    references: tuple[str, ...] = ()        # image files of the subject
+    loras: tuple[Lora, ...] = ()
     landings: tuple[str, ...] = ()
     landing: dict[str, str] = dataclasses.field(default_factory=dict)   # options of the landings: scene, camera, channel, distance
     name: str = ""                          # what the artist calls it
@@ -184,6 +208,9 @@ class Take:
     notes: tuple[str, ...] = ()             # what was padded, trimmed, resampled, up-scaled
     not_understood: tuple[str, ...] = ()    # words of the prompt that the model does not know
     proxy: str = ""
+    sound: str = ""                         # a WAV file as long as the frames, "" for families without
+    plan: str = ""                          # how the model was kept in memory: full, turns, fp8, blocks
+    planned_bytes: int = 0                  # what that was estimated to need; peak_bytes is what it did
     version: int = VERSION
 
     @property

@@ -13,8 +13,10 @@ from pathlib import Path
 from . import check, clip, device, families, frames, take
 from .ahead import heed
 from .clock import Clock
+from .errors import OutOfMemory
 from .families import Window
 from .frames import Printer
+from .plan import Plan, following
 from .protocol import Progress, Shot, Take
 from .proxy import Proxy
 
@@ -32,6 +34,8 @@ class Studio:
         self._device: device.Device | None = None
         self._loaded: tuple[tuple[str, Path], families.Model] | None = None
         self._texts: dict[str, object] = {}
+        self._floors: dict[tuple[str, Path], str] = {}      # plans that a model was found to need at least
+        self._plan = ""
 
     def device(self) -> device.Device:
         """Imports torch on the first call. Raises EngineBroken."""
@@ -47,6 +51,30 @@ class Studio:
             self._loaded = (wanted, families.family(shot.family).load(wanted[1], self.device()))
         return self._loaded[1]
 
+    def fit(self, model: families.Model, shot: Shot) -> Plan | None:
+        """Has the model place itself for the shot, where it can do so in several ways. Raises ModelError."""
+        if not hasattr(model, "fit"):
+            return None
+        plan = model.fit(shot.size, shot.frames, self._floors.get(self._loaded[0], "full"))
+        self._plan = plan.name
+        return plan
+
+    def step_down(self, shot: Shot) -> str:
+        """After memory did not suffice: forgets the model and remembers the plan to load it by next, "" where there is none."""
+        if self._loaded is None or not self._plan:
+            return ""
+        slower = following(self._plan, self.device())
+        if slower:
+            self._floors[self._loaded[0]] = slower
+        self.unload()
+        return slower
+
+    def dress(self, model: families.Model, shot: Shot) -> tuple[str, ...]:
+        """Puts the shot's LoRAs on the model and takes all others off. Returns notes. Raises ModelError."""
+        if not families.family(shot.family).SPEC.loras:
+            return ()
+        return model.wear([(families.lora(shot.family, lora.name), lora.strength) for lora in shot.loras])
+
     def text(self, model: families.Model, prompt: str):
         """The prompt's embedding, from the last few where it is among them."""
         if prompt not in self._texts:
@@ -57,7 +85,7 @@ class Studio:
 
     def unload(self) -> None:
         """Frees the model and everything that came from it."""
-        self._loaded = None
+        self._loaded, self._plan = None, ""
         self._texts.clear()
         if self._device is not None:
             device.release(self._device)
@@ -75,16 +103,32 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
     heed(cut)
     place = studio.device()
     heed(cut)
-    with device.turn(place, cut, lambda note: clock.say("waiting", note=note)), _memory(place, shot):
-        device.forget_peak(place)
-        with clock.stage("load"):
-            model = studio.model(shot)
-        heed(cut)
-        with clock.stage("text"):
-            clock.say("text")
-            texts = studio.text(model, shot.prompt), studio.text(model, shot.negative)
-        heed(cut)
-        return _Rolling(shot, model, texts, clock, cut).to_take(place)
+    with device.turn(place, cut, lambda note: clock.say("waiting", note=note)):
+        while True:
+            try:
+                with _memory(place, shot):
+                    return _rolled(shot, clock, cut, studio, place)
+            except OutOfMemory as error:
+                slower = studio.step_down(shot)
+                if not slower:
+                    raise
+                log.warning("%s", error)
+                clock.say("load", note=f"Memory did not suffice; the model is loaded again by the plan “{slower}”, which needs less")
+
+
+def _rolled(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, place: device.Device) -> Take:
+    """One try of a shot with the model as the studio keeps it in memory."""
+    device.forget_peak(place)
+    with clock.stage("load"):
+        model = studio.model(shot)
+        plan = studio.fit(model, shot)
+        worn = studio.dress(model, shot)
+    heed(cut)
+    with clock.stage("text"):
+        clock.say("text")
+        texts = studio.text(model, shot.prompt), studio.text(model, shot.negative)
+    heed(cut)
+    return _Rolling(shot, model, texts, clock, cut, worn, plan).to_take(place)
 
 
 @contextlib.contextmanager
@@ -101,8 +145,9 @@ def _memory(place: device.Device, shot: Shot) -> Iterator[None]:
 class _Rolling:
     """One shot under way."""
 
-    def __init__(self, shot: Shot, model: families.Model, texts: tuple, clock: Clock, cut: threading.Event):
-        self.shot, self.model, self.texts, self.clock, self.cut = shot, model, texts, clock, cut
+    def __init__(self, shot: Shot, model: families.Model, texts: tuple, clock: Clock, cut: threading.Event,
+                 worn: tuple[str, ...] = (), plan: Plan | None = None):
+        self.shot, self.model, self.texts, self.clock, self.cut, self.worn, self.plan = shot, model, texts, clock, cut, worn, plan
         self.spec = families.family(shot.family).SPEC
         self.native = model.native(shot.size)
         self.steps = shot.steps or self.spec.steps
@@ -110,6 +155,7 @@ class _Rolling:
         self.stretches = clip.stretches(shot.frames, model.window, model.overlap, self.spec.frames)
         self.guides = clip.Guides(shot)
         self.stills = clip.stills(shot, self.native)
+        self.beside = clip.Beside(shot, "camera" in self.spec.guides)
         self.joins = clip.Joins()
         clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
 
@@ -126,7 +172,7 @@ class _Rolling:
                 self.clock.say("proxy")
                 film = proxy.complete()
         heed(self.cut)
-        result = self._take(place, film)
+        result = self._take(place, film, self._sound())
         take.finish(result, printed)
         return result
 
@@ -139,7 +185,8 @@ class _Rolling:
         return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.steps,
                       guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
                       strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
-                      stills=clip.within(self.stills, stretch))
+                      stills=clip.within(self.stills, stretch), spans=clip.spans(self.shot, stretch),
+                      **self.beside.window(stretch, self.native, self.cut))
 
     def _denoised(self, stretch: clip.Stretch, window: Window):
         """The window's clean latent."""
@@ -149,6 +196,8 @@ class _Rolling:
             for step, latent in enumerate(self.model.sample(window), 1):
                 heed(self.cut)
                 self.clock.step("denoise", done + step, self._glimpse(latent, last=step == self.steps))
+        if getattr(self.model, "keeps_latents", False):
+            take.keep_latent(self.shot, stretch.index, latent)
         return latent
 
     @contextlib.contextmanager
@@ -208,12 +257,20 @@ class _Rolling:
         self.clock.beside("encode", frame.writing)
         proxy.add(frame.index, frame.picture)
 
-    def _take(self, place: device.Device, film: str) -> Take:
+    def _sound(self) -> str:
+        """The name of the shot's sound, "" where the family makes none."""
+        if not self.spec.audio:
+            return ""
+        with self.clock.stage("sound"):
+            return take.keep_sound(self.shot, *self.model.sound(self.shot.fps, self.shot.frames))
+
+    def _take(self, place: device.Device, film: str, sound: str) -> Take:
         made = self.stretches[-1].start + self.stretches[-1].frames
         return Take(id=self.shot.id, shot=self.shot, files=frames.files(self.shot), native=self.native, native_frames=made,
                     device=place.label, created=take.now(), engine=take.versions(), seconds=self.clock.seconds(),
                     peak_bytes=device.peak_bytes(place), notes=self._notes(made),
-                    not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film)
+                    not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film, sound=sound,
+                    **({"plan": self.plan.name, "planned_bytes": self.plan.bytes} if self.plan else {}))
 
     def _notes(self, made: int) -> tuple[str, ...]:
         notes = [f"Up-scaled from {self.native} to {self.shot.size}"] if self.native != self.shot.size else []
@@ -221,7 +278,8 @@ class _Rolling:
             notes.append(f"{made} frames were made, the last {made - self.shot.frames} trimmed")
         if len(self.stretches) > 1:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
-        return (*notes, *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes())
+        return (*notes, *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
+                *getattr(self.model, "notes", tuple)())
 
 
 def printed_count(shot: Shot) -> int:

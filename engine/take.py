@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import platform
@@ -14,7 +15,9 @@ from .protocol import SHOT_FILE, TAKE_FILE, VERSION, Shot, Take, as_json
 from .release import ENGINE_VERSION
 
 INDEX_FILE = "take.sequence.json"
-PACKAGES = ("torch", "numpy", "av", "OpenEXR", "opencv-python-headless", "safetensors")
+LATENTS = "latents"             # folder in the take's
+SOUND = "sound.wav"
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "av", "OpenEXR", "opencv-python-headless", "safetensors")
 
 
 def claim(shot: Shot) -> Path:
@@ -47,6 +50,31 @@ def finish(take: Take, printed: tuple[Printed, ...]) -> Path:
     return folder
 
 
+def keep_latent(shot: Shot, window: int, latent) -> Path:
+    """Writes a window's clean latent (1, C, T, h, w), from which frames can be decoded again. Raises DiskFull or FolderError."""
+    from safetensors.torch import save_file
+    path = Path(shot.out, LATENTS, f"{window:04d}.safetensors")
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise told(error, path.parent) from error
+    replace(path, lambda partial: save_file({"latent": latent.detach().float().contiguous().cpu()}, partial))
+    return path
+
+
+def keep_sound(shot: Shot, samples, rate: int) -> str:
+    """Writes float32 samples (channels, n), -1..1, as 16-bit WAV beside the frames; its name. Raises DiskFull or FolderError."""
+    import wave
+    whole = (samples.T * 32767).round().astype("<i2")
+
+    def write(partial: Path) -> None:
+        with wave.open(str(partial), "wb") as file:
+            file.setparams((whole.shape[1], 2, rate, len(whole), "NONE", ""))
+            file.writeframes(whole.tobytes())
+    replace(Path(shot.out, SOUND), write)
+    return SOUND
+
+
 def write_text(path: Path, text: str) -> None:
     """Atomically, as UTF-8."""
     replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -62,6 +90,7 @@ def versions() -> dict[str, str]:
     return {"engine": ENGINE_VERSION, "python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
+@functools.cache
 def _version(name: str) -> str:
     try:
         return version(name)

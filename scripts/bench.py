@@ -26,6 +26,8 @@ BENCHES = {             # name -> (environments that it may run in, first choice
     "write": (("engine",), "ratio >= 1.6 on two cores"),
     "cold": (("engine",), "ratio <= 1.15, detail.warm_ms <= 100"),
     "memory": (("engine",), "ratio <= 1.25"),
+    "seeds": (("engine",), "ratio <= 0.5"),
+    "load": (("engine",), "ratio <= 1.0, detail.memory_ratio <= 1.1"),
 }
 
 

@@ -1,8 +1,8 @@
 """The families of models this engine can shoot with: an explicit list. Standard library only until one is loaded.
 
-A family is one file with `SPEC` (a protocol.FamilySpec), `folder(model) -> Path` (where that model's weights are) and
-`load(folder, device) -> Model` as described below. A new family is one new file and one line here; families never
-import each other.
+A family is one file with `SPEC` (a protocol.FamilySpec), `folder(model) -> Path` (where that model's weights are; "" is its
+default) and `load(folder, device) -> Model` as described below. It may have `check(shot, folder)`, which refuses what one model
+of the family cannot do although another can. A new family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from ..errors import ModelError, Remedy
 from ..protocol import FamilySpec, Size
-from . import blockout
+from ..models import admission
+from . import blockout, cogvideox, ltx2, sana_wm, skyreels, vace, wan
 
-FAMILIES = {family.SPEC.name: family for family in (blockout,)}
+FAMILIES = {family.SPEC.name: family for family in (blockout, wan, vace, ltx2, sana_wm, skyreels, cogvideox)}
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
 
@@ -34,10 +35,22 @@ class Window:
     strengths: dict[str, float] = field(default_factory=dict)   # kind -> 0..1
     tail: Any = None                        # Tensor (overlap, 3, h, w): the last frames of the window before
     stills: dict[int, Any] = field(default_factory=dict)        # frame in the window -> float32 (h, w, 3)
+    spans: dict[str, Any] = field(default_factory=dict)         # kind -> float32 (frames,), where the strength differs between frames
+    references: tuple[Any, ...] = ()        # float32 (h, w, 3) each, of any size
+    source: Any = None                      # float32 (frames, h, w, 3): a clip to begin from
+    change: float = 1.0                     # how much of `source` is made anew, 0..1
+    cameras: Any = None                     # engine.camera.Cameras, one for each frame, for pictures of `size`
+    fps: float = 24.0
 
 
 class Model(Protocol):
-    """Loaded weights. Tensors stay on the device; only `deliver` gives arrays."""
+    """Loaded weights. Tensors stay on the device; only `deliver` gives arrays.
+
+    A model of a family whose SPEC has `loras` also has `wear(loras) -> tuple[str, ...]`, called before every shot with what the
+    shot wants on (path, strength), which raises ModelError and returns notes; one whose SPEC has `audio` has `sound(fps, frames)`,
+    which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(size, frames, floor) -> plan.Plan`
+    is there where the model can be kept in memory in several ways, `keeps_latents` where its latents are worth keeping.
+    """
 
     window: int                             # frames sampled at once, on the grid
     overlap: int                            # frames that a window shares with the one before, on the grid
@@ -78,18 +91,35 @@ def family(name: str):
 
 def weights(name: str, model: str) -> Path:
     """The folder of a family's model: a name the family knows, or an absolute path. Raises ModelError; pickles are refused."""
-    wanted = model or family(name).SPEC.models[0]
-    if not Path(model).is_absolute() and wanted not in family(name).SPEC.models:
-        raise ModelError(f"{family(name).SPEC.label} has no model called {model!r}; it has {', '.join(family(name).SPEC.models)}.", _choose())
-    folder = Path(model) if Path(model).is_absolute() else family(name).folder(wanted)
+    folder = Path(model) if Path(model).is_absolute() else family(name).folder(model)
     if not folder.is_dir():
-        raise ModelError(f"The model {wanted!r} is not there: {folder} is not a folder.", _choose())
+        raise ModelError(f"The model {model or family(name).SPEC.models[0]!r} is not there: {folder} is not a folder.", _choose())
+    if (folder / "model_index.json").is_file():
+        admission.check_folder(folder)
+        return folder
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES)
     if pickles:
         raise ModelError(f"{folder} holds {pickles[0]}, which could run a program when opened; only safetensors are loaded.", _choose())
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} holds no weights (*.safetensors).", _choose())
     return folder
+
+
+def lora(name: str, wanted: str) -> Path:
+    """The file of a LoRA: one of the models folder for the family `name`, or an absolute path. Raises ModelError, FolderError."""
+    from ..models import store
+    if not Path(wanted).is_absolute():
+        kept = store.Store(store.default_folder())
+        found = kept.find(name, wanted)
+        if found.kind != "lora":
+            raise ModelError(f"{wanted} is a model, not a LoRA.", _choose())
+        kept.check(found)
+        return found.path
+    from ..models import recognise
+    if not Path(wanted).is_file():
+        raise ModelError(f"The LoRA {wanted} is not there.", _choose())
+    recognise.agree(Path(wanted), name, "lora")
+    return Path(wanted)
 
 
 def _choose() -> Remedy:

@@ -35,8 +35,11 @@ OVERLAP = 5             # frames that a window shares with the one before: two l
 
 
 def folder(model: str) -> Path:
-    """Where one of SPEC.models lies in the project."""
-    return {SPEC.models[0]: WEIGHTS}[model]
+    """Where one of SPEC.models lies in the project. Raises ModelError."""
+    if model not in ("", *SPEC.models):
+        raise ModelError(f"{SPEC.label} has no model called {model!r}; it has {', '.join(SPEC.models)}.",
+                         Remedy(action="choose_model", label="Choose a Model"))
+    return WEIGHTS
 
 
 def load(folder: Path, device: Device) -> "Footage":

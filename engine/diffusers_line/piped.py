@@ -1,0 +1,78 @@
+"""What families that run one of diffusers' own pipelines have in common."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..protocol import Size, SizeGrid
+from . import pictures
+from .glimpses import Linear
+from .loras import Wardrobe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..device import Device
+
+
+class Piped:
+    """Components on their device behind a pipeline; a family adds how it samples, encodes and decodes."""
+
+    window, overlap = 81, 1
+    keeps_latents = True
+
+    def __init__(self, pipeline: type, parts: dict[str, Any], folder: Path, place: Device, grid: SizeGrid, most: int):
+        import torch
+        self.parts, self.folder, self.place, self._grid, self._most = parts, folder, torch.device(place.name), grid, most
+        self.pipe = pipeline(**parts).to(self.place)
+        self.pipe.set_progress_bar_config(disable=True)
+        self._wardrobe = Wardrobe([parts["transformer"]])
+        self._linear: Linear | None = None
+
+    def native(self, size: Size) -> Size:
+        return pictures.native(size, self._grid, self._most)
+
+    def text(self, prompt: str):
+        """Pipelines read their prompts themselves unless a family does it before."""
+        return prompt
+
+    def not_understood(self, prompt: str) -> tuple[str, ...]:
+        """Subword encoders know every word."""
+        return ()
+
+    def wear(self, loras) -> tuple[str, ...]:
+        """Puts on exactly these (path, strength), without loading the model again. Raises ModelError."""
+        return self._wardrobe.wear(loras)
+
+    def dice(self, window):
+        """A generator that depends on the seed alone, not on the device."""
+        import torch
+        return torch.Generator("cpu").manual_seed(window.seed)
+
+    def encode_still(self, picture: Tensor) -> Tensor:
+        """(1, 3, 1, h, w), -1..1 -> latent as `sample` yields them, for the preview's fit."""
+        raise TypeError(f"{type(self).__name__} has no still encoder")
+
+    def glimpse(self, latent: Tensor) -> np.ndarray:
+        import torch
+        if self._linear is None:
+            with torch.inference_mode():
+                self._linear = Linear(self.encode_still)
+        return self._linear.shown(latent)
+
+    def chunks(self, video: Tensor) -> Iterator[Tensor]:
+        """A decoded clip (1, 3, T, h, w), -1..1, eight frames at a time."""
+        for part in video.split(8, dim=2):
+            yield pictures.frames(part)
+
+    def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
+        return pictures.delivered(frames, size)
+
+
+def on(place: Device, parts: tuple[str, ...], full: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The precision of each component; those in `full` in full precision."""
+    import torch
+    weights = getattr(torch, place.dtype)
+    return {**dict.fromkeys(parts, weights), **dict.fromkeys(full, torch.float32)}

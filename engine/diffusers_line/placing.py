@@ -1,0 +1,72 @@
+"""Components on the device as a memory plan says (engine/plan.py), and back."""
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..plan import TRANSFORMERS
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+HEAVY = ("text_encoder", "image_encoder", *TRANSFORMERS, "vae")
+
+
+class Placing:
+    """Where a model's components are. After an error every component is whole, on the device or on the CPU."""
+
+    def __init__(self, parts: dict[str, Any], device: torch.device):
+        self._parts = {name: parts[name] for name in HEAVY if parts.get(name) is not None}
+        self._device, self.plan = device, ""
+        self._dtypes = {name: parts[name].dtype for name in TRANSFORMERS if parts.get(name) is not None}
+
+    def apply(self, plan: str) -> None:
+        """Goes over to `plan`. fp8 and blocks change the transformers for good: afterwards only loading again helps."""
+        if plan == self.plan or self.plan in ("fp8", "blocks"):
+            return
+        for name, part in self._parts.items():
+            part.to(self._device if plan == "full" else "cpu")
+        if plan == "fp8":
+            self._narrow()
+        if plan == "blocks":
+            self._by_blocks()
+        log.info("memory plan: %s", plan)
+        self.plan = plan
+
+    def _narrow(self) -> None:
+        import torch
+        for name, dtype in self._dtypes.items():
+            self._parts[name].enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+
+    def _by_blocks(self) -> None:
+        stream = self._device.type == "cuda"
+        for name in self._dtypes:
+            self._parts[name].enable_group_offload(onload_device=self._device, offload_type="block_level", num_blocks_per_group=1, use_stream=stream)
+
+    def bring(self, transformer: str) -> None:
+        """This transformer is on the device; where there is no room for two, the other is not."""
+        if self.plan not in ("turns", "fp8"):
+            return
+        for name in self._dtypes:
+            self._parts[name].to(self._device if name == transformer else "cpu")
+
+    def rest(self) -> None:
+        """The transformers make room for the autoencoder."""
+        if self.plan in ("turns", "fp8"):
+            for name in self._dtypes:
+                self._parts[name].to("cpu")
+
+    @contextlib.contextmanager
+    def using(self, name: str) -> Iterator[None]:
+        """A component that is no transformer is on the device meanwhile."""
+        alone = self.plan not in ("", "full")
+        if alone:
+            self._parts[name].to(self._device)
+        try:
+            yield
+        finally:
+            if alone:
+                self._parts[name].to("cpu")

@@ -1,0 +1,49 @@
+"""The denoising loop of flow-matching models: diffusers' schedulers, an estimate of the clean latent a step."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Velocity = Callable[["Tensor", "Tensor"], "Tensor"]         # (latent, timestep) -> velocity, of the latent's shape
+Hold = Callable[["Tensor", float], "Tensor"]                # (latent, sigma) -> the latent with what is known put back
+
+
+def fresh(scheduler, steps: int, device):
+    """A scheduler of the same settings without memory of another shot, set to `steps`."""
+    made = type(scheduler).from_config(scheduler.config)
+    made.set_timesteps(steps, device=device)
+    return made
+
+
+def noise(shape: tuple[int, ...], seed: int, device) -> Tensor:
+    """Gaussian noise that depends on the seed alone, not on the device."""
+    import torch
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32).to(device)
+
+
+def denoised(scheduler, latent: Tensor, velocity: Velocity, first: int = 0, hold: Hold | None = None) -> Iterator[Tensor]:
+    """Estimates of the clean latent, one a step from the step `first`; the last one is the result.
+
+    `scheduler` is fresh and set. Flow matching (Lipman et al. 2023): x = (1 - sigma) clean + sigma noise, velocity = noise - clean.
+    Gradients are off inside each step only: a generator must not keep that mode while it rests.
+    """
+    import torch
+    sigmas = scheduler.sigmas
+    for index in range(first, len(scheduler.timesteps)):
+        with torch.inference_mode():
+            timestep = scheduler.timesteps[index]
+            slope = velocity(latent, timestep).to(latent.dtype)
+            estimate = latent - sigmas[index].to(latent.device) * slope
+            latent = scheduler.step(slope, timestep, latent, return_dict=False)[0]
+            if hold is not None:
+                latent = hold(latent, float(sigmas[index + 1]))
+            last = index == len(scheduler.timesteps) - 1
+        yield latent if last else estimate
+
+
+def guided(positive: Tensor, negative: Tensor | None, guidance: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022). Without a negative, the positive alone."""
+    return positive if negative is None else negative + guidance * (positive - negative)

@@ -1,0 +1,122 @@
+"""What models of Wan's line have in common: UMT5 text, the causal autoencoder, previews, sizes. Each family adds how it samples."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import plan
+from ..plan import Plan
+from ..protocol import Size, SizeGrid
+from . import pictures, prompts, steps
+from .glimpses import Linear
+from .loras import Wardrobe
+from .placing import Placing
+from .wan_autoencoder import Autoencoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..device import Device
+    from ..families import Window
+
+LENGTH = 512        # tokens
+
+
+class Footage:
+    """Components on their device, as families.Model describes them, but for `sample`."""
+
+    window, overlap = 81, 5
+    keeps_latents = True
+
+    def __init__(self, parts: dict[str, Any], index: dict[str, Any], folder: Path, place: Device, most: int):
+        """`index`: the folder's model_index.json. `most`: pixels of the largest picture that the model itself makes."""
+        import torch
+        self.parts, self.index, self.place, self.most = parts, index, torch.device(place.name), most
+        self.dtype = getattr(torch, place.dtype)
+        self._device, self._folder = place, folder
+        self.placing = Placing(parts, self.place)
+        self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using)
+        self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
+        self._wardrobe = Wardrobe([parts[name] for name in ("transformer", "transformer_2") if parts.get(name) is not None])
+        self._linear: Linear | None = None
+
+    def fit(self, size: Size, frames: int, floor: str) -> Plan:
+        """Places the components for such a shot, by `floor` or a plan that needs less. Raises ModelError."""
+        native = self.native(size)
+        wanted = plan.need(self._folder, self._device.dtype, min(frames, self.window), native.width * native.height)
+        chosen = plan.choose(wanted, self._device, floor)
+        self.placing.apply(chosen.name)
+        return plan.Plan(self.placing.plan, wanted.bytes(self.placing.plan), chosen.fits)
+
+    @property
+    def grid(self) -> SizeGrid:
+        """Native sizes: whole patches."""
+        patch = self._any_transformer().config.patch_size[1]
+        return SizeGrid(multiple=self.autoencoder.stride * patch, shortest=self.autoencoder.stride * patch, longest=4096)
+
+    def _any_transformer(self):
+        return self.parts.get("transformer") or self.parts["transformer_2"]
+
+    def native(self, size: Size) -> Size:
+        return pictures.native(size, self.grid, self.most)
+
+    def text(self, prompt: str) -> Tensor:
+        return self._text.embedding(prompt)
+
+    def not_understood(self, prompt: str) -> tuple[str, ...]:
+        """Subword encoders know every word."""
+        return ()
+
+    def wear(self, loras) -> tuple[str, ...]:
+        """Puts on exactly these (path, strength), without loading the model again. Raises ModelError."""
+        return self._wardrobe.wear(loras)
+
+    def expert(self, timestep: Tensor):
+        """The transformer for a timestep: Wan 2.2's first one for much noise, its second for little."""
+        boundary = self.index.get("boundary_ratio")
+        if boundary is None or self.parts.get("transformer_2") is None:
+            return self._any_transformer()
+        early = float(timestep) >= boundary * self.parts["scheduler"].config.num_train_timesteps
+        name = "transformer" if early and self.parts.get("transformer") is not None else "transformer_2"
+        self.placing.bring(name)
+        return self.parts[name]
+
+    def placed(self, estimates: Iterator[Tensor]) -> Iterator[Tensor]:
+        """The estimates, with the transformer on the device meanwhile."""
+        self.placing.bring("transformer" if self.parts.get("transformer") is not None else "transformer_2")
+        try:
+            yield from estimates
+        finally:
+            self.placing.rest()
+
+    def texts(self, window) -> tuple[Tensor, Tensor | None]:
+        """The positive embedding and, where guidance needs it, the negative one, as the transformer takes them."""
+        negative = window.negative if window.guidance > 1 else None
+        return tuple(None if one is None else one.to(self.place, self.dtype) for one in (window.text, negative))
+
+    def noise(self, window, extra: int = 0) -> Tensor:
+        """(1, C, T, h, w) for a window, and `extra` latent frames before it."""
+        latent_frames = (window.frames - 1) // self.autoencoder.stride_t + 1 + extra
+        side = self.autoencoder.stride
+        shape = (1, self.autoencoder.channels, latent_frames, window.size.height // side, window.size.width // side)
+        return steps.noise(shape, window.seed, self.place)
+
+    def glimpse(self, latent: Tensor) -> np.ndarray:
+        if self._linear is None:
+            self._linear = Linear(self.autoencoder._encode)
+        return self._linear.shown(latent)
+
+    def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
+        return self.autoencoder.decode(latent)
+
+    def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
+        return pictures.delivered(frames, size)
+
+
+def dtypes(place: Device) -> dict[str, Any]:
+    """The precision of each component: the autoencoder decodes in full precision, as its authors advise."""
+    import torch
+    weights = getattr(torch, place.dtype)
+    return {"vae": torch.float32, "text_encoder": weights, "image_encoder": torch.float32, "transformer": weights, "transformer_2": weights}

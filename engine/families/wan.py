@@ -1,0 +1,230 @@
+"""Wan 2.1 and 2.2: text, first frame, first and last frame, or a clip to begin from."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..diffusers_line import pictures, steps
+from ..diffusers_line.wan_footage import Footage
+from ..errors import KeyframeError, ModelError, Remedy
+from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..device import Device
+    from . import Window
+
+SPEC = FamilySpec(
+    name="wan",
+    label="Wan",
+    note="Open film model by text, by first and last frame, or from a clip",
+    licence="Apache-2.0",
+    keyframes=True,
+    source=True,
+    frames=FrameGrid(stride=4, offset=1),
+    sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
+    longest=1440,
+    native_area=832 * 480,
+    steps=40,
+    guidance=5.0,
+    models=("wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan2.1-i2v-14b-480p", "wan2.1-i2v-14b-720p", "wan2.1-flf2v-14b-720p", "wan2.2-ti2v-5b",
+            "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
+    loras=True,
+)
+LARGE = 1280 * 720      # pixels of the models made for 720p
+CHOOSE = Remedy(action="choose_model", label="Choose a Model")
+
+
+def folder(model: str) -> Path:
+    """Where a model of this family lies; "" is the first one installed. Raises ModelError, FolderError."""
+    from ..diffusers_line import loading
+    return loading.folder(SPEC.name, model)
+
+
+def check(shot: Shot, folder: Path) -> None:
+    """Refuses keyframes and clips that this one model cannot use. Raises KeyframeError, ShotError, ModelError."""
+    frames = {keyframe.frame for keyframe in shot.keyframes}
+    if _takes_pictures(folder):
+        if 0 not in frames and shot.source is None:
+            raise KeyframeError("This Wan model continues from a picture; give it a keyframe at the first frame, or choose a text model.", CHOOSE)
+        odd = sorted(frames - {0, shot.frames - 1})
+        if odd:
+            raise KeyframeError(f"Wan takes keyframes at the first and the last frame, not at frame {odd[0]}; VACE takes them anywhere.", CHOOSE)
+        _ends(shot, folder, 0 in frames and shot.frames - 1 in frames)
+    elif frames and not _grown(folder):
+        raise KeyframeError("This Wan model takes text only; choose one for pictures (I2V), or VACE.", CHOOSE)
+    elif frames - {0}:
+        raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", CHOOSE)
+
+
+def _ends(shot: Shot, folder: Path, both: bool) -> None:
+    """Wan 2.1's image encoder was trained on one picture, or on two; others take what comes. Raises KeyframeError."""
+    from ..diffusers_line import loading
+    config = loading.configuration(folder, "transformer")
+    if not config.get("image_dim"):
+        return
+    pair = bool(config.get("pos_embed_seq_len"))
+    if pair and (not both or shot.frames > Footage.window):
+        raise KeyframeError(f"This Wan model goes from a first to a last frame, within {Footage.window} frames; give it both keyframes.", CHOOSE)
+    if both and not pair:
+        raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", CHOOSE)
+
+
+def _grown(folder: Path) -> bool:
+    """TI2V-5B: a timestep for each latent frame, so that known frames are told by having no noise."""
+    from ..diffusers_line import loading
+    return bool(loading.index(folder).get("expand_timesteps"))
+
+
+def _takes_pictures(folder: Path) -> bool:
+    """Whether the transformer has channels for pictures beside the noise."""
+    from ..diffusers_line import loading
+    channels = [loading.configuration(folder, part) for part in ("transformer", "transformer_2")]
+    return any(one.get("in_channels", 16) > one.get("out_channels", 16) for one in channels if one)
+
+
+def load(folder: Path, device: Device) -> "Film":
+    """The weights of `folder` on `device`. Raises ModelError."""
+    from ..diffusers_line import loading, wan_footage
+    allowed = {**loading.UMT5, "vae": ("AutoencoderKLWan",), "scheduler": loading.FLOW_SCHEDULERS, "transformer": ("WanTransformer3DModel",),
+               "transformer_2": ("WanTransformer3DModel",), "image_encoder": ("CLIPVisionModel",),
+               "image_processor": ("CLIPImageProcessor", "CLIPImageProcessorPil")}
+    optional = ("transformer", "transformer_2", "image_encoder", "image_processor")
+    parts = loading.components(folder, allowed, wan_footage.dtypes(device), optional)
+    if parts["transformer"] is None and parts["transformer_2"] is None:
+        raise ModelError(f"{folder} has no transformer; it is not a model of this family.", CHOOSE)
+    return Film(parts, loading.index(folder), folder, device, LARGE if _for_720p(folder) else SPEC.native_area)
+
+
+def _for_720p(folder: Path) -> bool:
+    """By the folder's name, or by the autoencoder that only TI2V-5B has."""
+    return "720p" in folder.name.lower() or _grown(folder)
+
+
+class Film(Footage):
+    """Wan as families.Model describes it."""
+
+    def __init__(self, parts: dict[str, Any], index: dict[str, Any], folder: Path, place: Device, most: int):
+        super().__init__(parts, index, folder, place, most)
+        self.grown = bool(index.get("expand_timesteps"))
+        config = self._any_transformer().config
+        self.pictured = config.in_channels > config.out_channels
+        self.overlap = 1 if self.pictured or self.grown else 5
+
+    def sample(self, window: Window) -> Iterator[Tensor]:
+        """One clean latent (1, C, T, h, w) a step."""
+        return self.placed(self.estimates(window))
+
+    def estimates(self, window: Window) -> Iterator[Tensor]:
+        scheduler = steps.fresh(self.parts["scheduler"], window.steps, self.place)
+        latent, first = self.begun(window, scheduler)
+        if self.pictured:
+            return steps.denoised(scheduler, latent, self.pictured_velocity(window), first)
+        known, mask = self.known(window, latent)
+        if self.grown:
+            return self.grown_steps(window, scheduler, latent, first, known, mask)
+        return steps.denoised(scheduler, latent, self.plain_velocity(window), first, self.hold(known, mask, latent))
+
+    def begun(self, window: Window, scheduler) -> tuple[Tensor, int]:
+        """The latent to begin with, and at which step: noise, or the source with as much noise as its change asks for."""
+        noise = self.noise(window)
+        if window.source is None or window.change >= 1:
+            return noise, 0
+        first = max(window.steps - int(window.steps * window.change), 0)
+        if first >= window.steps:
+            first = window.steps - 1
+        clean = self.autoencoder.encode(pictures.video(window.source))
+        sigma = scheduler.sigmas[first].to(clean)
+        return (1 - sigma) * clean + sigma * noise, first
+
+    # ------------------------------------------------------------ velocities
+    def guess(self, window: Window, given: Tensor, timestep: Tensor, at: Tensor, **more) -> Tensor:
+        """The guided velocity; `at` chooses the expert."""
+        expert, (text, negative) = self.expert(at), self.texts(window)
+        answers = [None if one is None else expert(hidden_states=given.to(self.dtype), timestep=timestep, encoder_hidden_states=one,
+                                                   return_dict=False, **more)[0] for one in (text, negative)]
+        return steps.guided(answers[0], answers[1], window.guidance)
+
+    def plain_velocity(self, window: Window):
+        return lambda latent, timestep: self.guess(window, latent, timestep.expand(1), timestep)
+
+    def pictured_velocity(self, window: Window):
+        """With the known pictures in channels of their own: four of mask, then their latent."""
+        import torch
+        beside, seen = self.beside(window), self.seen(window)
+        return lambda latent, timestep: self.guess(window, torch.cat([latent, beside], 1), timestep.expand(1), timestep,
+                                                   encoder_hidden_states_image=seen)
+
+    def grown_steps(self, window: Window, scheduler, latent: Tensor, first: int, known: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """Known latent frames stay clean and have the timestep 0."""
+        def velocity(noisy: Tensor, timestep: Tensor) -> Tensor:
+            given = mask * known + (1 - mask) * noisy
+            places = ((1 - mask)[0, 0].expand(*noisy.shape[2:])[:, ::2, ::2] * timestep).flatten()[None]
+            return self.guess(window, given, places, timestep)
+        for estimate in steps.denoised(scheduler, latent, velocity, first):
+            yield mask * known + (1 - mask) * estimate
+
+    # ------------------------------------------------------------ what is known
+    def known(self, window: Window, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean latents (1, C, T, h, w) and where they are known (1, 1, T, 1, 1): the window before and the first frame."""
+        import torch
+        known, mask = torch.zeros_like(like), torch.zeros((1, 1, like.shape[2], 1, 1), device=like.device)
+        head = None
+        if window.tail is not None:
+            head = self.autoencoder.encode(pictures.of_frames(window.tail))
+        elif 0 in window.stills:
+            head = self.autoencoder.encode(pictures.video(window.stills[0][None]))
+        if head is not None:
+            known[:, :, :head.shape[2]], mask[:, :, :head.shape[2]] = head, 1
+        return known, mask
+
+    def hold(self, known: Tensor, mask: Tensor, noise: Tensor):
+        """Puts known latent frames back after every step, as noisy as the rest; models by text know no other way."""
+        if not mask.any():
+            return None
+        return lambda latent, sigma: mask * ((1 - sigma) * known + sigma * noise) + (1 - mask) * latent
+
+    def anchors(self, window: Window) -> dict[int, Tensor]:
+        """Known pictures (3, h, w), -1..1, by frame; one at the end of the shot holds until the end of the window."""
+        import torch
+        found = {frame: pictures.video(still[None])[0, :, 0] for frame, still in window.stills.items()}
+        if window.tail is not None:
+            found[0] = pictures.of_frames(window.tail[-1:])[0, :, 0]
+        if window.source is not None and 0 not in found:
+            found[0] = pictures.video(window.source[:1])[0, :, 0]
+        if 0 not in found:
+            found[0] = torch.zeros((3, window.size.height, window.size.width))
+        last = max(found)
+        if 0 < last and window.frames - last <= SPEC.frames.stride:
+            found.update({frame: found[last] for frame in range(last, window.frames)})
+        return found
+
+    def beside(self, window: Window) -> Tensor:
+        """(1, 4 + C, T, h, w): which of each four frames are known, and the latent of a clip that is grey elsewhere."""
+        import torch
+        anchors = self.anchors(window)
+        clip = torch.zeros((1, 3, window.frames, window.size.height, window.size.width))
+        told = torch.zeros((1, 1, window.frames, 1, 1))
+        for frame, picture in anchors.items():
+            clip[0, :, frame], told[:, :, frame] = picture, 1
+        latent = self.autoencoder.encode(clip)
+        stride = self.autoencoder.stride_t
+        told = torch.cat([told[:, :, :1].repeat_interleave(stride, 2), told[:, :, 1:]], 2)
+        told = told.view(1, -1, stride, 1, 1).transpose(1, 2).expand(-1, -1, -1, *latent.shape[3:])
+        return torch.cat([told.to(latent), latent], 1)
+
+    def seen(self, window: Window) -> Tensor | None:
+        """What Wan 2.1's image encoder says of the pictures; None for models without one."""
+        import torch
+        if self._any_transformer().config.image_dim is None:
+            return None
+        anchors = self.anchors(window)
+        shown = [anchors[0]] + ([anchors[max(anchors)]] if max(anchors) else [])
+        images = [((picture + 1) / 2 * 255).round().to(torch.uint8) for picture in shown]
+        values = self.parts["image_processor"](images=images, return_tensors="pt").pixel_values
+        with torch.inference_mode(), self.placing.using("image_encoder"):
+            encoder = self.parts["image_encoder"]
+            states = encoder(values.to(self.place, encoder.dtype), output_hidden_states=True).hidden_states[-2]
+        return states.to(self.dtype)

@@ -1,0 +1,117 @@
+"""LoRAs, weighted prompts and what is remembered, with a tiny model of random weights."""
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from engine.diffusers_line import prompts
+from engine.diffusers_line.remembered import Embeddings, Encoded
+from engine.errors import ModelError
+from engine.protocol import Lora
+from tests.engine.open_stage import Stage, differing
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as surroundings:
+        surroundings.setenv("SORA_CACHE", "")
+        yield Stage(tmp_path_factory.mktemp("loras"))
+
+
+def lora(stage: Stage, name: str, width: int = 24, layer: str = "transformer.blocks.{}.attn1.to_q") -> str:
+    """A file of random adapters of rank 2 for both blocks."""
+    dice = torch.Generator().manual_seed(len(name))
+    state = {}
+    for block in range(2):
+        at = layer.format(block)
+        state[f"{at}.lora_A.weight"] = torch.randn((2, width), generator=dice)
+        state[f"{at}.lora_B.weight"] = torch.randn((width, 2), generator=dice)
+    path = stage.folder / f"{name}.safetensors"
+    save_file(state, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def bare(stage):
+    return stage.latent("wan", "wan_text")
+
+
+def test_loras_count_with_their_strength_and_leave_without_a_trace(stage, bare):
+    one, other = lora(stage, "one"), lora(stage, "other")
+    loaded = stage.studio._loaded[1]
+    whole = stage.latent("wan", "wan_text", loras=(Lora(name=one),))
+    half = stage.latent("wan", "wan_text", loras=(Lora(name=one, strength=0.5),))
+    both = stage.latent("wan", "wan_text", loras=(Lora(name=one), Lora(name=other)))
+    swapped = stage.latent("wan", "wan_text", loras=(Lora(name=other),))
+    made = [bare, whole, half, both, swapped]
+    assert all(differing(a, b) for at, a in enumerate(made) for b in made[at + 1:])
+    assert differing(whole, stage.latent("wan", "wan_text", loras=(Lora(name=one),))) == []
+    assert differing(bare, stage.latent("wan", "wan_text", loras=(Lora(name=one, strength=0.0),))) == []
+    assert differing(bare, stage.latent("wan", "wan_text")) == [], "taken off is exact"
+    assert stage.studio._loaded[1] is loaded, "nothing was loaded again"
+
+
+def test_a_take_tells_its_loras(stage):
+    take = stage.roll("wan", "wan_text", loras=(Lora(name=lora(stage, "told"), strength=0.7),))
+    assert "LoRA told at 0.7" in take.notes and take.shot.loras[0].strength == 0.7
+
+
+def test_loras_that_do_not_fit_are_refused_and_change_nothing(stage, bare):
+    pickled = stage.folder / "pickled.safetensors"
+    pickled.write_bytes(b"\x80\x04boom")
+    for path in (lora(stage, "wide", width=48), lora(stage, "foreign", layer="transformer_blocks.{}.audio_attn1.to_q"), str(pickled), "/nowhere.safetensors"):
+        with pytest.raises(ModelError) as refused:
+            stage.roll("wan", "wan_text", loras=(Lora(name=path),))
+        assert refused.value.sentence.endswith(".")
+    with pytest.raises(ModelError, match="takes no LoRAs"):
+        stage.roll("sana_wm", "sana_wm", guides=(stage.camera(0.1),), keyframes=(stage.keyframe(0),), loras=(Lora(name=lora(stage, "one")),))
+    assert differing(bare, stage.latent("wan", "wan_text")) == []
+
+
+# ---------------------------------------------------------------- prompts
+def test_weights_are_taken_out_of_the_prompt():
+    asked = prompts.parsed(r"a (red:1.4) car \(old\)  and (two towers:.5)")
+    assert asked.text == "a red car (old) and two towers"
+    assert [(asked.text[first:end], weight) for first, end, weight in asked.parts] == [("red", 1.4), ("two towers", 0.5)]
+    assert prompts.parsed("no (weights) here").parts == ()
+
+
+def test_a_weight_scales_its_words_and_no_others(stage):
+    stage.roll("wan", "wan_text")
+    encoder = stage.studio._loaded[1]._text
+    plain, heavy = encoder.embedding("a red car")[0], encoder.embedding("a (red:1.5) car")[0]
+    changed = (plain != heavy).any(-1).nonzero().flatten().tolist()
+    assert changed == [2, 3, 4], "the tokens are letters"
+    assert torch.allclose(heavy[2:5], plain[2:5] * 1.5) and torch.equal(encoder.embedding("a (red:1.0) car")[0], plain)
+
+
+# ---------------------------------------------------------------- remembered
+def test_embeddings_are_kept_on_disk_and_damaged_ones_made_again(tmp_path):
+    asked = []
+
+    def encode(prompt: str):
+        asked.append(prompt)
+        return torch.full((1, 4), float(len(prompt)))
+    kept = Embeddings("encoder", tmp_path)
+    assert torch.equal(kept.embedding("a car", encode), kept.embedding("a car", encode)) and asked == ["a car"] and kept.hits == 1
+    Embeddings("another", tmp_path).embedding("a car", encode)
+    assert len(asked) == 2, "another encoder says something else"
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"damaged")
+    assert kept.embedding("a car", encode)[0, 0] == 5 and len(asked) == 3
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_cache_that_cannot_be_written_costs_no_shot(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert Embeddings("encoder", Path(tmp_path, "file")).embedding("a", lambda prompt: torch.ones(1)) == 1
+
+
+def test_encoded_pictures_are_found_by_content_and_forgotten_when_there_are_too_many():
+    known, one, other = Encoded(most=100), torch.zeros(5), torch.ones(5)
+    for pictures in (one, other, one.clone()):
+        assert torch.equal(known.latent("vae", pictures, lambda given: given * 2), pictures * 2)
+    assert known.hits == 1
+    known.latent("vae", torch.full((30,), 3.0), lambda given: given)
+    assert len(known._held) == 1

@@ -1,0 +1,296 @@
+"""The open families with tiny random weights, loaded by the code that loads published ones: what each input changes, and what not."""
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine import device, families
+from engine.errors import Cut, GuideError, KeyframeError
+from engine.families import Window
+from engine.protocol import Guide, Progress, Size, Span
+from tests.engine.open_stage import FRAMES, SIZE, Stage, differing, noise, pixels
+
+TALL = Size(64, 64)         # on every family's native grid
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as surroundings:      # the caches of this machine's user are left alone
+        surroundings.setenv("SORA_CACHE", "")
+        yield Stage(tmp_path_factory.mktemp("open"))
+
+
+def asked(stage: Stage, family: str, **fields) -> dict:
+    """What a family needs at least."""
+    needs = {"cogvideox": {"guides": (stage.guide("depth"),)},
+             "sana_wm": {"guides": (stage.camera(0.1),), "keyframes": (stage.keyframe(0),)},
+             "wan_pictures": {"keyframes": (stage.keyframe(0), stage.keyframe(FRAMES - 1, 3))},
+             "wan_picture_experts": {"keyframes": (stage.keyframe(0),)}}
+    return {**needs.get(family, {}), **fields}
+
+
+KINDS = [("wan", "wan_text"), ("wan", "wan_experts"), ("wan", "wan_pictures"), ("wan", "wan_picture_experts"), ("wan", "wan_grown"), ("vace", "vace"),
+         ("skyreels", "skyreels"), ("cogvideox", "cogvideox"), ("ltx2", "ltx2"), ("sana_wm", "sana_wm")]
+
+
+@pytest.mark.parametrize(("family", "model"), KINDS)
+def test_every_family_shoots_and_shoots_the_same_again(stage, family, model):
+    said = []
+    fields = asked(stage, model)
+    first = stage.roll(family, model, say=said.append, **fields)
+    made = pixels(first)
+    assert made.shape == (FRAMES, SIZE.height, SIZE.width, 3) and first.native_frames == FRAMES and made.std() > 1
+    assert [one.step for one in said if one.stage == "denoise"][-1] == 2
+    assert differing(made, stage.pixels(family, model, **fields)) == []
+    assert differing(made, stage.pixels(family, model, **{**fields, "seed": 8})), "another seed is another clip"
+    assert differing(made, stage.pixels(family, model, **{**fields, "prompt": "a blue tower"})), "another prompt is another clip"
+
+
+@pytest.mark.parametrize(("family", "model", "pipeline"), [("wan", "wan_text", "WanPipeline"), ("wan", "wan_experts", "WanPipeline")])
+def test_text_models_give_what_the_stock_pipeline_gives(stage, family, model, pipeline):
+    _equals_stock(stage, family, model, pipeline, Window, {})
+
+
+def test_first_and_last_frame_give_what_the_stock_pipeline_gives(stage):
+    import PIL.Image
+    stills = {0: noise(1), FRAMES - 1: noise(2)}
+    _equals_stock(stage, "wan", "wan_pictures", "WanImageToVideoPipeline", Window,
+                  {"image": PIL.Image.fromarray(stills[0]), "last_image": PIL.Image.fromarray(stills[FRAMES - 1])},
+                  stills={frame: still.astype(np.float32) / 255 for frame, still in stills.items()}, exact=False)
+
+
+def test_a_grown_model_gives_what_the_stock_pipeline_gives(stage):
+    import PIL.Image
+    _equals_stock(stage, "wan", "wan_grown", "WanImageToVideoPipeline", Window, {"image": PIL.Image.fromarray(noise(1, TALL))}, size=TALL,
+                  stills={0: noise(1, TALL).astype(np.float32) / 255})
+
+
+def test_vace_gives_what_the_stock_pipeline_gives(stage):
+    import PIL.Image
+    depth, reference = [noise(frame)[..., :1] for frame in range(FRAMES)], noise(77)
+    stock = {"video": [PIL.Image.fromarray(frame.repeat(3, -1)) for frame in depth], "reference_images": [PIL.Image.fromarray(reference)],
+             "conditioning_scale": 0.7}
+    _equals_stock(stage, "vace", "vace", "WanVACEPipeline", Window, stock, guides={"depth": np.stack(depth).astype(np.float32) / 255},
+                  strengths={"depth": 0.7}, references=(reference.astype(np.float32) / 255,), exact=False)
+
+
+def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, exact=True, **fields):
+    """Our sampling against diffusers' own pipeline over the same components. Inexact where references keep their whole strength here."""
+    import diffusers
+    loaded = families.family(family).load(stage.model(model), device.chosen())
+    ours = kind(frames=FRAMES, size=size, seed=3, steps=3, guidance=4.0, text=loaded.text("a castle"), negative=loaded.text("dull"), **fields)
+    made = torch.cat(list(loaded.decode(list(loaded.sample(ours))[-1])))
+    parts = {name: part for name, part in loaded.parts.items() if part is not None}
+    settings = {name: value for name, value in loaded.index.items() if name in ("boundary_ratio", "expand_timesteps") and value is not None}
+    if pipeline == "WanImageToVideoPipeline":
+        parts = {"image_encoder": None, "image_processor": None, **parts}
+    pipe = getattr(diffusers, pipeline)(**parts, **settings)
+    pipe.set_progress_bar_config(disable=True)
+    whole = pipe(prompt="a castle", negative_prompt="dull", height=size.height, width=size.width, num_frames=FRAMES, num_inference_steps=3, guidance_scale=4.0,
+                 generator=torch.Generator().manual_seed(3), output_type="pt", **stock).frames[0]
+    assert (made - whole).abs().max() <= (1e-6 if exact else 0.02)
+
+
+# ---------------------------------------------------------------- VACE
+@pytest.fixture(scope="module")
+def plain(stage):
+    """VACE without any guide."""
+    return stage.latent("vace", "vace")
+
+
+@pytest.mark.parametrize("kind", ["depth", "edges", "beauty", "normal"])
+def test_every_guide_counts_with_its_pictures_and_its_strength(stage, kind):
+    made = stage.latent("vace", "vace", guides=(stage.guide(kind, 1),))
+    assert differing(made, stage.latent("vace", "vace", guides=(stage.guide(kind, 2),)))
+    assert differing(made, stage.latent("vace", "vace", guides=(stage.guide(kind, 1, strength=0.5),)))
+
+
+def test_a_guide_without_strength_is_no_guide(stage, plain):
+    assert differing(plain, stage.latent("vace", "vace", guides=(stage.guide("depth", 1, strength=0.0),))) == []
+
+
+def test_several_guides_count_each(stage):
+    both = stage.latent("vace", "vace", guides=(stage.guide("depth", 1), stage.guide("edges", 2)))
+    for others in ((stage.guide("depth", 1),), (stage.guide("depth", 3), stage.guide("edges", 2)), (stage.guide("depth", 1), stage.guide("edges", 3))):
+        assert differing(both, stage.latent("vace", "vace", guides=others))
+
+
+def test_a_strength_for_some_frames_counts(stage):
+    whole = stage.latent("vace", "vace", guides=(stage.guide("depth", 1),))
+    same = stage.latent("vace", "vace", guides=(stage.guide("depth", 1, strength=0.2, spans=(Span(first=0, last=8, strength=1.0),)),))
+    less = stage.latent("vace", "vace", guides=(stage.guide("depth", 1, spans=(Span(first=5, last=8, strength=0.0),)),))
+    assert differing(whole, same) == [] and differing(whole, less)
+
+
+def test_a_mask_lets_the_guide_count_inside_and_the_clip_outside(stage):
+    left = np.zeros((SIZE.height, SIZE.width), np.uint8)
+    left[:, :32] = 255
+    mask = Guide(kind="mask", path=stage.pictures("mask-left", [left] * FRAMES))
+
+    def made(depth: str, clip: str):
+        return stage.latent("vace", "vace", guides=(Guide(kind="depth", path=depth), mask), source=Guide(kind="beauty", path=clip))
+    images = [noise(frame) for frame in range(FRAMES)]
+    right, inside = [image.copy() for image in images], [image.copy() for image in images]
+    for one, other in zip(right, inside):
+        one[:, 32:] = 255 - one[:, 32:]
+        other[:, :32] = 255 - other[:, :32]
+    same, outside, within = (stage.pictures(name, found) for name, found in (("same", images), ("outside", right), ("within", inside)))
+    first = made(same, same)
+    assert differing(first, made(outside, same)) == [], "the guide does not count where the clip is kept"
+    assert differing(first, made(same, within)) == [], "the clip does not count where it is made anew"
+    assert differing(first, made(within, same)) and differing(first, made(same, outside))
+
+
+@pytest.mark.parametrize("frame", [0, 4, 8])
+def test_a_keyframe_counts_at_any_frame_and_hides_the_guide_there(stage, plain, frame):
+    made = stage.latent("vace", "vace", keyframes=(stage.keyframe(frame),))
+    assert differing(plain, made) and differing(made, stage.latent("vace", "vace", keyframes=(stage.keyframe(frame, 5),)))
+    images = [noise(index) for index in range(FRAMES)]
+    changed = [255 - image if index == frame else image for index, image in enumerate(images)]
+    under = [stage.latent("vace", "vace", guides=(Guide(kind="depth", path=stage.pictures(name, found)),), keyframes=(stage.keyframe(frame),))
+             for name, found in (("whole", images), (f"other{frame}", changed))]
+    assert differing(*under) == []
+
+
+def test_reference_pictures_count_in_their_number_and_not_in_length(stage, plain):
+    one = stage.latent("vace", "vace", references=(stage.still(1),))
+    two = stage.latent("vace", "vace", references=(stage.still(1), stage.still(2, Size(40, 80))))
+    assert len(one) == len(two) == len(plain) and differing(plain, one) and differing(one, two)
+
+
+def test_a_new_seed_needs_no_encoding(stage):
+    stage.roll("vace", "vace", guides=(stage.guide("depth", 1),))
+    known = stage.studio._loaded[1].autoencoder._known
+    before, held = known.hits, len(known._held)
+    stage.roll("vace", "vace", guides=(stage.guide("depth", 1),), seed=99)
+    assert known.hits == before + 2 and len(known._held) == held
+
+
+def test_long_shots_go_on_from_the_frames_before(stage):
+    take = stage.roll("vace", "vace", frames=89, guides=(stage.guide("depth", 1, 89),))
+    assert any("2 windows" in note for note in take.notes) and len(pixels(take)) == 89
+
+
+# ---------------------------------------------------------------- Wan
+def test_the_source_clip_counts_as_far_as_it_may(stage):
+    clip = stage.guide("beauty", 4)
+    some, other = (stage.latent("wan", "wan_text", source=replace(clip, path=path, strength=0.5), steps=4)
+                   for path in (clip.path, stage.guide("beauty", 5).path))
+    assert differing(some, other)
+    anew = [stage.latent("wan", "wan_text", source=source, steps=4) for source in (replace(clip, strength=1.0), None)]
+    assert differing(*anew) == []
+
+
+def test_first_and_last_keyframes_count(stage):
+    first = stage.latent("wan", "wan_picture_experts", keyframes=(stage.keyframe(0),))
+    assert differing(first, stage.latent("wan", "wan_picture_experts", keyframes=(stage.keyframe(0, 5),)))
+    for model in ("wan_picture_experts", "wan_pictures"):
+        both = stage.latent("wan", model, keyframes=(stage.keyframe(0), stage.keyframe(8, 3)))
+        assert differing(both, stage.latent("wan", model, keyframes=(stage.keyframe(0), stage.keyframe(8, 5))))
+    assert differing(first, stage.latent("wan", "wan_picture_experts", keyframes=(stage.keyframe(0), stage.keyframe(8, 3))))
+
+
+def test_a_known_first_frame_stays_whatever_the_seed(stage):
+    one, other = (stage.latent("wan", "wan_grown", size=TALL, keyframes=(stage.keyframe(0),), seed=seed) for seed in (1, 2))
+    assert (one[0] == other[0]).all() and differing(one, other)
+
+
+def test_windows_of_a_text_model_keep_what_they_share(stage):
+    take = stage.roll("wan", "wan_text", frames=89, size=Size(32, 32))
+    assert len(pixels(take)) == 89 and any("5 shared" in note for note in take.notes)
+
+
+# ---------------------------------------------------------------- others
+def test_sana_follows_the_camera(stage):
+    keyframes = (stage.keyframe(0),)
+    still = stage.latent("sana_wm", "sana_wm", guides=(stage.camera(0.0),), keyframes=keyframes)
+    assert differing(still, stage.latent("sana_wm", "sana_wm", guides=(stage.camera(0.5),), keyframes=keyframes))
+    assert differing(still, stage.latent("sana_wm", "sana_wm", guides=(stage.camera(0.0),), keyframes=(stage.keyframe(0, 5),)))
+
+
+def test_cogvideox_follows_its_guide(stage):
+    made = stage.latent("cogvideox", "cogvideox", guides=(stage.guide("depth", 1),))
+    assert differing(made, stage.latent("cogvideox", "cogvideox", guides=(stage.guide("depth", 2),)))
+    assert differing(made, stage.latent("cogvideox", "cogvideox", guides=(stage.guide("edges", 1),)))
+
+
+@pytest.mark.parametrize("frame", [0, 8])
+def test_ltx_takes_pictures_at_their_frames(stage, frame):
+    made = stage.latent("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame),))
+    assert differing(made, stage.latent("ltx2", "ltx2", size=TALL)) and differing(made, stage.latent("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame, 5),)))
+
+
+def test_ltx_writes_sound_as_long_as_the_pictures(stage):
+    import wave
+    from pathlib import Path
+    take = stage.roll("ltx2", "ltx2", size=TALL, frames=125)
+    with wave.open(str(Path(take.shot.out, take.sound))) as file:
+        assert file.getnchannels() == 2 and file.getframerate() == 16000 and abs(file.getnframes() / 16000 - 125 / 24) < 0.1
+        assert any(file.readframes(1000))
+
+
+def test_skyreels_takes_a_first_frame(stage):
+    made = stage.latent("skyreels", "skyreels", keyframes=(stage.keyframe(0),))
+    assert differing(made, stage.latent("skyreels", "skyreels", keyframes=(stage.keyframe(0, 5),))) and differing(made, stage.latent("skyreels", "skyreels"))
+
+
+# ---------------------------------------------------------------- cutting
+@pytest.mark.parametrize(("family", "model"), [("vace", "vace"), ("cogvideox", "cogvideox"), ("ltx2", "ltx2")])
+def test_a_cut_leaves_every_stage_and_nothing_behind(stage, family, model):
+    fields = asked(stage, model, steps=3)
+    whole = stage.latent(family, model, **fields)
+    for stage_name in ("load", "text", "guides", "denoise", "decode"):
+        cut = threading.Event()
+
+        def say(progress: Progress, name=stage_name, cut=cut) -> None:
+            if progress.stage == name and (name != "denoise" or progress.step == 1):
+                cut.set()
+        with pytest.raises(Cut):
+            stage.roll(family, model, say=say, cut=cut, **fields)
+    assert differing(whole, stage.latent(family, model, **fields)) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pipeline")]
+
+
+# ---------------------------------------------------------------- refusals
+def test_what_a_family_does_not_take_is_refused_in_a_sentence(stage):
+    for family, model, fields, error in (
+            ("wan", "wan_text", {"guides": (stage.guide("depth", 1),)}, GuideError),
+            ("wan", "wan_text", {"keyframes": (stage.keyframe(0),)}, KeyframeError),
+            ("wan", "wan_text", {"references": (stage.still(1),)}, KeyframeError),
+            ("wan", "wan_pictures", {}, KeyframeError),
+            ("wan", "wan_pictures", {"keyframes": (stage.keyframe(0),)}, KeyframeError),
+            ("wan", "wan_pictures", {"keyframes": (stage.keyframe(0), stage.keyframe(4))}, KeyframeError),
+            ("wan", "wan_grown", {"keyframes": (stage.keyframe(8),)}, KeyframeError),
+            ("vace", "vace", {"guides": (stage.guide("vector", 1),)}, GuideError),
+            ("vace", "vace", {"guides": (stage.guide("mask", 1),)}, GuideError),
+            ("vace", "vace", {"guides": (stage.guide("depth", 1, spans=(Span(first=4, last=20, strength=1.0),)),)}, GuideError),
+            ("cogvideox", "cogvideox", {}, GuideError),
+            ("cogvideox", "cogvideox", {"guides": (stage.guide("depth", 1), stage.guide("edges", 1))}, GuideError),
+            ("sana_wm", "sana_wm", {"keyframes": (stage.keyframe(0),)}, GuideError),
+            ("sana_wm", "sana_wm", {"guides": (stage.camera(0.1),)}, KeyframeError),
+            ("skyreels", "skyreels", {"keyframes": (stage.keyframe(4),)}, KeyframeError),
+            ("skyreels", "skyreels", {"source": stage.guide("beauty", 1)}, GuideError),
+            ("ltx2", "ltx2", {"guides": (stage.guide("depth", 1),)}, GuideError)):
+        with pytest.raises(error) as refused:
+            stage.roll(family, model, **fields)
+        assert refused.value.sentence.endswith(".")
+
+
+# ---------------------------------------------------------------- the wire
+def test_over_the_wire_a_shot_of_another_family_becomes_a_take(stage, engines):
+    from engine.protocol import Cancel, Cancelled, Done, Failed, Shoot, read_take
+    one = engines(SORA_CACHE="")
+    shot = stage.shot("vace", "vace", guides=(stage.guide("depth", 1),), keyframes=(stage.keyframe(4),), references=(stage.still(1),))
+    one.say(Shoot(shot=shot))
+    assert isinstance(one.ending(shot.id), Done) and read_take(shot.out).plan == "full"
+    wrong = stage.shot("wan", "vace")
+    one.say(Shoot(shot=wrong))
+    refused = one.ending(wrong.id)
+    assert isinstance(refused, Failed) and refused.code == "bad_model" and refused.remedy.action == "choose_model"
+    long = stage.shot("vace", "vace", steps=200)
+    one.say(Shoot(shot=long))
+    assert one.stage(long.id, "denoise").stage == "denoise"
+    one.say(Cancel(shot=long.id))
+    assert isinstance(one.ending(long.id), Cancelled)

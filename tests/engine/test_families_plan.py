@@ -1,0 +1,120 @@
+"""Memory plans: what they say, and that the same shot comes out of each within the error that is stated."""
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from engine import plan, shoot
+from engine.device import Device
+from engine.errors import ModelError, OutOfMemory
+from engine.protocol import Progress
+from tests.engine.open_stage import Stage, differing
+
+GB = 2 ** 30
+CARD = Device("cuda", "a card", "bfloat16", 24 * GB, 24 * GB)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as surroundings:
+        surroundings.setenv("SORA_CACHE", "")
+        yield Stage(tmp_path_factory.mktemp("plans"))
+
+
+def needing(text: float, transformer: float, vae: float = 0.5, sampling: float = 2, decoding: float = 3, second: float = 0) -> plan.Need:
+    """In GB."""
+    weights = {"text_encoder": text, "transformer": transformer, "vae": vae, **({"transformer_2": second} if second else {})}
+    return plan.Need({name: int(size * GB) for name, size in weights.items()}, 40, int(sampling * GB), int(decoding * GB))
+
+
+@pytest.mark.parametrize(("needed", "chosen"), [(needing(6, 3), "full"), (needing(11, 12), "turns"), (needing(11, 28), "fp8"), (needing(11, 60), "blocks"),
+                                                (needing(4, 14, second=14), "turns"), (needing(11, 28, second=28), "fp8")])
+def test_the_fastest_plan_that_fits_is_chosen(needed, chosen):
+    found = plan.choose(needed, CARD)
+    assert found.name == chosen and found.fits
+    assert [needed.bytes(name) for name in plan.PLANS] == sorted((needed.bytes(name) for name in plan.PLANS), reverse=True)
+
+
+def test_a_shot_that_fits_nowhere_says_so():
+    found = plan.choose(needing(11, 28, sampling=40), CARD)
+    assert found.name == "blocks" and not found.fits
+
+
+def test_the_choice_of_a_person_counts(monkeypatch):
+    monkeypatch.setenv(plan.CHOICE, "blocks")
+    assert plan.choose(needing(1, 1), CARD).name == "blocks"
+    monkeypatch.setenv(plan.CHOICE, "magic")
+    with pytest.raises(ModelError, match="full, turns, fp8, blocks"):
+        plan.choose(needing(1, 1), CARD)
+
+
+def test_parameters_are_counted_without_loading(stage):
+    from diffusers import WanTransformer3DModel
+    folder = stage.model("wan_text")
+    counted = plan.parameters(folder)
+    real = WanTransformer3DModel.from_pretrained(folder / "transformer")
+    assert counted["transformer"] == sum(weights.numel() for weights in real.parameters())
+    one, long, large = (plan.need(folder, "bfloat16", frames, pixels) for frames, pixels in ((9, 4096), (81, 4096), (9, 16384)))
+    assert long.sampling > one.sampling and large.sampling == 4 * one.sampling and large.decoding == 4 * one.decoding == 4 * long.decoding
+
+
+def test_a_plan_can_be_asked_for_before_a_shot(stage, engine_cli):
+    import json
+    from pathlib import Path
+
+    from engine.protocol import as_json
+    shot = stage.shot("wan", "wan_text")
+    path = Path(stage.folder / "asked.json")
+    path.write_text(as_json(shot))
+    said = json.loads(engine_cli("plan", path, "--json").stdout)
+    assert said["chosen"] == "full" and said["fits"] and said["bytes"]["full"] > said["bytes"]["blocks"] > 0
+
+
+def test_fp8_stays_within_a_tenth(stage, monkeypatch):
+    whole = stage.latent("vace", "vace", guides=(stage.guide("depth", 1),))
+    stage.studio.unload()
+    monkeypatch.setenv(plan.CHOICE, "fp8")
+    take = stage.roll("vace", "vace", guides=(stage.guide("depth", 1),))
+    narrow = stage.latent("vace", "vace", guides=(stage.guide("depth", 1),))
+    kept = {weights.dtype for weights in stage.studio._loaded[1].parts["transformer"].parameters()}
+    stage.studio.unload()
+    assert take.plan == "fp8" and take.planned_bytes > 0 and torch.float8_e4m3fn in kept
+    assert differing(whole, narrow) and np.linalg.norm(whole - narrow) < 0.1 * np.linalg.norm(whole)
+
+
+@pytest.mark.parametrize("name", ["turns", "blocks"])
+def test_other_places_give_the_same_pixels(stage, name):
+    from engine import device, families
+    from engine.families import Window
+    made = []
+    for chosen in ("full", name):
+        loaded = families.family("wan").load(stage.model("wan_experts"), device.chosen())
+        loaded.placing.apply(chosen)
+        window = Window(frames=9, size=loaded.native(stage.shot("wan", "wan_experts").size), seed=1, steps=3, guidance=4.0, text=loaded.text("a"),
+                        negative=loaded.text(""))
+        made.append(torch.cat(list(loaded.decode(list(loaded.sample(window))[-1]))))
+    assert torch.equal(*made)
+
+
+def test_memory_that_does_not_suffice_steps_down_and_says_so(stage):
+    """The first try meets an exhausted memory where the progress is told, as a real one may anywhere."""
+    said, exhausted = [], []
+
+    def say(progress: Progress) -> None:
+        said.append(progress)
+        if progress.stage == "denoise" and progress.step == 1 and not exhausted:
+            exhausted.append(True)
+            raise MemoryError("no more")
+    take = stage.roll("wan", "wan_text", say=say)
+    assert take.plan == "fp8" and any("fp8" in one.note for one in said)
+    stage.studio.unload()
+    fresh = shoot.Studio()
+    with pytest.raises(OutOfMemory):
+        shoot.roll(stage.shot("wan", "wan_text"), lambda progress: always(progress), threading.Event(), fresh)
+    assert fresh._loaded is None, "nothing is left half loaded"
+
+
+def always(progress: Progress) -> None:
+    if progress.stage == "denoise" and progress.step == 1:
+        raise MemoryError("no more")
