@@ -24,10 +24,11 @@ PACKAGES = ("blender", "xvfb", "libgl1-mesa-dri", "libegl1", "libegl-mesa0", "im
 NAMESPACE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "bash", "-euc")
 MOUNTS = """
 root=$1 repository=$2; shift 2
-mkdir -p "$root/outside" "$root$repository"
+mkdir -p "$root/outside"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/tmp"
+mkdir -p "$root$repository"
 mount --bind "$repository" "$root$repository"
 mount --bind / "$root/outside"
 mount --bind "$repository" "$root/outside$repository"
