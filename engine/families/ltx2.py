@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SPEC = FamilySpec(
     name="ltx2",
     label="LTX-2",
-    note="Fast, with pictures at any frame, control by IC-LoRA, and sound",
+    note="Fast, with pictures at any frame, control by IC-LoRA",
     licence="LTX-2 Community Licence",
     guides=("depth", "edges", "beauty"),
     keyframes=True,
@@ -33,7 +33,6 @@ SPEC = FamilySpec(
     guidance=3.0,
     models=("ltx-2",),
     loras=True,
-    audio=True,
 )
 LENGTH = 1024       # tokens
 
