@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SPEC = FamilySpec(
     name="ltx2",
     label="LTX-2",
-    note="Fast, with pictures at any frame, control by IC-LoRA",
+    note="Fast, with pictures at any frame, control by IC-LoRA, and sound",
     licence="LTX-2 Community Licence",
     guides=("depth", "edges", "beauty"),
     keyframes=True,
@@ -33,6 +33,7 @@ SPEC = FamilySpec(
     guidance=3.0,
     models=("ltx-2",),
     loras=True,
+    audio=True,
 )
 LENGTH = 1024       # tokens
 
@@ -146,7 +147,8 @@ class Sound(Piped):
     def sound(self, fps: float, frames: int) -> tuple[np.ndarray, int]:
         """What the shot that was sampled last sounds like: float32 (channels, samples), -1..1, and samples a second.
 
-        Each window's sound is its own; where windows share frames, that of the earlier one is heard.
+        Each window's sound is its own; where windows share frames, that of the earlier one is heard. Its latents come in steps of
+        some hundredths of a second, so the end is cut, or is silent, to be as long as the frames.
         """
         import numpy as np
         import torch
@@ -156,8 +158,8 @@ class Sound(Piped):
             with torch.inference_mode():
                 wave = vocoder(vae.decode(latent.to(self.place, vae.dtype), return_dict=False)[0])[0].float().cpu().numpy()
             made.append(wave[:, round(self.overlap / fps * rate) if index else 0:])
-        joined = np.concatenate(made, 1)[:, :round(frames / fps * rate)]
-        return joined.clip(-1, 1), rate
+        joined, length = np.concatenate(made, 1), round(frames / fps * rate)
+        return np.pad(joined[:, :length], ((0, 0), (0, max(0, length - joined.shape[1])))).clip(-1, 1), rate
 
     def encode_still(self, picture: Tensor) -> Tensor:
         vae = self.parts["vae"]

@@ -222,6 +222,16 @@ def test_ltx_takes_pictures_at_their_frames(stage, frame):
     assert differing(made, stage.latent("ltx2", "ltx2", size=TALL)) and differing(made, stage.latent("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame, 5),)))
 
 
+def test_ltx_writes_sound_as_long_as_the_pictures(stage):
+    import wave
+    from pathlib import Path
+    take = stage.roll("ltx2", "ltx2", size=TALL, frames=125)
+    with wave.open(str(Path(take.shot.out, take.sound))) as file:
+        assert file.getnchannels() == 2 and file.getframerate() == 16000 and file.getnframes() == round(125 / 24 * 16000)
+        heard = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert np.flatnonzero(heard)[-1] > 0.95 * len(heard), "no more silence at the end than rounding leaves"
+
+
 def test_skyreels_takes_a_first_frame(stage):
     made = stage.latent("skyreels", "skyreels", keyframes=(stage.keyframe(0),))
     assert differing(made, stage.latent("skyreels", "skyreels", keyframes=(stage.keyframe(0, 5),))) and differing(made, stage.latent("skyreels", "skyreels"))

@@ -140,7 +140,7 @@ def ltx2():
             base_channels=4, output_channels=2, ch_mult=(1,), num_res_blocks=1, attn_resolutions=None, in_channels=2, resolution=32, latent_channels=2,
             norm_type="pixel", causality_axis="height", dropout=0.0, mid_block_add_attention=False, sample_rate=16000, mel_hop_length=160,
             is_causal=True, mel_bins=8).eval(),
-        vocoder=LTX2Vocoder(in_channels=16, hidden_channels=32, out_channels=2, upsample_kernel_sizes=[4, 4], upsample_factors=[2, 2],
+        vocoder=LTX2Vocoder(in_channels=16, hidden_channels=32, out_channels=2, upsample_kernel_sizes=[20, 32], upsample_factors=[10, 16],
                             resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]], leaky_relu_negative_slope=0.1, output_sampling_rate=16000).eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(), tokenizer=tokenizer(32, "left"))
     absent = {name: None for name in ("processor", "prompt_enhancer", "duration_head") if name in inspect.signature(LTX2InContextPipeline).parameters}
