@@ -9,26 +9,18 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from . import device, families
 from .errors import FolderError, ModelError, Remedy, SoraError
 from .models import store
+from .protocol import Finding
 from .release import ENGINE_VERSION
 
 MODULES = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors", "PyAV": "av", "OpenCV": "cv2", "OpenEXR": "OpenEXR",
            "filelock": "filelock", "psutil": "psutil", "typer": "typer", "rich": "rich"}
 LITTLE_MEMORY, LITTLE_DISK = 2 << 30, 1 << 30       # bytes
 REPAIR = Remedy(action="repair_engine", label="Repair Engine")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    what: str
-    found: str
-    well: bool
-    remedy: Remedy | None = None
 
 
 def findings() -> list[Finding]:

@@ -219,6 +219,16 @@ class Take:
         return self.seconds.get("total", sum(self.seconds.values()))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the doctor's: what was looked at, what was found, and a remedy where it is wrong."""
+
+    what: str
+    found: str
+    well: bool
+    remedy: Remedy | None = None
+
+
 TAKE_FILE, SHOT_FILE = "take.json", "shot.json"
 
 

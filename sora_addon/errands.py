@@ -8,31 +8,20 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 
 from ..engine.errors import EngineBroken, EngineMissing, Remedy, SoraError
-from ..engine.protocol import decode
+from ..engine.protocol import Finding, decode
 from . import child, home, install, places, preferences, pump
 
 BEAT = 0.25             # seconds between two looks
 REPAIR = Remedy(action="repair_engine", label="Repair Engine")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line of the doctor's, as `python -m engine doctor --json` writes it."""
-
-    what: str
-    found: str
-    well: bool
-    remedy: Remedy | None = None
-
-
 class Checkup:
-    """A running doctor. Its answer goes to a file, so that nobody waits at a pipe."""
+    """A running doctor: `python -m engine doctor --json`. Its answer goes to a file, so that nobody waits at a pipe."""
 
     def __init__(self, python: Path):
         self.answer, self.trouble = tempfile.TemporaryFile(), tempfile.TemporaryFile()
