@@ -16,10 +16,12 @@ log = logging.getLogger(__name__)
 SHORT = [(17, 40, 64)] * 12 + [(17, 64, 40)] * 2 + [(17, 48, 48)] * 2 + [(17, 32, 80)] * 2 + [(33, 40, 64)] * 2     # frames, height, width
 LONG = [(49, 56, 96)] * 7 + [(49, 96, 56), (49, 48, 112), (33, 56, 96)]
 PLAIN = [(17, 40, 64)]
-BUCKETS = {"short": SHORT, "long": LONG, "plain": PLAIN}
-CLIPS = {"short": 64, "long": 12, "plain": 64}
-FIXED = {"plain": {"kind": "objects", "style": "photo", "counts": (1, 2)}}       # a few things in daylight colours: which word paints which
-FIRST_SEED = {"short": 1_000_000, "plain": 3_000_000, "long": 5_000_000, "held out": 9_000_000}
+STILLS = [(1, 40, 64)] * 5 + [(1, 56, 96)] * 5 + [(1, 96, 56), (1, 48, 48), (1, 48, 112)]      # pictures teach words at a sixth of a clip's price
+BUCKETS = {"short": SHORT, "long": LONG, "plain": PLAIN, "stills": STILLS}
+CLIPS = {"short": 64, "long": 12, "plain": 64, "stills": 512}
+FIXED = {"plain": {"kind": "objects", "style": "photo", "counts": (1, 2)},       # a few things in daylight colours: which word paints which
+         "stills": {"kind": "objects", "style": "photo", "counts": (1, 1, 2, 2, 3, 3)}}
+FIRST_SEED = {"short": 1_000_000, "plain": 3_000_000, "long": 5_000_000, "held out": 9_000_000, "stills": 20_000_000}
 
 
 def shape(series: str, n: int) -> tuple[int, int, int]:
@@ -29,8 +31,8 @@ def shape(series: str, n: int) -> tuple[int, int, int]:
 
 
 def clip(series: str, n: int, i: int) -> data.Clip:
-    """Clip i of shard n."""
-    fixed = dict(FIXED.get(series, {}))
+    """Clip i of shard n; every other still is of a few things in daylight colours."""
+    fixed = dict(FIXED.get(series, {})) if series != "stills" or i % 2 else {}
     counts = fixed.pop("counts", None)
     if counts:
         fixed["count"] = counts[i % len(counts)]

@@ -20,8 +20,9 @@ SHIFT = 4.0
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.5, {"short": 1.}), (.75, {"short": .65, "long": .35}), (1., {"short": .2, "long": .2, "plain": .6}))      # until this share of the time
-PARTS = {"short": ((1., .55), (.5, .5)), "plain": ((1.,), (1.,)), "long": ((1., .7, .35), (.35, .25, .4))}        # of a clip's length, and how often
+MIXES = ((.25, {"short": 1.}), (.37, {"short": .65, "long": .35}), (.5, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.85, {"stills": .6, "plain": .15, "short": .15, "long": .1}), (1., {"stills": .35, "plain": .15, "short": .25, "long": .25}))
+PARTS = {"short": ((1., .55), (.5, .5)), "plain": ((1.,), (1.,)), "stills": ((1.,), (1.,)), "long": ((1., .7, .35), (.35, .25, .4))}        # of a clip's length, and how often
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ class Draws:
         pool = self.library.of(series)
         shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
         n, _, k, h, w = shard.latent.shape
-        k = max(3, round(k * part))
+        k = max(min(3, k), round(k * part))
         batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if series == "long" else 1) / (k * h * w))))
         rows = np.sort(torch.randperm(n, generator=g)[:batch].numpy())
         return loss(model, shard, rows, k, g)
