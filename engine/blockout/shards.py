@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,43 +14,44 @@ from . import data
 
 log = logging.getLogger(__name__)
 
-SHORT = [(17, 40, 64)] * 12 + [(17, 64, 40)] * 2 + [(17, 48, 48)] * 2 + [(17, 32, 80)] * 2 + [(33, 40, 64)] * 2     # frames, height, width
-LONG = [(49, 56, 96)] * 7 + [(49, 96, 56), (49, 48, 112), (33, 56, 96)]
-PLAIN = [(17, 40, 64)]
-STILLS = [(1, 40, 64)] * 5 + [(1, 56, 96)] * 5 + [(1, 96, 56), (1, 48, 48), (1, 48, 112)]      # pictures teach words at a sixth of a clip's price
-BUCKETS = {"short": SHORT, "long": LONG, "plain": PLAIN, "stills": STILLS}
-CLIPS = {"short": 64, "long": 12, "plain": 64, "stills": 512}
-FIXED = {"plain": {"kind": "objects", "style": "photo", "counts": (1, 2)},       # a few things in daylight colours: which word paints which
-         "stills": {"kind": "objects", "style": "photo", "counts": (1, 1, 2, 2, 3, 3)}}
-FIRST_SEED = {"short": 1_000_000, "plain": 3_000_000, "long": 5_000_000, "held out": 9_000_000, "stills": 20_000_000}
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Clips for one purpose. Shards take its shapes (frames, height, width) in turn; `few` draws one or a few things in daylight
+    colours, in every clip or in every other one, which is how it is learned which word paints what."""
+    shapes: tuple[tuple[int, int, int], ...]
+    clips: int                                                 # a shard
+    first: int                                                 # seed of the first clip
+    few: tuple[int, ...] = ()                                  # how many things, in turn
+    every: int = 1
+
+    def shape(self, n: int) -> tuple[int, int, int]:
+        """Of shard n; a stride of 7 mixes shapes early."""
+        return self.shapes[n * 7 % len(self.shapes)]
+
+    def clip(self, n: int, i: int) -> data.Clip:
+        """Clip i of shard n."""
+        fixed = {"kind": "objects", "style": "photo", "count": self.few[i % len(self.few)]} if self.few and i % self.every == self.every - 1 else {}
+        return data.clip(self.first + n * self.clips + i, *self.shape(n), **fixed)
 
 
-def shape(series: str, n: int) -> tuple[int, int, int]:
-    """(T, H, W) of shard n; a stride of 7 mixes shapes early."""
-    buckets = BUCKETS[series]
-    return buckets[n * 7 % len(buckets)]
+SERIES = {
+    "short": Series(((17, 40, 64),) * 12 + ((17, 64, 40),) * 2 + ((17, 48, 48),) * 2 + ((17, 32, 80),) * 2 + ((33, 40, 64),) * 2, 64, 1_000_000),
+    "plain": Series(((17, 40, 64),), 64, 3_000_000, (1, 2)),
+    "long": Series(((49, 56, 96),) * 7 + ((49, 96, 56), (49, 48, 112), (33, 56, 96)), 12, 5_000_000),
+    "stills": Series(((1, 40, 64),) * 5 + ((1, 56, 96),) * 5 + ((1, 96, 56), (1, 48, 48), (1, 48, 112)), 512, 20_000_000, (1, 1, 2, 2, 3, 3), 2)}
+HELD_OUT = 9_000_000                                           # seeds from here to 20 million are never trained on
 
 
-def clip(series: str, n: int, i: int) -> data.Clip:
-    """Clip i of shard n; every other still is of a few things in daylight colours."""
-    fixed = dict(FIXED.get(series, {})) if series != "stills" or i % 2 else {}
-    counts = fixed.pop("counts", None)
-    if counts:
-        fixed["count"] = counts[i % len(counts)]
-    frames, h, w = shape(series, n)
-    return data.clip(FIRST_SEED[series] + n * CLIPS[series] + i, frames, h, w, **fixed)
-
-
-def write(root: Path, series: str, n: int) -> Path:
+def write(root: Path, name: str, n: int, series: Series | None = None) -> Path:
     """Renders shard n of a series unless it is there already."""
-    folder = root / series / f"{n:04d}"
+    series, folder = series or SERIES[name], root / name / f"{n:04d}"
     if folder.exists():
         return folder
-    clips = [clip(series, n, i) for i in range(CLIPS[series])]
+    clips = [series.clip(n, i) for i in range(series.clips)]
     part = folder.with_suffix(".part")
     part.mkdir(parents=True, exist_ok=True)
-    for name in ("rgb", "inverse_depth", "normal"):
-        np.save(part / f"{name}.npy", np.stack([getattr(c, name) for c in clips]))
+    for array in ("rgb", "inverse_depth", "normal"):
+        np.save(part / f"{array}.npy", np.stack([getattr(c, array) for c in clips]))
     (part / "captions.json").write_text(json.dumps([c.caption for c in clips]))
     os.replace(part, folder)
     return folder

@@ -47,7 +47,7 @@ def model_card(out: Path) -> str:
     """What was trained, from the logs of the training itself."""
     rows = [f"| {s} | {m.get('minutes', 0)} | {m.get('step', 0)} | {', '.join(f'{k} {v}' for k, v in m.items() if k not in ('minutes', 'step'))} |"
             for s in STAGES[1:] if (m := measured(out, s))]
-    clips = {s: len(shards.ready(out / "clips", s)) * shards.CLIPS[s] for s in COUNTS}
+    clips = {s: len(shards.ready(out / "clips", s)) * shards.SERIES[s].clips for s in COUNTS}
     seen = f"Trained on {clips['short']} short, {clips['plain']} plain and {clips['long']} long clips and {clips['stills']} stills, rendered by `engine/blockout/data.py`; no other material."
     return "\n".join([f"# {NAME}", "", seen, "", "| stage | minutes | steps | held-out measurements |", "|---|---|---|---|", *rows, ""])
 

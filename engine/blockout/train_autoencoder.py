@@ -55,7 +55,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def held_out(count: int = 16, frames: int = 17, h: int = 40, w: int = 64) -> Tensor:
-    first = shards.FIRST_SEED["held out"]
+    first = shards.HELD_OUT
     return as_video(np.stack([data.clip(first + i, frames, h, w).rgb for i in range(count)]))
 
 

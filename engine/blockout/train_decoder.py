@@ -58,7 +58,7 @@ def loss(decoder: Decoder, autoencoder: Autoencoder, video: Tensor, layout: dict
 
 def judged(autoencoder: Autoencoder, count: int = 12):
     """A judge of decoders on held-out clips, with and without guides."""
-    clips = [data.clip(shards.FIRST_SEED["held out"] + i) for i in range(count)]
+    clips = [data.clip(shards.HELD_OUT + i) for i in range(count)]
     video = as_video(np.stack([c.rgb for c in clips]))
     layout = conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
     with torch.no_grad():

@@ -88,7 +88,7 @@ class Draws:
     def __call__(self, model: nn.Module, g: torch.Generator) -> Tensor:
         if self.run.step // REFRESH != self.refreshed:
             self.refreshed = self.run.step // REFRESH
-            for series in shards.BUCKETS:
+            for series in shards.SERIES:
                 self.library.refresh(series, self.run.rank, self.run.world)
         turn = np.random.default_rng(self.run.step)                               # the same in every process
         series = self._series(turn)
@@ -118,7 +118,7 @@ class HeldOut:
 
     @classmethod
     def rendered(cls, autoencoder: Autoencoder, count: int = 16) -> HeldOut:
-        clips = [data.clip(shards.FIRST_SEED["held out"] + i) for i in range(count)]
+        clips = [data.clip(shards.HELD_OUT + i) for i in range(count)]
         with torch.no_grad():
             x0 = autoencoder.encode(as_video(np.stack([c.rgb for c in clips])))
         guides = conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)

@@ -74,13 +74,18 @@ def test_rough_guides_stay_in_range_and_known_masks_leave_something_to_do():
     assert mask.shape == (500, 5) and (mask.mean(1) < 1).all() and .35 < (mask.sum(1) > 0).float().mean() < .5
 
 
-def test_shards_are_written_once_and_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "CLIPS", {"short": 2, "long": 1})
-    monkeypatch.setattr(shards, "SHORT", [(5, 16, 24)])
-    folder = shards.write(tmp_path, "short", 0)
+def test_shards_are_written_once_and_found(tmp_path):
+    small = shards.Series(((5, 16, 24),), 2, 1, (3,), 2)
+    folder = shards.write(tmp_path, "small", 0, small)
     before = (folder / "rgb.npy").stat().st_mtime_ns
-    assert shards.write(tmp_path, "short", 0) == folder and (folder / "rgb.npy").stat().st_mtime_ns == before
-    assert shards.ready(tmp_path, "short") == [folder] and shards.ready(tmp_path, "long") == [] and len(shards.captions(folder)) == 2
+    assert shards.write(tmp_path, "small", 0, small) == folder and (folder / "rgb.npy").stat().st_mtime_ns == before
+    assert shards.ready(tmp_path, "small") == [folder] and shards.ready(tmp_path, "long") == [] and len(shards.captions(folder)) == 2
+    assert len(small.clip(0, 1).scene.things) == 3 and np.load(folder / "rgb.npy").shape == (2, 5, 16, 24, 3)
+
+
+def test_every_shape_of_a_series_comes_up():
+    for series in shards.SERIES.values():
+        assert {series.shape(n) for n in range(len(series.shapes))} == set(series.shapes)
 
 
 def test_edges_are_judged_against_the_layout():
