@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+BATCHED = 4096      # tokens of one text up to which both go together
+
 Velocity = Callable[["Tensor", "Tensor"], "Tensor"]         # (latent, timestep) -> velocity, of the latent's shape
 Hold = Callable[["Tensor", float], "Tensor"]                # (latent, sigma) -> the latent with what is known put back
 
@@ -42,6 +44,17 @@ def denoised(scheduler, latent: Tensor, velocity: Velocity, first: int = 0, hold
                 latent = hold(latent, float(sigmas[index + 1]))
             last = index == len(scheduler.timesteps) - 1
         yield latent if last else estimate
+
+
+def answered(call: Callable[..., Tensor], texts: tuple[Tensor, Tensor | None], guidance: float, tokens: int) -> Tensor:
+    """The guided velocity from `call(copies, text)`, which takes its inputs `copies` times. Few tokens are asked for both texts at once:
+    then it is starting the many small operations that takes the time, and a batch starts them once."""
+    import torch
+    positive, negative = texts
+    if negative is not None and tokens <= BATCHED:
+        both = call(2, torch.cat([positive, negative]))
+        return guided(both[:1], both[1:], guidance)
+    return guided(call(1, positive), None if negative is None else call(1, negative), guidance)
 
 
 def guided(positive: Tensor, negative: Tensor | None, guidance: float) -> Tensor:

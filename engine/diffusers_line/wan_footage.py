@@ -96,6 +96,11 @@ class Footage:
         negative = window.negative if window.guidance > 1 else None
         return tuple(None if one is None else one.to(self.place, self.dtype) for one in (window.text, negative))
 
+    def tokens(self, latent: Tensor) -> int:
+        """How many the transformer makes of a latent (1, C, T, h, w)."""
+        patch = self._any_transformer().config.patch_size
+        return latent.shape[2] // patch[0] * (latent.shape[3] // patch[1]) * (latent.shape[4] // patch[2])
+
     def noise(self, window, extra: int = 0) -> Tensor:
         """(1, C, T, h, w) for a window, and `extra` latent frames before it."""
         latent_frames = (window.frames - 1) // self.autoencoder.stride_t + 1 + extra

@@ -89,8 +89,10 @@ class Layout(Footage):
         control, scale = (latents[0], scales[0]) if len(latents) == 1 else (tuple(latents), tuple(scales))
 
         def velocity(latent: Tensor, timestep: Tensor) -> Tensor:
-            answers = [None if text is None else transformer(
-                hidden_states=latent.to(self.dtype), timestep=timestep.expand(1), encoder_hidden_states=text, control_hidden_states=control,
-                control_hidden_states_scale=scale, return_dict=False)[0] for text in texts]
-            return steps.guided(answers[0], answers[1], window.guidance)
+            def call(copies: int, text: Tensor) -> Tensor:
+                each = (copies, -1, -1, -1, -1)
+                shown = tuple(one.expand(each) for one in control) if isinstance(control, tuple) else control.expand(each)
+                return transformer(hidden_states=latent.to(self.dtype).expand(each), timestep=timestep.expand(copies), encoder_hidden_states=text,
+                                   control_hidden_states=shown, control_hidden_states_scale=scale, return_dict=False)[0]
+            return steps.answered(call, texts, window.guidance, self.tokens(latent))
         return velocity

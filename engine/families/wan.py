@@ -142,10 +142,14 @@ class Film(Footage):
     # ------------------------------------------------------------ velocities
     def guess(self, window: Window, given: Tensor, timestep: Tensor, at: Tensor, **more) -> Tensor:
         """The guided velocity; `at` chooses the expert."""
-        expert, (text, negative) = self.expert(at), self.texts(window)
-        answers = [None if one is None else expert(hidden_states=given.to(self.dtype), timestep=timestep, encoder_hidden_states=one,
-                                                   return_dict=False, **more)[0] for one in (text, negative)]
-        return steps.guided(answers[0], answers[1], window.guidance)
+        expert = self.expert(at)
+
+        def call(copies: int, text: Tensor) -> Tensor:
+            def each(one: Tensor | None) -> Tensor | None:
+                return one if one is None else one.repeat(copies, *[1] * (one.ndim - 1))
+            return expert(hidden_states=each(given.to(self.dtype)), timestep=each(timestep), encoder_hidden_states=text, return_dict=False,
+                          **{name: each(one) for name, one in more.items()})[0]
+        return steps.answered(call, self.texts(window), window.guidance, self.tokens(given))
 
     def plain_velocity(self, window: Window):
         return lambda latent, timestep: self.guess(window, latent, timestep.expand(1), timestep)

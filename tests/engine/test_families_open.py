@@ -58,7 +58,7 @@ def test_first_and_last_frame_give_what_the_stock_pipeline_gives(stage):
     stills = {0: noise(1), FRAMES - 1: noise(2)}
     _equals_stock(stage, "wan", "wan_pictures", "WanImageToVideoPipeline", Window,
                   {"image": PIL.Image.fromarray(stills[0]), "last_image": PIL.Image.fromarray(stills[FRAMES - 1])},
-                  stills={frame: still.astype(np.float32) / 255 for frame, still in stills.items()}, exact=False)
+                  stills={frame: still.astype(np.float32) / 255 for frame, still in stills.items()})
 
 
 def test_a_grown_model_gives_what_the_stock_pipeline_gives(stage):
@@ -67,17 +67,19 @@ def test_a_grown_model_gives_what_the_stock_pipeline_gives(stage):
                   stills={0: noise(1, TALL).astype(np.float32) / 255})
 
 
-def test_vace_gives_what_the_stock_pipeline_gives(stage):
+@pytest.mark.parametrize(("strength", "seen"), [(1.0, True), (0.7, False)])
+def test_vace_gives_what_the_stock_pipeline_gives(stage, strength, seen):
+    """Either a reference or a strength: the stock pipeline weakens references with the layout, which is not what a guide's strength means here."""
     import PIL.Image
     depth, reference = [noise(frame)[..., :1] for frame in range(FRAMES)], noise(77)
-    stock = {"video": [PIL.Image.fromarray(frame.repeat(3, -1)) for frame in depth], "reference_images": [PIL.Image.fromarray(reference)],
-             "conditioning_scale": 0.7}
+    stock = {"video": [PIL.Image.fromarray(frame.repeat(3, -1)) for frame in depth], "conditioning_scale": strength,
+             **({"reference_images": [PIL.Image.fromarray(reference)]} if seen else {})}
     _equals_stock(stage, "vace", "vace", "WanVACEPipeline", Window, stock, guides={"depth": np.stack(depth).astype(np.float32) / 255},
-                  strengths={"depth": 0.7}, references=(reference.astype(np.float32) / 255,), exact=False)
+                  strengths={"depth": strength}, references=(reference.astype(np.float32) / 255,) if seen else ())
 
 
-def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, exact=True, **fields):
-    """Our sampling against diffusers' own pipeline over the same components. Inexact where references keep their whole strength here."""
+def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, **fields):
+    """Our sampling against diffusers' own pipeline over the same components."""
     import diffusers
     loaded = families.family(family).load(stage.model(model), device.chosen())
     ours = kind(frames=FRAMES, size=size, seed=3, steps=3, guidance=4.0, text=loaded.text("a castle"), negative=loaded.text("dull"), **fields)
@@ -90,7 +92,7 @@ def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, exact=
     pipe.set_progress_bar_config(disable=True)
     whole = pipe(prompt="a castle", negative_prompt="dull", height=size.height, width=size.width, num_frames=FRAMES, num_inference_steps=3, guidance_scale=4.0,
                  generator=torch.Generator().manual_seed(3), output_type="pt", **stock).frames[0]
-    assert (made - whole).abs().max() <= (1e-6 if exact else 0.02)
+    assert (made - whole).abs().max() <= 1e-6, "measured: 2e-7"
 
 
 # ---------------------------------------------------------------- VACE
