@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import clip, families
 from .errors import GuideError, KeyframeError, ModelError, Remedy, ShotError
-from .protocol import FORMATS, FamilySpec, Shot
+from .protocol import FORMATS, PLANS, FamilySpec, Shot
 
 MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
 LAST_NUMBER = 999_999                   # Blender's own last frame is 1,048,574
@@ -35,6 +35,9 @@ def _words(asked: Shot) -> None:
         raise ShotError(f"The take's folder {asked.out!r} is not an absolute path.", Remedy(action="choose_folder", label="Choose a Folder"))
     if asked.format not in FORMATS:
         raise ShotError(f"There is no format called {asked.format!r}; there are: {', '.join(FORMATS)}.")
+    if asked.plan and asked.plan not in PLANS:
+        raise ShotError(f"There is no memory plan called {asked.plan!r}; there are: {', '.join(PLANS)}.",
+                        Remedy(action="set_plan", label="Choose Automatically"))
 
 
 def _grid(asked: Shot, spec: FamilySpec) -> None:

@@ -31,6 +31,9 @@ ACTIONS = (
     "shoot_again",        # the same shot once more
     "show_log",           # open the engine's log
     "choose_model",       # open the model list
+    "get_model",          # download a model, or go on with it; value: its name
+    "allow_online",       # open Blender's preferences where it may be allowed to go online
+    "set_plan",           # how the model is kept in memory; value: one of protocol.PLANS, or ""
     "set_channel",        # value: channel of the sequencer to land on
     "set_distance",       # value: metres from the camera to the backdrop
 )

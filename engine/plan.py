@@ -17,8 +17,8 @@ from pathlib import Path
 from .device import Device
 from .errors import ModelError, Remedy
 from .models import admission
+from .protocol import PLANS
 
-PLANS = ("full", "turns", "fp8", "blocks")
 CHOICE = "SORA_PLAN"            # environment: one of PLANS, whatever the estimate says
 SPARE = 0.92                    # of what is free: the allocator's gaps and the other programs' share
 TRANSFORMERS = ("transformer", "transformer_2")
@@ -85,9 +85,12 @@ def parameters(folder: Path) -> dict[str, int]:
     return found
 
 
-def choose(wanted: Need, device: Device, floor: str = "full") -> Plan:
-    """The fastest plan from `floor` on that fits what is free; the last one where none does. Raises ModelError for an unknown choice."""
-    asked = os.environ.get(CHOICE, "")
+def choose(wanted: Need, device: Device, floor: str = "full", asked: str = "") -> Plan:
+    """The fastest plan from `floor` on that fits what is free; the last one where none does, and whatever is `asked` for by a person.
+
+    Raises ModelError for an unknown choice.
+    """
+    asked = os.environ.get(CHOICE, "") or asked
     if asked and asked not in PLANS:
         raise ModelError(f"{CHOICE} asks for the plan {asked!r}; there are: {', '.join(PLANS)}.",
                          Remedy(action="choose_model", label="Choose a Model"))

@@ -21,6 +21,7 @@ LONGEST_LINE = 4_000_000        # characters; a shot with 5,000 camera matrices 
 GUIDE_KINDS = ("depth", "normal", "beauty", "mask", "edges", "vector", "camera")
 FORMATS = ("png", "png16", "exr")
 LANDINGS = ("strip", "compositor", "camera", "backdrop")
+PLANS = ("full", "turns", "fp8", "blocks")           # ways of keeping a model in memory, from the fastest to the smallest
 STAGES = ("waiting", "guides", "load", "text", "encode", "denoise", "decode", "write", "proxy")
 
 
@@ -100,6 +101,7 @@ class FamilySpec:
     references: int = 0                     # pictures of a subject that a shot may have
     loras: bool = False
     audio: bool = False                     # sound comes with the pictures
+    window: int = 0                         # frames sampled at once at most; 0: it depends on the weights
 
 
 # ---------------------------------------------------------------- the shot
@@ -170,6 +172,7 @@ class Shot:
     landings: tuple[str, ...] = ()
     landing: dict[str, str] = dataclasses.field(default_factory=dict)   # options of the landings: scene, camera, channel, distance
     name: str = ""                          # what the artist calls it
+    plan: str = ""                          # one of PLANS; "": the fastest that fits
 
     def numbered(self, index: int) -> int:
         """Scene frame (and file number) of the image `index`, which counts from 0."""
@@ -277,6 +280,13 @@ class Unload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Asks what a shot would need; it is not shot, and neither its files nor its prompt are looked at."""
+
+    shot: Shot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quit:
     pass
 
@@ -334,11 +344,24 @@ class Unloaded:
     pass
 
 
-REQUESTS = (Shoot, Cancel, Unload, Quit)
-EVENTS = (Ready, Progress, Done, Failed, Cancelled, Unloaded)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimated:
+    """`shot` would need `bytes` of the device's `free` ones by `plan`; `plan` is "" where the family has no choice, or `note` says why."""
+
+    shot: str
+    plan: str = ""
+    bytes: int = 0
+    free: int = 0
+    fits: bool = True
+    note: str = ""
+    remedy: Remedy | None = None
+
+
+REQUESTS = (Shoot, Cancel, Unload, Estimate, Quit)
+EVENTS = (Ready, Progress, Done, Failed, Cancelled, Unloaded, Estimated)
 ENDINGS = (Done, Failed, Cancelled)
-Request = Shoot | Cancel | Unload | Quit
-Event = Ready | Progress | Done | Failed | Cancelled | Unloaded
+Request = Shoot | Cancel | Unload | Estimate | Quit
+Event = Ready | Progress | Done | Failed | Cancelled | Unloaded | Estimated
 
 
 def write(message: Request | Event) -> str:

@@ -12,6 +12,14 @@ FORMAT_ITEMS = (
     ("png16", "PNG 16 bit", "16 bits a channel, lossless: room for grading"),
     ("exr", "OpenEXR", "Half float, scene-linear: for compositing"),
 )
+AUTOMATIC = "automatic"
+PLAN_ITEMS = (
+    (AUTOMATIC, "Automatic", "The fastest way that fits the device's free memory"),
+    ("full", "All at Once", "The whole model on the device: fastest, needs most"),
+    ("turns", "In Turns", "Text encoder, transformer and autoencoder on the device one after the other"),
+    ("fp8", "8 Bits", "In turns, with the transformer's weights kept in 8 bits: half the memory, small differences in the picture"),
+    ("blocks", "Block by Block", "In turns, with the transformer brought in blocks: slowest, needs least"),
+)
 NO_CHOICE = "default"
 _kept: dict[str, list] = {}         # Blender keeps no reference to the strings of dynamic items
 
@@ -107,6 +115,7 @@ class SoraSettings(bpy.types.PropertyGroup):
     guidance: FloatProperty(
         name="Guidance", description="How strictly the prompt is followed. 1 follows it loosely, high values exaggerate",
         default=FIRST.guidance, min=0.0, soft_max=12.0, max=100.0)
+    plan: EnumProperty(name="Memory", description="How the model is kept in the device's memory", default=AUTOMATIC, items=PLAN_ITEMS)
     format: EnumProperty(name="Format", description="How the frames are written", default="png", items=FORMAT_ITEMS)
 
     use_guides: BoolProperty(name="Guides", default=True, description="Let the scene steer the clip. Off: the prompt alone")

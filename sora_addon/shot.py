@@ -12,7 +12,7 @@ import bpy
 from ..engine import protocol
 from ..engine.errors import KeyframeError, Remedy, ShotError
 from ..engine.protocol import FamilySpec, Guide, Keyframe, Shot, Size
-from . import families, library, preferences, slate
+from . import families, library, preferences, settings as choices, slate
 
 NEEDS_CAMERA = ("camera", "backdrop")       # landings that mean nothing without one; every guide needs one
 SENSIBLE_FRAMES = 49
@@ -40,7 +40,7 @@ def frozen(context) -> Shot:
         seed=settings.seed, size=size, frames=frames, frame_start=start, fps=scene.render.fps / scene.render.fps_base,
         out=str(folder / name), steps=settings.steps, guidance=settings.guidance, format=settings.format,
         guides=tuple(Guide(kind=kind, path="") for kind in guides), keyframes=keyframes,
-        landings=landings, landing=landing(context), name=_title(prompt))
+        landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings))
     slate.freeze(shot)
     return shot
 
@@ -112,6 +112,11 @@ def delivered(scene, spec: FamilySpec) -> Size:
     fitting = grid.nearest(Size(round(asked.width * limit), round(asked.height * limit)))
     raise ShotError(f"{asked} is outside of what {spec.label} delivers: sides of {grid.shortest} to {grid.longest} pixels.",
                     Remedy(action="set_size", label=f"Use {fitting}", value=str(fitting)))
+
+
+def asked_plan(settings) -> str:
+    """The way of keeping the model in memory that the artist insists on; "" is the fastest that fits."""
+    return "" if settings.plan == choices.AUTOMATIC else settings.plan
 
 
 # ---------------------------------------------------------------- guides, stills, landings
@@ -210,6 +215,7 @@ def restore(scene, shot: Shot) -> None:
     settings.frame_source, settings.frame_start, settings.frame_end = "CUSTOM", shot.frame_start, shot.numbered(shot.frames - 1)
     settings.size_source, settings.size_width, settings.size_height = "CUSTOM", shot.size.width, shot.size.height
     settings.seed, settings.lock_seed, settings.format = shot.seed, True, shot.format
+    settings.plan = shot.plan or choices.AUTOMATIC
     settings.steps = shot.steps or spec.steps
     settings.guidance = shot.guidance if shot.guidance >= 0 else spec.guidance
     kinds = [guide.kind for guide in shot.guides]

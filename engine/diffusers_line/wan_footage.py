@@ -42,11 +42,11 @@ class Footage:
         self._wardrobe = Wardrobe([parts[name] for name in ("transformer", "transformer_2") if parts.get(name) is not None])
         self._linear: Linear | None = None
 
-    def fit(self, size: Size, frames: int, floor: str) -> Plan:
-        """Places the components for such a shot, by `floor` or a plan that needs less. Raises ModelError."""
+    def fit(self, size: Size, frames: int, floor: str, asked: str = "") -> Plan:
+        """Places the components for such a shot, by the plan `asked` for, or `floor` or one that needs less. Raises ModelError."""
         native = self.native(size)
         wanted = plan.need(self._folder, self._device.dtype, min(frames, self.window), native.width * native.height)
-        chosen = plan.choose(wanted, self._device, floor)
+        chosen = plan.choose(wanted, self._device, floor, asked)
         self.placing.apply(chosen.name)
         return plan.Plan(self.placing.plan, wanted.bytes(self.placing.plan), chosen.fits)
 

@@ -2,7 +2,8 @@
 
 A family is one file with `SPEC` (a protocol.FamilySpec), `folder(model) -> Path` (where that model's weights are; "" is its
 default) and `load(folder, device) -> Model` as described below. It may have `check(shot, folder)`, which refuses what one model
-of the family cannot do although another can. A new family is one new file and one line here; families never import each other.
+of the family cannot do although another can, and `area(folder)`, pixels of the largest picture, where its models differ. A new
+family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ class Model(Protocol):
 
     A model of a family whose SPEC has `loras` also has `wear(loras) -> tuple[str, ...]`, called before every shot with what the
     shot wants on (path, strength), which raises ModelError and returns notes; one whose SPEC has `audio` has `sound(fps, frames)`,
-    which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(size, frames, floor) -> plan.Plan`
+    which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(size, frames, floor, asked) -> plan.Plan`
     is there where the model can be kept in memory in several ways, `keeps_latents` where its latents are worth keeping.
     """
 

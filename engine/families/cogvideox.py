@@ -30,6 +30,7 @@ SPEC = FamilySpec(
     steps=50,
     guidance=6.0,
     models=("cogvideox-fun-5b-control", "cogvideox-fun-5b-pose"),
+    window=49,
 )
 LENGTH = 226        # tokens
 
@@ -65,7 +66,7 @@ def load(folder: Path, device: Device) -> "Control":
 class Control(Piped):
     """CogVideoX-Fun as families.Model describes it. Its latents are (1, C, T, h, w) here, frames before channels inside."""
 
-    window = 49
+    window = SPEC.window
 
     def text(self, prompt: str) -> Tensor:
         import torch

@@ -34,6 +34,7 @@ SPEC = FamilySpec(
     models=("ltx-2",),
     loras=True,
     audio=True,
+    window=121,
 )
 LENGTH = 1024       # tokens
 
@@ -71,7 +72,7 @@ def load(folder: Path, device: Device) -> "Sound":
 class Sound(Piped):
     """LTX-2 as families.Model describes it. Long shots go on from the last frames of the window before."""
 
-    window, overlap = 121, 9
+    window, overlap = SPEC.window, 9
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)

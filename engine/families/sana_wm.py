@@ -31,6 +31,7 @@ SPEC = FamilySpec(
     steps=60,
     guidance=5.0,
     models=("sana-wm",),
+    window=161,
 )
 LENGTH = 300        # tokens
 
@@ -65,7 +66,7 @@ def load(folder: Path, device: Device) -> "Flight":
 class Flight(Piped):
     """SANA-WM as families.Model describes it. Long shots go on from the last frame of the window before."""
 
-    window = 161
+    window = SPEC.window
 
     def native(self, size: Size) -> Size:
         """Near the one size that it was trained at, whatever the shot's: smaller pictures are made large and scaled down."""

@@ -30,6 +30,7 @@ SPEC = FamilySpec(
     guidance=6.0,
     models=("skyreels-v2-df-1.3b-540p", "skyreels-v2-df-14b-540p", "skyreels-v2-df-14b-720p"),
     loras=True,
+    window=1457,
 )
 BASE, SHARED = 97, 17       # frames of one stretch, and those it shares with the one before, inside the model
 
@@ -61,7 +62,7 @@ def load(folder: Path, device: Device) -> "Reel":
 class Reel(Footage):
     """SkyReels as families.Model describes it. A whole shot is one window: the model itself goes from stretch to stretch."""
 
-    window, overlap = 1457, 17
+    window, overlap = SPEC.window, 17
 
     def __init__(self, parts: dict[str, Any], index: dict[str, Any], folder: Path, place: Device, most: int):
         from diffusers import SkyReelsV2DiffusionForcingImageToVideoPipeline, SkyReelsV2DiffusionForcingPipeline

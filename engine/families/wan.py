@@ -32,6 +32,7 @@ SPEC = FamilySpec(
     models=("wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan2.1-i2v-14b-480p", "wan2.1-i2v-14b-720p", "wan2.1-flf2v-14b-720p", "wan2.2-ti2v-5b",
             "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
     loras=True,
+    window=81,
 )
 LARGE = 1280 * 720      # pixels of the models made for 720p
 CHOOSE = Remedy(action="choose_model", label="Choose a Model")
@@ -95,7 +96,12 @@ def load(folder: Path, device: Device) -> "Film":
     parts = loading.components(folder, allowed, wan_footage.dtypes(device), optional)
     if parts["transformer"] is None and parts["transformer_2"] is None:
         raise ModelError(f"{folder} has no transformer; it is not a model of this family.", CHOOSE)
-    return Film(parts, loading.index(folder), folder, device, LARGE if _for_720p(folder) else SPEC.native_area)
+    return Film(parts, loading.index(folder), folder, device, area(folder))
+
+
+def area(folder: Path) -> int:
+    """Pixels of the largest picture that this one model makes. Raises ModelError."""
+    return LARGE if _for_720p(folder) else SPEC.native_area
 
 
 def _for_720p(folder: Path) -> bool:

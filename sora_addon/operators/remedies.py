@@ -9,6 +9,7 @@ from bpy.props import StringProperty
 from ...engine.errors import SoraError
 from ...engine.protocol import Size
 from .. import families, places, preferences, pump, viewpoint
+from ..settings import AUTOMATIC
 from .refusals import forget, refuse
 
 
@@ -92,6 +93,19 @@ def choose_model(context, _value: str, _shot: str) -> None:
         bpy.ops.wm.context_menu_enum(data_path="scene.sora.family")
 
 
+def get_model(_context, name: str, _shot: str) -> None:
+    bpy.ops.sora.get_model("EXEC_DEFAULT" if bpy.app.background else "INVOKE_DEFAULT", model=name)
+
+
+def allow_online(_context, _value: str, _shot: str) -> None:
+    if not bpy.app.background:
+        bpy.ops.screen.userpref_show(section="SYSTEM")
+
+
+def set_plan(context, plan: str, _shot: str) -> None:
+    context.scene.sora.plan = plan or AUTOMATIC
+
+
 def set_channel(context, channel: str, _shot: str) -> None:
     context.scene.sora.strip_channel = int(channel)
 
@@ -104,9 +118,10 @@ BRANCHES = {
     "set_frames": set_frames, "set_size": set_size, "write_prompt": write_prompt, "add_camera": add_camera, "drop_guide": drop_guide,
     "render_guides": render_guides, "choose_folder": choose_folder, "free_disk": free_disk, "install_engine": install_engine,
     "repair_engine": repair_engine, "restart_engine": restart_engine, "update_engine": repair_engine, "unload": unload,
-    "shoot_again": shoot_again, "show_log": show_log, "choose_model": choose_model, "set_channel": set_channel, "set_distance": set_distance,
+    "shoot_again": shoot_again, "show_log": show_log, "choose_model": choose_model, "get_model": get_model,
+    "allow_online": allow_online, "set_plan": set_plan, "set_channel": set_channel, "set_distance": set_distance,
 }
-CHANGES_SCENE = {"set_frames", "set_size", "add_camera", "drop_guide", "set_channel", "set_distance"}
+CHANGES_SCENE = {"set_frames", "set_size", "set_plan", "add_camera", "drop_guide", "set_channel", "set_distance"}
 
 
 class TakeRemedy(bpy.types.Operator):

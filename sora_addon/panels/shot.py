@@ -170,6 +170,7 @@ class Seed(Sidebar):
         row.prop(settings, "lock_seed", text="", icon="LOCKED" if settings.lock_seed else "UNLOCKED")
         layout.prop(settings, "steps")
         layout.prop(settings, "guidance")
+        layout.prop(settings, "plan")
         layout.prop(settings, "format")
 
 
