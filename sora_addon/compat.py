@@ -55,9 +55,21 @@ def strip_span(strip) -> tuple[int, int]:
     return round(strip.frame_final_start), round(strip.frame_final_end)
 
 
+def set_strip_span(strip, first: int, after: int) -> None:
+    """Shows a strip from `first` until before `after`, its content where it was. Renamed in 5.2; drop with 5.1."""
+    start, end = ("left_handle", "right_handle") if hasattr(strip, "left_handle") else ("frame_final_start", "frame_final_end")
+    setattr(strip, end, after)
+    setattr(strip, start, first)
+
+
 def strip_content_start(strip) -> int:
     """Frame at which a strip's content begins, handles aside. Renamed in 5.2; drop with 5.1."""
     return round(strip.content_start if hasattr(strip, "content_start") else strip.frame_start)
+
+
+def strip_trimmed(strip) -> int:
+    """Images of a strip's content that are cut off before its beginning. Renamed in 5.2; drop with 5.1."""
+    return strip.content_trim_start if hasattr(strip, "content_trim_start") else strip.animation_offset_start
 
 
 def edited_scene(context, scene):

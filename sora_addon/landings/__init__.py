@@ -1,7 +1,8 @@
 """Where takes go: an explicit list. A new landing is one new file with `land` and one line here.
 
-Landings never import each other; `images.py` and `framing.py` hold what they share. They use no operators, so that one
-landing is one undo step of whoever calls it, and they work in the window and without one.
+Landings never import each other; `images.py`, `framing.py` and `channels.py` hold what they share, `sound.py` what lies beside
+a strip. They use no operators, so that one landing is one undo step of whoever calls it, and they work in the window and
+without one.
 """
 from __future__ import annotations
 
