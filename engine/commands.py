@@ -78,15 +78,14 @@ def doctor(as_lines: Annotated[bool, typer.Option("--json", help="Everything, as
 def show_plan(shot_file: Annotated[Path, typer.Argument(metavar="SHOT.JSON", help="A shot.json, a take.json, or a folder with one")],
               as_lines: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False) -> int:
     """Say what a shot needs of the device's memory, by each plan, and which one would be chosen."""
-    from . import device, plan
+    from . import device, estimate, plan
     shot = _known(shot_file)
     folder, place, spec = families.weights(shot.family, shot.model), device.chosen(), families.family(shot.family).SPEC
     if not (folder / "model_index.json").is_file():
         typer.echo(f"{spec.label} needs no plan: it fits wherever the engine runs.")
         return 0
-    pixels = shot.size.width * shot.size.height
-    needed = plan.need(folder, place.dtype, shot.frames, min(pixels, spec.native_area or pixels))
-    chosen = plan.choose(needed, place)
+    needed = estimate.need(shot, folder, place.dtype)
+    chosen = plan.choose(needed, place, asked=shot.plan)
     if as_lines:
         typer.echo(json.dumps({"chosen": chosen.name, "fits": chosen.fits, "free": place.free, "bytes": {name: needed.bytes(name) for name in plan.PLANS}}))
         return 0

@@ -175,6 +175,14 @@ def peak_bytes(device: Device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def held(device: Device) -> int:
+    """Bytes of the device's memory that this process has now; of the machine's, where the device has none of its own."""
+    if device.name.startswith(("cuda", "xpu")):
+        return int(getattr(torch_module(), device.name.partition(":")[0]).memory_reserved())
+    import psutil
+    return int(psutil.Process().memory_info().rss)
+
+
 def exhausted(error: BaseException) -> bool:
     """Whether `error` says that memory did not suffice; torch's CPU allocator says so in words only."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -89,6 +89,7 @@ class FamilySpec:
     guides: tuple[str, ...] = ()
     keyframes: bool = False
     source: bool = False                    # takes a source clip (remix, extend)
+    changes: bool = False                   # keeps as much of the source clip as the shot says
     negative: bool = True
     frames: FrameGrid = FrameGrid()
     sizes: SizeGrid = SizeGrid()
@@ -101,6 +102,7 @@ class FamilySpec:
     references: int = 0                     # pictures of a subject that a shot may have
     loras: bool = False
     audio: bool = False                     # sound comes with the pictures
+    plans: bool = False                     # its models can be kept in memory in several ways
     window: int = 0                         # frames sampled at once at most; 0: it depends on the weights
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from . import device, families
 from .errors import Cut, EngineBroken, Remedy, ShotError, SoraError, WireError
-from .protocol import (LONGEST_LINE, REQUESTS, Cancel, Cancelled, Done, Event, Failed, Progress, Quit, Ready, Request, Shoot, Shot,
+from .protocol import (LONGEST_LINE, REQUESTS, Cancel, Cancelled, Done, Estimate, Estimated, Event, Failed, Progress, Quit, Ready, Request, Shoot, Shot,
                        Unload, Unloaded, read, write)
 from .release import ENGINE_VERSION
 
@@ -72,7 +72,7 @@ class Line:
 
     def __init__(self, wire: Wire):
         self._wire, self._changed = wire, threading.Condition()
-        self._waiting: deque[Shoot | Unload] = deque()
+        self._waiting: deque[Shoot | Unload | Estimate] = deque()
         self._rolling, self._leaving = "", False
         self.cut = threading.Event()        # of the shot that is rolling
 
@@ -86,10 +86,12 @@ class Line:
             elif isinstance(request, Shoot) and request.shot.id in self._known():
                 self._wire.say(Failed.of("", ShotError(f"The shot {request.shot.id!r} is already under way.")))
             else:
+                if isinstance(request, Estimate):       # an older question is not asked any more
+                    self._waiting = deque(one for one in self._waiting if not isinstance(one, Estimate))
                 self._waiting.append(request)
             self._changed.notify_all()
 
-    def following(self) -> Shoot | Unload | None:
+    def following(self) -> Shoot | Unload | Estimate | None:
         """The next request, waited for; None once it is time to leave."""
         with self._changed:
             self._rolling = ""
@@ -155,6 +157,17 @@ def perform(shot: Shot, line: Line, wire: Wire, studio) -> None:
         wire.say(Done(shot=shot.id, take=shot.out, notes=take.notes))
 
 
+def foresee(shot: Shot, wire: Wire, studio) -> None:
+    """Says what the shot would need."""
+    try:
+        wire.say(studio.estimate(shot))
+    except SoraError as error:
+        wire.say(Estimated(shot=shot.id, fits=False, note=error.sentence, remedy=error.remedy))
+    except Exception:       # as in `perform`: a question must not end the engine
+        log.exception("what %s needs could not be estimated", shot.id)
+        wire.say(Estimated(shot=shot.id, note="What this needs could not be estimated.", remedy=Remedy(action="show_log", label="Show Log")))
+
+
 def warm() -> None:
     """Imports what the first shot needs while nothing else is asked for."""
     try:
@@ -186,6 +199,9 @@ def serve() -> int:
             if studio:
                 studio.unload()
             wire.say(Unloaded())
+        elif isinstance(request, Estimate):
+            if studio:
+                foresee(request.shot, wire, studio)
         elif line.cut.is_set():
             wire.say(Cancelled(shot=request.shot.id))
         else:

@@ -16,79 +16,14 @@ from .clock import Clock
 from .errors import OutOfMemory
 from .families import Window
 from .frames import Printer
-from .plan import Plan, following
+from .plan import Plan
 from .protocol import Progress, Shot, Take
 from .proxy import Proxy
+from .studio import Studio
 
 log = logging.getLogger(__name__)
 Say = Callable[[Progress], None]
 PREVIEW = "preview.png"
-
-
-class Studio:
-    """What stays warm between shots: the device, one loaded model and the embeddings of recent prompts."""
-
-    KEPT = 32           # prompts
-
-    def __init__(self):
-        self._device: device.Device | None = None
-        self._loaded: tuple[tuple[str, Path], families.Model] | None = None
-        self._texts: dict[str, object] = {}
-        self._floors: dict[tuple[str, Path], str] = {}      # plans that a model was found to need at least
-        self._plan = ""
-
-    def device(self) -> device.Device:
-        """Imports torch on the first call. Raises EngineBroken."""
-        if self._device is None:
-            self._device = device.chosen()
-        return self._device
-
-    def model(self, shot: Shot) -> families.Model:
-        """The shot's model, loaded unless it is the one that is. Raises ModelError."""
-        wanted = (shot.family, families.weights(shot.family, shot.model))
-        if self._loaded is None or self._loaded[0] != wanted:
-            self.unload()
-            self._loaded = (wanted, families.family(shot.family).load(wanted[1], self.device()))
-        return self._loaded[1]
-
-    def fit(self, model: families.Model, shot: Shot) -> Plan | None:
-        """Has the model place itself for the shot, where it can do so in several ways. Raises ModelError."""
-        if not hasattr(model, "fit"):
-            return None
-        plan = model.fit(shot.size, shot.frames, self._floors.get(self._loaded[0], "full"))
-        self._plan = plan.name
-        return plan
-
-    def step_down(self, shot: Shot) -> str:
-        """After memory did not suffice: forgets the model and remembers the plan to load it by next, "" where there is none."""
-        if self._loaded is None or not self._plan:
-            return ""
-        slower = following(self._plan, self.device())
-        if slower:
-            self._floors[self._loaded[0]] = slower
-        self.unload()
-        return slower
-
-    def dress(self, model: families.Model, shot: Shot) -> tuple[str, ...]:
-        """Puts the shot's LoRAs on the model and takes all others off. Returns notes. Raises ModelError."""
-        if not families.family(shot.family).SPEC.loras:
-            return ()
-        return model.wear([(families.lora(shot.family, lora.name), lora.strength) for lora in shot.loras])
-
-    def text(self, model: families.Model, prompt: str):
-        """The prompt's embedding, from the last few where it is among them."""
-        if prompt not in self._texts:
-            while len(self._texts) >= self.KEPT:
-                self._texts.pop(next(iter(self._texts)))
-            self._texts[prompt] = model.text(prompt)
-        return self._texts[prompt]
-
-    def unload(self) -> None:
-        """Frees the model and everything that came from it."""
-        self._loaded, self._plan = None, ""
-        self._texts.clear()
-        if self._device is not None:
-            device.release(self._device)
 
 
 def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
@@ -104,24 +39,26 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
     place = studio.device()
     heed(cut)
     with device.turn(place, cut, lambda note: clock.say("waiting", note=note)):
+        asked = shot.plan
         while True:
             try:
                 with _memory(place, shot):
-                    return _rolled(shot, clock, cut, studio, place)
+                    return _rolled(shot, clock, cut, studio, place, asked)
             except OutOfMemory as error:
                 slower = studio.step_down(shot)
                 if not slower:
                     raise
                 log.warning("%s", error)
+                asked = ""
                 clock.say("load", note=f"Memory did not suffice; the model is loaded again by the plan “{slower}”, which needs less")
 
 
-def _rolled(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, place: device.Device) -> Take:
+def _rolled(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, place: device.Device, asked: str) -> Take:
     """One try of a shot with the model as the studio keeps it in memory."""
     device.forget_peak(place)
     with clock.stage("load"):
-        model = studio.model(shot)
-        plan = studio.fit(model, shot)
+        model = studio.model(shot, asked)
+        plan = studio.fit(model, shot, asked)
         worn = studio.dress(model, shot)
     heed(cut)
     with clock.stage("text"):

@@ -30,6 +30,7 @@ SPEC = FamilySpec(
     guidance=6.0,
     models=("skyreels-v2-df-1.3b-540p", "skyreels-v2-df-14b-540p", "skyreels-v2-df-14b-720p"),
     loras=True,
+    plans=True,
     window=1457,
 )
 BASE, SHARED = 97, 17       # frames of one stretch, and those it shares with the one before, inside the model

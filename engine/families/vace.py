@@ -34,6 +34,7 @@ SPEC = FamilySpec(
     models=("wan2.1-vace-1.3b", "wan2.1-vace-14b"),
     references=4,
     loras=True,
+    plans=True,
     window=81,
 )
 

@@ -23,6 +23,7 @@ SPEC = FamilySpec(
     licence="Apache-2.0",
     keyframes=True,
     source=True,
+    changes=True,
     frames=FrameGrid(stride=4, offset=1),
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
@@ -32,6 +33,7 @@ SPEC = FamilySpec(
     models=("wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan2.1-i2v-14b-480p", "wan2.1-i2v-14b-720p", "wan2.1-flf2v-14b-720p", "wan2.2-ti2v-5b",
             "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
     loras=True,
+    plans=True,
     window=81,
 )
 LARGE = 1280 * 720      # pixels of the models made for 720p
