@@ -1,0 +1,68 @@
+"""What a shot would need of the device's memory, said before it is shot. Only headers are read; nothing is loaded."""
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from . import families, plan
+from .device import Device
+from .errors import Remedy, SoraError
+from .protocol import Estimated, FamilySpec, Shot, Size
+
+SHORTEST, SMALLEST = 9, 128         # frames and pixels of a side, below which a suggestion helps nobody
+
+
+def estimated(shot: Shot, place: Device, floor: str = "full") -> Estimated:
+    """What `shot` needs on `place`, with its memory as it is when no model is loaded. Raises nothing that has a sentence.
+
+    `floor` is the fastest plan that its model was found to run by.
+    """
+    try:
+        spec, folder = families.family(shot.family).SPEC, families.weights(shot.family, shot.model)
+        if not (folder / "model_index.json").is_file():
+            return Estimated(shot=shot.id, free=place.free)         # fits wherever the engine runs
+        chosen = _chosen(shot, spec, folder, place, floor)
+        found = Estimated(shot=shot.id, plan=chosen.name, bytes=chosen.bytes, free=place.free, fits=chosen.fits)
+        return found if chosen.fits else dataclasses.replace(found, remedy=_way_out(shot, spec, folder, place))
+    except SoraError as error:
+        return Estimated(shot=shot.id, free=place.free, fits=False, note=error.sentence, remedy=error.remedy)
+
+
+def need(shot: Shot, folder: Path, dtype: str) -> plan.Need:
+    """What the shot needs with the diffusers model in `folder`: of one window, at the size that the model makes. Raises ModelError."""
+    family = families.family(shot.family)
+    pixels, spec = shot.size.width * shot.size.height, family.SPEC
+    most = family.area(folder) if hasattr(family, "area") else spec.native_area
+    return plan.need(folder, dtype, min(shot.frames, spec.window or shot.frames), min(pixels, most or pixels))
+
+
+def _chosen(shot: Shot, spec: FamilySpec, folder: Path, place: Device, floor: str = "full") -> plan.Plan:
+    needed = need(shot, folder, place.dtype)
+    if spec.plans:
+        return plan.choose(needed, place, floor, shot.plan)
+    whole = needed.bytes("full")
+    return plan.Plan("full", whole, whole <= place.free * plan.SPARE)
+
+
+def _way_out(shot: Shot, spec: FamilySpec, folder: Path, place: Device) -> Remedy:
+    """The least change with which the shot fits: another plan, fewer frames, a smaller size, another model."""
+    def fits(**changed) -> bool:
+        return _chosen(dataclasses.replace(shot, plan="", **changed), spec, folder, place).fits
+
+    if shot.plan and fits():
+        return Remedy(action="set_plan", label="Choose Automatically")
+    frames, size = spec.frames.floor(shot.frames // 2), _half(shot.size, spec)
+    while frames >= SHORTEST:
+        if fits(frames=frames):
+            return Remedy(action="set_frames", label=f"Use {frames} Frames", value=str(frames))
+        frames = spec.frames.floor(frames // 2)
+    while min(size.width, size.height) >= SMALLEST:
+        if fits(size=size):
+            return Remedy(action="set_size", label=f"Use {size}", value=str(size))
+        size = _half(size, spec)
+    return Remedy(action="choose_model", label="Choose a Smaller Model")
+
+
+def _half(size: Size, spec: FamilySpec) -> Size:
+    half = Size(size.width // 2, size.height // 2)
+    return spec.sizes.nearest(half) if min(half.width, half.height) >= spec.sizes.shortest else Size(0, 0)

@@ -1,0 +1,99 @@
+"""What stays warm between shots, and how it is kept in memory."""
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from . import device, families
+from .estimate import estimated
+from .plan import CHOICE, Plan, following
+from .protocol import Estimated, Shot
+
+LASTING = ("fp8", "blocks")     # plans that change the weights for good: only loading again leaves them
+
+
+class Studio:
+    """What stays warm between shots: the device, one loaded model and the embeddings of recent prompts."""
+
+    KEPT = 32           # prompts
+
+    def __init__(self):
+        self._device: device.Device | None = None
+        self._loaded: tuple[tuple[str, Path], families.Model] | None = None
+        self._texts: dict[str, object] = {}
+        self._floors: dict[tuple[str, Path], str] = {}      # plans that a model was found to need at least
+        self._plan = self._insisted = ""        # how the loaded model is kept, and what a person asked for when it was loaded
+        self._bare = 0                          # bytes that this process had before it was loaded
+
+    def device(self) -> device.Device:
+        """Imports torch on the first call. Raises EngineBroken."""
+        if self._device is None:
+            self._device = device.chosen()
+        return self._device
+
+    def model(self, shot: Shot, asked: str = "") -> families.Model:
+        """The shot's model, loaded unless it is the one that is; a plan that is `asked` for may need it loaded anew. Raises ModelError."""
+        wanted = (shot.family, families.weights(shot.family, shot.model))
+        if self._loaded is None or self._loaded[0] != wanted or self._stuck(asked):
+            self.unload()
+            self._device = device.chosen()      # what is free changes
+            self._bare, self._insisted = device.held(self._device), asked
+            self._loaded = (wanted, families.family(shot.family).load(wanted[1], self._device))
+        return self._loaded[1]
+
+    def _stuck(self, asked: str) -> bool:
+        """Whether the model is kept in a way that it cannot leave, and that is not the one wanted."""
+        return self._plan in LASTING and asked not in (self._insisted, self._plan)
+
+    def fit(self, model: families.Model, shot: Shot, asked: str = "") -> Plan | None:
+        """Has the model place itself for the shot, where it can do so in several ways. Raises ModelError."""
+        if not hasattr(model, "fit"):
+            return None
+        plan = model.fit(shot.size, shot.frames, self._floors.get(self._loaded[0], "full"), asked)
+        self._plan = plan.name
+        return plan
+
+    def estimate(self, shot: Shot) -> Estimated:
+        """What the shot would need, without loading anything: what a loaded model holds would be free for it. Raises SoraError."""
+        place = device.chosen()
+        mine = max(0, device.held(place) - self._bare) if self._loaded else 0
+        return estimated(shot, dataclasses.replace(place, free=min(place.memory, place.free + mine)), self._floor(shot))
+
+    def _floor(self, shot: Shot) -> str:
+        """The fastest plan by which the shot's model can run as it is, or was found to run at all."""
+        wanted = shot.family, families.weights(shot.family, shot.model)
+        if self._loaded and self._loaded[0] == wanted and self._plan in LASTING and not self._stuck(shot.plan):
+            return self._plan
+        return self._floors.get(wanted, "full")
+
+    def step_down(self, shot: Shot) -> str:
+        """After memory did not suffice: forgets the model and remembers the plan to load it by next, "" where there is none."""
+        if self._loaded is None or not self._plan or os.environ.get(CHOICE):     # what the environment insists on is all there is
+            return ""
+        slower = following(self._plan, self.device())
+        if slower:
+            self._floors[self._loaded[0]] = slower
+        self.unload()
+        return slower
+
+    def dress(self, model: families.Model, shot: Shot) -> tuple[str, ...]:
+        """Puts the shot's LoRAs on the model and takes all others off. Returns notes. Raises ModelError."""
+        if not families.family(shot.family).SPEC.loras:
+            return ()
+        return model.wear([(families.lora(shot.family, lora.name), lora.strength) for lora in shot.loras])
+
+    def text(self, model: families.Model, prompt: str):
+        """The prompt's embedding, from the last few where it is among them."""
+        if prompt not in self._texts:
+            while len(self._texts) >= self.KEPT:
+                self._texts.pop(next(iter(self._texts)))
+            self._texts[prompt] = model.text(prompt)
+        return self._texts[prompt]
+
+    def unload(self) -> None:
+        """Frees the model and everything that came from it."""
+        self._loaded, self._plan, self._insisted = None, "", ""
+        self._texts.clear()
+        if self._device is not None:
+            device.release(self._device)

@@ -1,0 +1,125 @@
+"""What a shot is said to need before it is shot: the plan, the bytes, and a way out where nothing fits."""
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine import families, plan
+from engine.device import Device
+from engine.estimate import estimated, need
+from engine.protocol import Estimate, Estimated, Ready, Size
+from tests.engine.open_stage import Stage
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as surroundings:
+        surroundings.setenv("SORA_CACHE", "")
+        yield Stage(tmp_path_factory.mktemp("estimates"))
+
+
+def card(free: int) -> Device:
+    return Device("cuda", "a card", "bfloat16", 2**40, int(free / plan.SPARE) + 1)
+
+
+def wan(stage, **more):
+    """A shot of a tiny model, so large that its activations count."""
+    return stage.shot("wan", "wan_text", **{"frames": 81, "size": Size(832, 480), **more})
+
+
+def wide(stage) -> Path:
+    """The same checkpoint, said to be as wide as Wan's large one, so that sampling needs more than decoding."""
+    folder = stage.folder / "models" / "wide"
+    shutil.copytree(stage.model("wan_text"), folder, dirs_exist_ok=True)
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824}))
+    return folder
+
+
+def needed(shot) -> plan.Need:
+    return need(shot, families.weights(shot.family, shot.model), "bfloat16")
+
+
+def test_the_plan_is_the_one_that_will_run(stage):
+    shot = wan(stage)
+    for name in plan.PLANS:
+        said = estimated(shot, card(needed(shot).bytes(name)))
+        assert said.fits and said.remedy is None and said.shot == shot.id
+        assert said.bytes == needed(shot).bytes(said.plan) <= needed(shot).bytes(name)
+    assert estimated(shot, card(2**40)).plan == "full"
+    assert estimated(dataclasses.replace(shot, plan="blocks"), card(2**40)).plan == "blocks"
+
+
+def test_what_is_longer_than_a_window_needs_no_more(stage):
+    assert needed(wan(stage, frames=801)) == needed(wan(stage))
+    assert needed(wan(stage, size=Size(1920, 1080))) == needed(wan(stage)), "it is up-scaled from what the model makes"
+
+
+def test_what_fits_nowhere_has_a_way_out(stage):
+    shot = dataclasses.replace(wan(stage), model=str(wide(stage)))
+    shorter, smaller = (dataclasses.replace(shot, **changed) for changed in ({"frames": 37}, {"size": Size(416, 240)}))
+    said = estimated(shot, card(needed(shorter).bytes("blocks")))
+    assert not said.fits and (said.remedy.action, said.remedy.value) == ("set_frames", "37")
+    said = estimated(dataclasses.replace(shot, frames=5), card(needed(smaller).bytes("blocks") // 2))
+    assert not said.fits and said.remedy.action == "set_size" and said.remedy.value == "208x120"
+    said = estimated(shot, card(0))
+    assert not said.fits and said.remedy.action == "choose_model" and said.bytes > 0
+    said = estimated(dataclasses.replace(shot, plan="full"), card(needed(shot).bytes("full") - 2))
+    assert not said.fits and said.plan == "full" and said.remedy.action == "set_plan" and said.remedy.value == ""
+
+
+def test_a_model_that_is_not_here_is_said(stage):
+    said = estimated(wan(stage, model="wan2.1-t2v-14b"), card(2**40))
+    assert not said.fits and "wan2.1-t2v-14b" in said.note and said.remedy is not None and said.plan == ""
+
+
+def test_blockout_has_nothing_to_plan(a_shot):
+    assert estimated(a_shot(), card(2**30)).plan == "" and estimated(a_shot(), card(2**30)).fits
+
+
+@pytest.mark.parametrize("name", list(families.FAMILIES))
+def test_a_spec_says_whether_its_models_have_plans(name):
+    module = families.FAMILIES[name]
+    models = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__ and hasattr(kind, "sample")]
+    assert models and all(hasattr(kind, "fit") == module.SPEC.plans for kind in models)
+
+
+def test_an_asked_plan_is_kept_for_that_shot_alone(stage):
+    assert stage.roll("wan", "wan_text", plan="fp8").plan == "fp8"
+    assert stage.studio.estimate(stage.shot("wan", "wan_text")).plan == "full"
+    assert stage.roll("wan", "wan_text").plan == "full"
+
+
+def test_an_asked_plan_that_does_not_suffice_steps_down(stage):
+    met = []
+
+    def say(progress):
+        if progress.stage == "denoise" and progress.step == 1 and not met:
+            met.append(progress)
+            raise MemoryError("no more")
+    take = stage.roll("wan", "wan_text", plan="full", say=say)
+    assert (take.plan, take.shot.plan) == ("fp8", "full")
+    assert stage.studio.estimate(stage.shot("wan", "wan_text")).plan == "fp8", "as it is loaded"
+    stage.studio.unload()
+
+
+def test_the_engine_answers_over_its_wire(engines, a_shot, stage):
+    engine = engines()
+    assert isinstance(engine.hear(), Ready)
+    engine.say(Estimate(shot=a_shot("one")))
+    assert engine.until(lambda event: isinstance(event, Estimated))[-1].fits
+    shot = stage.shot("wan", "wan_text")
+    engine.say(Estimate(shot=shot))
+    said = engine.until(lambda event: isinstance(event, Estimated))[-1]
+    assert said.shot == shot.id and said.plan in ("full", "fp8") and 0 < said.bytes and 0 < said.free
+    engine.say(Estimate(shot=dataclasses.replace(shot, model="/nowhere")))
+    assert "not" in engine.until(lambda event: isinstance(event, Estimated))[-1].note
+
+
+def test_the_command_line_says_the_same(stage, engine_cli):
+    from engine.protocol import as_json
+    path = stage.folder / "asked.json"
+    path.write_text(as_json(stage.shot("wan", "wan_text", plan="fp8")))
+    assert json.loads(engine_cli("plan", path, "--json").stdout)["chosen"] == "fp8"
