@@ -35,6 +35,7 @@ ACTIONS = (
     "allow_online",       # open Blender's preferences where it may be allowed to go online
     "set_plan",           # how the model is kept in memory; value: one of protocol.PLANS, or ""
     "set_channel",        # value: channel of the sequencer to land on
+    "leave_out",          # switch off what the shot has beside its guides; value: a list and its line, "source", or a field
     "set_distance",       # value: metres from the camera to the backdrop
 )
 

@@ -41,6 +41,12 @@ def spec(name: str) -> FamilySpec:
     return found[name]
 
 
+def chosen(context) -> FamilySpec | None:
+    """The spec of the family that the scene's settings name; None where this engine does not have it."""
+    name = context.scene.sora.family_name
+    return next((each for each in specs() if each.name == name), None)
+
+
 def native_size(family: FamilySpec, size: Size) -> Size:
     """About the size that the model itself draws, before up-scaling: `size` where it draws all of it (pixels)."""
     if not family.native_area or family.native_area >= size.width * size.height:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bpy
 
-from . import preferences
+from . import loras, preferences
 from .install import find_engine_python
 
 ROOT = Path(__file__).resolve().parents[1]      # the extension's folder, from which the engine's code runs
@@ -29,8 +29,18 @@ def engine_folder() -> Path:
 
 def engine_settings() -> dict[str, str]:
     """Environment variables that tell the engine the preferences; what a studio has set goes before them."""
-    folder = os.environ.get("SORA_MODELS", "") or bpy.path.abspath(preferences.of(bpy.context).models_folder)
+    folder = _chosen_models_folder()
     return {"SORA_MODELS": str(Path(folder).expanduser())} if folder else {}
+
+
+def models_folder() -> Path:
+    """Where models and LoRAs lie; without a choice, where the engine and its command line look."""
+    folder = _chosen_models_folder()
+    return Path(folder).expanduser() if folder else loras.default_folder()
+
+
+def _chosen_models_folder() -> str:
+    return os.environ.get("SORA_MODELS", "") or bpy.path.abspath(preferences.of(bpy.context).models_folder)
 
 
 def log_path() -> Path:

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
-from . import families
+from . import families, lines
 
 FIRST = families.specs()[0]
 FORMAT_ITEMS = (
@@ -70,6 +70,15 @@ def _choose_model(self, number: int) -> None:
     self.model_name = "" if name == NO_CHOICE else name
 
 
+def _strength(what: str):
+    return FloatProperty(name=f"{what} Strength", description=f"How strictly the {what.lower()} are kept to. 0: not at all",
+                         default=1.0, min=0.0, max=1.0, subtype="FACTOR")
+
+
+def _index():
+    return IntProperty(options={"HIDDEN"})
+
+
 def _shot_foreseen(_self, _context) -> None:
     """Whoever writes a prompt is about to shoot: the engine starts meanwhile."""
     from . import pump
@@ -126,12 +135,35 @@ class SoraSettings(bpy.types.PropertyGroup):
     guide_edges: BoolProperty(name="Edges", description="Outlines of the scene")
     guide_vector: BoolProperty(name="Motion", description="How far everything moves from frame to frame")
     guide_camera: BoolProperty(name="Camera", description="The camera's path and lens")
+    strength_depth: _strength("Distances")
+    strength_normal: _strength("Normals")
+    strength_beauty: _strength("Colours")
+    strength_edges: _strength("Edges")
+    strength_vector: _strength("Motions")
     mask_collection: PointerProperty(
         type=bpy.types.Collection, name="Mask", description="What the mask shows. Empty: what is selected when you press Generate")
 
     use_keyframes: BoolProperty(name="Keyframes", description="Stills that the clip must show")
     first_image: StringProperty(name="First Frame", subtype="FILE_PATH", description="A still that the clip begins with")
     last_image: StringProperty(name="Last Frame", subtype="FILE_PATH", description="A still that the clip ends with")
+
+    stills: CollectionProperty(type=lines.SoraStill, name="Stills", description="Stills at frames between the first and the last")
+    stills_index: _index()
+
+    source_from: EnumProperty(name="Begin from", default="NONE", description="A clip that the new one begins from", items=(
+        ("NONE", "Nothing", "The clip is made from the prompt alone, and from the guides"),
+        ("TAKE", "Take", "A take of the library"),
+        ("FOLDER", "Image Folder", "A folder with one numbered picture a frame"),
+        ("STRIP", "Active Strip", "The image strip that is active in the sequencer: its pictures as they lie on disk, without effects")))
+    source_take: StringProperty(name="Take", description="The take to begin from, by its folder's name")
+    source_folder: StringProperty(name="Folder", subtype="DIR_PATH", description="Folder of pictures that end in a number: PNG, JPEG, TIFF or EXR")
+    source_change: FloatProperty(
+        name="Change", default=0.6, min=0.0, max=1.0, subtype="FACTOR",
+        description="How much of the clip is made anew. 0 keeps it nearly as it is, 1 makes everything anew")
+    references: CollectionProperty(type=lines.SoraReference, name="Subject", description="Pictures of what the clip shows")
+    references_index: _index()
+    loras: CollectionProperty(type=lines.SoraLora, name="LoRAs", description="Small additions to the model: a style, a subject, a control")
+    loras_index: _index()
 
     land_strip: BoolProperty(name="Strip", default=True, description="Lay the take on the timeline, over the very frames it was shot for")
     land_compositor: BoolProperty(name="Compositor", description="Bring the take into the compositor as a plate under the render")
@@ -143,11 +175,16 @@ class SoraSettings(bpy.types.PropertyGroup):
         name="Distance", default=0.0, min=0.0, subtype="DISTANCE", description="From the camera to the backdrop. 0: behind everything")
 
 
+CLASSES = (*lines.CLASSES, SoraSettings)
+
+
 def register():
-    bpy.utils.register_class(SoraSettings)
+    for kind in CLASSES:
+        bpy.utils.register_class(kind)
     bpy.types.Scene.sora = PointerProperty(type=SoraSettings, name="Sora")
 
 
 def unregister():
     del bpy.types.Scene.sora
-    bpy.utils.unregister_class(SoraSettings)
+    for kind in reversed(CLASSES):
+        bpy.utils.unregister_class(kind)

@@ -10,10 +10,11 @@ from pathlib import Path
 import bpy
 
 from ..engine import protocol
-from ..engine.errors import KeyframeError, Remedy, ShotError
-from ..engine.protocol import FamilySpec, Guide, Keyframe, Shot, Size
-from . import families, library, preferences, settings as choices, slate
+from ..engine.errors import Remedy, ShotError
+from ..engine.protocol import FamilySpec, Guide, Shot, Size
+from . import beside, families, footage, library, places, preferences, settings as choices, slate
 
+STRENGTHS = ("depth", "normal", "beauty", "edges", "vector")    # a mask is all or nothing, and a camera is where it is
 NEEDS_CAMERA = ("camera", "backdrop")       # landings that mean nothing without one; every guide needs one
 SENSIBLE_FRAMES = 49
 
@@ -28,10 +29,11 @@ def frozen(context) -> Shot:
     prompt, size, (start, frames) = spoken(settings), delivered(scene, spec), frame_range(scene, spec)
     if not prompt:
         raise ShotError("The prompt is empty.", Remedy(action="write_prompt", label="Write Prompt"))
-    guides, landings = wanted_guides(settings, spec), wanted_landings(settings)
+    guides, landings, folder = wanted_guides(settings, spec), wanted_landings(settings), takes_folder(context)
     _require_camera(scene, guides, landings)
-    keyframes = _keyframes(settings, spec, frames)
-    folder = takes_folder(context)
+    more = {"keyframes": beside.stills(settings, spec, start, frames), "references": beside.references(settings, spec),
+            "loras": beside.loras(settings, spec, places.models_folder())}
+    clip = beside.source(context, spec, start, frames, folder)
     name = library.take_id(_title(prompt), datetime.now())
     if not settings.lock_seed:
         settings.seed = random.SystemRandom().randrange(2**31)
@@ -39,8 +41,10 @@ def frozen(context) -> Shot:
         id=name, family=spec.name, model=settings.model_name, prompt=prompt, negative=settings.negative.strip() if spec.negative else "",
         seed=settings.seed, size=size, frames=frames, frame_start=start, fps=scene.render.fps / scene.render.fps_base,
         out=str(folder / name), steps=settings.steps, guidance=settings.guidance, format=settings.format,
-        guides=tuple(Guide(kind=kind, path="") for kind in guides), keyframes=keyframes,
-        landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings))
+        guides=tuple(Guide(kind=kind, path="", strength=strength(settings, kind)) for kind in guides),
+        landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings), **more)
+    if clip:
+        shot = replace(shot, source=_source(shot, clip, settings.source_change if spec.changes else 1.0))
     slate.freeze(shot)
     return shot
 
@@ -149,21 +153,16 @@ def _require_camera(scene, guides, landings) -> None:
     raise ShotError(f"{what}, and the scene has none.", Remedy(action="add_camera", label="Add Camera from View"))
 
 
-def _keyframes(settings, spec: FamilySpec, frames: int) -> tuple[Keyframe, ...]:
-    """The first and last still, where asked for. Raises KeyframeError when a file is not there."""
-    if not (settings.use_keyframes and spec.keyframes):
-        return ()
-    stills = {0: settings.first_image}
-    if settings.last_image and frames > 1:
-        stills[frames - 1] = settings.last_image
-    found = []
-    for frame, written in stills.items():
-        path = bpy.path.abspath(written)
-        if written and not Path(path).is_file():
-            raise KeyframeError(f"The still {path} is not there.")
-        if written:
-            found.append(Keyframe(frame=frame, path=path))
-    return tuple(found)
+def strength(settings, kind: str) -> float:
+    """How strictly a kind of guide is kept to, 0 to 1."""
+    return round(getattr(settings, f"strength_{kind}"), 4) if kind in STRENGTHS else 1.0
+
+
+def _source(shot: Shot, clip: list[Path], change: float) -> Guide:
+    """The clip as the engine reads it: a folder with one picture for each of the shot's frames. Raises FolderError or GuideError."""
+    leave = Remedy(action="leave_out", label="Begin from Nothing", value="source")
+    folder = clip[0].parent if footage.only(clip, leave) else footage.linked(clip, shot.frame_start, Path(shot.out) / footage.FOLDER)
+    return Guide(kind="beauty", path=str(folder), strength=round(change, 4))
 
 
 def landing(context) -> dict[str, str]:
@@ -195,16 +194,27 @@ def again(folder: Path, takes: Path, vary: bool = False) -> Shot:
     """The shot of a take as a new one, with the same seed or, to `vary`, another. Raises FolderError or WireError.
 
     Guides that still lie in the take are used as they are, so that the same seed gives the same pixels; where one is
-    gone, all are rendered again.
+    gone, all are rendered again. A source clip that lies in the take is taken along.
     """
     before = protocol.read_take(folder).shot
     name = library.take_id(before.name, datetime.now())
     there = all(guide.path and Path(guide.path).exists() for guide in before.guides)
     shot = replace(
         before, id=name, out=str(takes / name), seed=random.SystemRandom().randrange(2**31) if vary else before.seed,
-        guides=before.guides if there else tuple(Guide(kind=guide.kind, path="") for guide in before.guides))
+        guides=before.guides if there else tuple(replace(guide, path="") for guide in before.guides))
+    shot = replace(shot, source=_source_again(before, folder, shot))
     slate.freeze(shot)
     return shot
+
+
+def _source_again(before: Shot, folder: Path, shot: Shot) -> Guide | None:
+    """The source clip of a take that lies in `folder`, for another shot; what the take holds itself gets a second name there."""
+    clip = before.source
+    if clip is None or not Path(clip.path).is_relative_to(before.out):
+        return clip
+    kept = Path(folder) / Path(clip.path).relative_to(before.out)       # the take may have been moved since
+    pictures = footage.numbered(kept, Remedy(action="choose_folder", label="Choose a Folder"))
+    return replace(clip, path=str(footage.linked(list(pictures.values()), shot.frame_start, Path(shot.out) / footage.FOLDER)))
 
 
 def restore(scene, shot: Shot) -> None:
@@ -218,10 +228,13 @@ def restore(scene, shot: Shot) -> None:
     settings.plan = shot.plan or choices.AUTOMATIC
     settings.steps = shot.steps or spec.steps
     settings.guidance = shot.guidance if shot.guidance >= 0 else spec.guidance
-    kinds = [guide.kind for guide in shot.guides]
-    settings.use_guides = bool(kinds)
+    strengths = {guide.kind: guide.strength for guide in shot.guides}
+    settings.use_guides = bool(strengths)
     for kind in spec.guides:
-        setattr(settings, f"guide_{kind}", kind in kinds)
+        setattr(settings, f"guide_{kind}", kind in strengths)
+        if kind in STRENGTHS:
+            setattr(settings, f"strength_{kind}", strengths.get(kind, 1.0))
+    beside.restore(settings, shot, spec, takes_folder(bpy.context))
     for name in protocol.LANDINGS:
         setattr(settings, f"land_{name}", name in shot.landings)
     settings.mask_collection = bpy.data.collections.get(shot.landing.get("mask", ""))

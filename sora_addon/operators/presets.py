@@ -5,9 +5,11 @@ import bpy
 from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
+from ..shot import STRENGTHS
+
 FOLDER = "sora"
 KEPT = ("negative", "family_name", "model_name", "size_source", "size_width", "size_height", "steps", "guidance", "format", "plan", "use_guides", "guide_depth",
-        "guide_normal", "guide_beauty", "guide_mask", "guide_edges", "guide_vector", "guide_camera", "land_strip", "land_compositor",
+        "guide_normal", "guide_beauty", "guide_mask", "guide_edges", "guide_vector", "guide_camera", *(f"strength_{kind}" for kind in STRENGTHS), "source_change", "land_strip", "land_compositor",
         "land_camera", "land_backdrop", "strip_channel", "film", "backdrop_distance")
 
 

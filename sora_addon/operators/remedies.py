@@ -8,7 +8,7 @@ from bpy.props import StringProperty
 
 from ...engine.errors import SoraError
 from ...engine.protocol import Size
-from .. import families, places, preferences, pump, viewpoint
+from .. import families, lines, places, preferences, pump, viewpoint
 from ..settings import AUTOMATIC
 from .refusals import forget, refuse
 
@@ -106,6 +106,10 @@ def set_plan(context, plan: str, _shot: str) -> None:
     context.scene.sora.plan = plan or AUTOMATIC
 
 
+def leave_out(context, line: str, _shot: str) -> None:
+    lines.leave_out(context.scene.sora, line)
+
+
 def set_channel(context, channel: str, _shot: str) -> None:
     context.scene.sora.strip_channel = int(channel)
 
@@ -119,9 +123,10 @@ BRANCHES = {
     "render_guides": render_guides, "choose_folder": choose_folder, "free_disk": free_disk, "install_engine": install_engine,
     "repair_engine": repair_engine, "restart_engine": restart_engine, "update_engine": repair_engine, "unload": unload,
     "shoot_again": shoot_again, "show_log": show_log, "choose_model": choose_model, "get_model": get_model,
-    "allow_online": allow_online, "set_plan": set_plan, "set_channel": set_channel, "set_distance": set_distance,
+    "allow_online": allow_online, "set_plan": set_plan, "leave_out": leave_out,
+    "set_channel": set_channel, "set_distance": set_distance,
 }
-CHANGES_SCENE = {"set_frames", "set_size", "set_plan", "add_camera", "drop_guide", "set_channel", "set_distance"}
+CHANGES_SCENE = {"set_frames", "set_size", "set_plan", "add_camera", "drop_guide", "leave_out", "set_channel", "set_distance"}
 
 
 class TakeRemedy(bpy.types.Operator):

@@ -4,10 +4,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ...engine.errors import SoraError
-from .. import library, shot, takes
+from .. import library, onward, shot, takes
 from .refusals import forget, refuse
 from .shooting import take_chosen
 
@@ -58,6 +58,48 @@ class RestoreSettings(bpy.types.Operator):
             shot.restore(context.scene, takes.opened(takes.chosen(context)).shot)
         except SoraError as error:
             return refuse(self, context, error)
+        return {"FINISHED"}
+
+
+class Remix(bpy.types.Operator):
+    """Begin the next shot from the pictures of the chosen take: prompt and Change say what becomes of them"""
+
+    bl_idname, bl_label, bl_options = "sora.remix", "Remix", {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        return take_chosen(cls, context)
+
+    def execute(self, context):
+        row = takes.chosen(context)
+        try:
+            done = onward.remix(context.scene, takes.opened(row), Path(row.folder))
+        except SoraError as error:
+            return refuse(self, context, error)
+        forget(context)
+        self.report({"INFO"}, done)
+        return {"FINISHED"}
+
+
+class Extend(bpy.types.Operator):
+    """Set the panel to go on from the end of the chosen take: its settings, its last picture as the first frame, the frames that follow"""
+
+    bl_idname, bl_label, bl_options = "sora.extend", "Extend", {"REGISTER", "UNDO"}
+    shared: IntProperty(name="Shared Frames", default=1, min=1, soft_max=8, max=32, options={"SKIP_SAVE"},
+                        description="How many of the take's last pictures begin the next shot. More carry its motion on; some models take one alone")
+
+    @classmethod
+    def poll(cls, context):
+        return take_chosen(cls, context)
+
+    def execute(self, context):
+        row = takes.chosen(context)
+        try:
+            done = onward.extend(context.scene, takes.opened(row), Path(row.folder), self.shared)
+        except SoraError as error:
+            return refuse(self, context, error)
+        forget(context)
+        self.report({"INFO"}, done)
         return {"FINISHED"}
 
 
@@ -141,4 +183,4 @@ class Refresh(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (Land, RestoreSettings, Star, Reveal, DeleteTake, Refresh)
+CLASSES = (Land, RestoreSettings, Remix, Extend, Star, Reveal, DeleteTake, Refresh)

@@ -6,9 +6,9 @@ import bpy
 
 def classes() -> list[type]:
     """Everything to register, parents before what is inside them."""
-    from . import progress, shot, spaces, takes
+    from . import progress, shot, spaces, steering, takes
     listed = (*shot.PANELS, *progress.PANELS, *takes.PANELS)
-    return [*takes.LISTS, *(standing for panel in listed for standing in spaces.everywhere(panel))]
+    return [*takes.LISTS, *steering.LISTS, *(standing for panel in listed for standing in spaces.everywhere(panel))]
 
 
 _registered: list[type] = []

@@ -2,19 +2,11 @@
 from __future__ import annotations
 
 from ...engine.errors import SoraError
-from ...engine.protocol import GUIDE_KINDS
 from .. import families, shot
-from . import progress
+from . import progress, steering
 from .spaces import Sidebar, write_wrapped
 
-
 SHORT_PROMPT = 30           # letters that the field shows in a sidebar of the usual width
-
-
-def chosen_family(context):
-    """The chosen family's spec, or None where this engine does not have it."""
-    name = context.scene.sora.family_name
-    return next((spec for spec in families.specs() if spec.name == name), None)
 
 
 class Shot(Sidebar):
@@ -27,7 +19,7 @@ class Shot(Sidebar):
         self.layout.popover(panel="SORA_PT_presets", icon="PRESET", text="")
 
     def draw(self, context):
-        layout, settings, spec = self.layout, context.scene.sora, chosen_family(context)
+        layout, settings, spec = self.layout, context.scene.sora, families.chosen(context)
         _draw_prompt(layout, context, settings)
         column = self.rows().column()
         if spec is None or spec.negative:
@@ -73,7 +65,7 @@ class FramesAndSize(Sidebar):
     key, inside, bl_label = "frames", "shot", "Frames and Size"
 
     def draw(self, context):
-        layout, scene, spec = self.rows(), context.scene, chosen_family(context)
+        layout, scene, spec = self.rows(), context.scene, families.chosen(context)
         settings = scene.sora
         layout.prop(settings, "frame_source")
         if settings.frame_source == "CUSTOM":
@@ -103,59 +95,6 @@ def _draw_outcome(layout, context, spec) -> None:
     if made != count:
         write_wrapped(layout, context, f"Made as {made} frames, then trimmed")
     write_wrapped(layout, context, f"{size}" + (f", up-scaled from about {native}" if native != size else ""))
-
-
-class Guides(Sidebar):
-    """What of the scene steers the clip."""
-
-    key, inside, bl_label, bl_options = "guides", "shot", "Guides", {"DEFAULT_CLOSED"}
-
-    def draw_header(self, context):
-        self.layout.prop(context.scene.sora, "use_guides", text="")
-
-    def draw(self, context):
-        layout, settings, spec = self.rows(), context.scene.sora, chosen_family(context)
-        layout.active = settings.use_guides
-        taken = spec.guides if spec else ()
-        column = layout.column(heading="From the Scene")
-        for kind in GUIDE_KINDS:
-            if kind in taken:
-                column.prop(settings, f"guide_{kind}")
-        if "mask" in taken:
-            row = layout.row()
-            row.active = settings.guide_mask
-            row.prop(settings, "mask_collection", text="Mask of", placeholder="Selection")
-        _draw_not_taken(layout, context, settings, spec, [kind for kind in GUIDE_KINDS if kind not in taken])
-
-
-def _draw_not_taken(layout, context, settings, spec, kinds) -> None:
-    if not kinds or spec is None:
-        return
-    column = layout.column(heading="Not Taken")
-    column.enabled = False
-    for kind in kinds:
-        column.prop(settings, f"guide_{kind}")
-    write_wrapped(layout, context, f"{spec.label} does not take these.")
-
-
-class Keyframes(Sidebar):
-    """Stills that the clip must show."""
-
-    key, inside, bl_label, bl_options = "keyframes", "shot", "Keyframes", {"DEFAULT_CLOSED"}
-
-    @classmethod
-    def wanted(cls, context):
-        spec = chosen_family(context)
-        return spec is not None and spec.keyframes
-
-    def draw_header(self, context):
-        self.layout.prop(context.scene.sora, "use_keyframes", text="")
-
-    def draw(self, context):
-        layout, settings = self.rows(), context.scene.sora
-        layout.active = settings.use_keyframes
-        layout.prop(settings, "first_image")
-        layout.prop(settings, "last_image")
 
 
 class Seed(Sidebar):
@@ -196,4 +135,4 @@ class Landing(Sidebar):
         row.prop(settings, "backdrop_distance", text="Backdrop Distance")
 
 
-PANELS = (Shot, FramesAndSize, Guides, Keyframes, Seed, Landing)
+PANELS = (Shot, FramesAndSize, *steering.PANELS, Seed, Landing)

@@ -5,6 +5,8 @@ import textwrap
 
 import bpy
 
+from .. import families
+
 TAB = "Sora"
 SPACES = (("view3d", "VIEW_3D"), ("sequencer", "SEQUENCE_EDITOR"), ("compositor", "NODE_EDITOR"))
 LETTER = 6.6            # mean width of a letter of Blender's interface font at scale 1, in pixels
@@ -12,9 +14,12 @@ NARROWEST = 28          # letters; a sidebar that is narrower cuts labels anyway
 
 
 class Sidebar:
-    """A panel before it stands anywhere. `key` names it; `inside` is the key of the panel that it is part of."""
+    """A panel before it stands anywhere. `key` names it; `inside` is the key of the panel that it is part of.
 
-    key = inside = ""
+    `takes` is a field of the family's spec without which there is nothing to draw.
+    """
+
+    key = inside = takes = ""
     bl_options: set[str] = set()
 
     @classmethod
@@ -24,7 +29,7 @@ class Sidebar:
     @classmethod
     def wanted(cls, context) -> bool:
         """Whether there is something to draw."""
-        return True
+        return not cls.takes or bool(getattr(families.chosen(context), cls.takes, False))
 
     def rows(self):
         """The layout in the shape of Blender's own property editors: names on the left, nothing to animate."""
