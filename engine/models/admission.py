@@ -4,6 +4,7 @@ Everything is judged from the bytes before any library opens them. Tensor names 
 """
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -90,9 +91,19 @@ def header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file. Raises ModelError for anything that the format does not allow.
 
     Format: https://github.com/huggingface/safetensors#format; a length of 8 bytes, JSON, then the tensors without gaps.
+    A file that is as it was is not read again.
     """
     try:
-        size = path.stat().st_size
+        facts = path.stat()
+    except OSError as error:
+        raise damaged(path, error.strerror or str(error)) from error
+    return _header(path, facts.st_size, (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino))
+
+
+@functools.lru_cache(maxsize=512)
+def _header(path: Path, size: int, state: tuple[int, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """As `header`; `state` is what changes with the file's content."""
+    try:
         with path.open("rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0

@@ -30,10 +30,12 @@ def list_models(family: Annotated[str, typer.Option(help="Only this family's")] 
     store = Store(folder or default_folder())
 
     def listed():
+        from .pull import free_space
+
         here = {model.name: model for model in store.installed()}
         names = [entry.name for entry in catalogue.entries()] + [name for name in here if name not in _catalogued()]
-        rows = [_facts(name, here) for name in names]
-        return {"folder": str(store.folder), "problems": store.problems,
+        rows = [_facts(name, here) | _standing(name, here, store) for name in names]
+        return {"folder": str(store.folder), "free": free_space(store.folder), "problems": store.problems,
                 "models": [row for row in rows if not family or row["family"] == family]}
 
     return _answer(listed, as_json, _table)
@@ -61,6 +63,7 @@ def pull(name: Name, folder: Folder = None, lock_file: LockFile = None,
          accept: Annotated[str, typer.Option("--accept-licence", help="The licence's short name, once you have read it")] = "",
          endpoint: Annotated[str, typer.Option(help="Another hub or mirror; otherwise HF_ENDPOINT, or the public hub")] = "",
          update: Annotated[bool, typer.Option("--update", help="The newest revision instead of the locked one")] = False,
+         ask: Annotated[bool, typer.Option("--ask", help="Only say what would be downloaded, under which licence")] = False,
          as_json: AsJson = False) -> int:
     """Download a model, or go on with a download."""
     def steps():
@@ -69,12 +72,15 @@ def pull(name: Name, folder: Folder = None, lock_file: LockFile = None,
 
         store, hub, entry = Store(folder or default_folder()), Hub(endpoint), catalogue.entry(name)
         planned = pulling.plan(entry, hub, _lock(lock_file, store), update)
-        yield {"type": "Plan", "model": name, "repository": entry.repository, "revision": planned.revision, "licence": planned.licence,
-               "size": planned.size, "missing": pulling.missing(planned, store), "free": pulling.free_space(store.folder)}
+        facts = {"type": "Plan", "model": name, "repository": entry.repository, "revision": planned.revision, "licence": planned.licence,
+                 "size": planned.size, "missing": pulling.missing(planned, store), "free": pulling.free_space(store.folder)}
+        yield facts
+        if ask:
+            return {"type": "Asked", "name": name}
         pulling.agree(planned, store, accept)
         return (yield from pulling.pull(planned, store, hub, _lock(lock_file, store)))
 
-    return _watch(steps, as_json)
+    return _watch(steps, as_json, about=name)
 
 
 @models_app.command()
@@ -89,7 +95,7 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name; all of them
         for model in models:
             wrong += yield from verifying(model, store, _lock(lock_file, store))
         if wrong or not name and store.problems:
-            raise ModelError(" ".join([*wrong, *([] if name else store.problems)]), Remedy(action="choose_model", label="Pull Again", value=name))
+            raise ModelError(" ".join([*wrong, *([] if name else store.problems)]), Remedy(action="get_model" if name in _catalogued() else "choose_model", label="Pull Again", value=name))
         return {"type": "Verified", "models": [model.name for model in models]}
 
     return _watch(steps, as_json)
@@ -155,6 +161,16 @@ def _facts(name: str, here: dict[str, Installed]) -> dict:
     return row
 
 
+def _standing(name: str, here: dict[str, Installed], store: Store) -> dict:
+    """Whether the model is installed, partial, damaged or absent, at a look; what is wrong; what was accepted."""
+    from .pull import accepted, begun
+
+    wrong = store.glance(here[name]) if name in here else store.broken.get(name, "")
+    partial = begun(name, store)
+    state = "installed" if name in here and not wrong else "partial" if partial else "damaged" if wrong else "absent"
+    return {"state": state, "wrong": wrong, "partial": partial, "accepted": accepted(name, store)}
+
+
 # ---------------------------------------------------------------- showing
 def _answer(ask, as_json: bool, show) -> int:
     """Runs `ask` and prints what it returns; the exit code."""
@@ -166,14 +182,16 @@ def _answer(ask, as_json: bool, show) -> int:
     return 0
 
 
-def _watch(steps, as_json: bool) -> int:
-    """Runs the generator `steps`, showing each step and what it returns; the exit code."""
+def _watch(steps, as_json: bool, about: str = "") -> int:
+    """Runs the generator `steps`, showing each step and what it returns; the exit code. Trying again means the model `about`."""
     from .showing import Shown
 
     try:
         with Shown(as_json) as shown:
             result = _run(steps(), shown)
     except SoraError as error:
+        if error.remedy and error.remedy.action == "get_model" and not error.remedy.value:
+            error.remedy = dataclasses.replace(error.remedy, value=about)
         return _failed(error, as_json)
     if isinstance(result, Installed):
         result = {"type": "Installed", **{key: getattr(result, key) for key in ("name", "family", "kind", "size", "revision", "triggers", "strength")},

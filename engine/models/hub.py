@@ -34,7 +34,7 @@ LISTING_BYTES = 32_000_000
 FILES = 10_000
 CHUNK = 1 << 20                                 # bytes read at most at once
 TIMEOUT = 30.0                                  # seconds without a byte
-AGAIN = Remedy(action="choose_model", label="Try Again")
+AGAIN = Remedy(action="get_model", label="Try Again")        # of which model, the command knows
 
 
 @dataclass(frozen=True, slots=True)

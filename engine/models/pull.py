@@ -77,10 +77,22 @@ def agree(plan_: Plan, store: Store, accepted: str) -> None:
         note = f" {licence.note}" if licence.note else ""
         raise ModelError(f"{plan_.entry.label} is under {plan_.licence} ({licence.label}, {licence.text}).{other}{note} "
                          f"Read it, then pull with --accept-licence {plan_.licence}.",
-                         Remedy(action="choose_model", label="Read the Licence", value=plan_.entry.name))
+                         Remedy(action="get_model", label="Read the Licence", value=plan_.entry.name))
     facts = {"licence": plan_.licence, "text": licence.text, "repository": plan_.entry.repository, "revision": plan_.revision,
              "accepted": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     write_json(path, {**known, key: facts})
+
+
+def accepted(name: str, store: Store) -> tuple[str, ...]:
+    """Short names of the licences under which the model `name` was accepted on this machine. Raises ModelError."""
+    known = _accepted(store.folder / "licences.json")
+    return tuple(key.partition(" ")[2] for key in known if key.partition(" ")[0] == name)
+
+
+def begun(name: str, store: Store) -> int:
+    """Bytes of the model `name` that an interrupted pull left, 0 when there are none."""
+    staging = store.staging(name)
+    return sum(path.stat().st_size for path in staging.rglob("*") if path.is_file()) if staging.exists() else 0
 
 
 def _accepted(path: Path) -> dict:
@@ -93,9 +105,7 @@ def _accepted(path: Path) -> dict:
 
 def missing(plan_: Plan, store: Store) -> int:
     """Bytes that are still to come. Raises DiskFull when they do not fit."""
-    staging = store.staging(plan_.entry.name)
-    there = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file()) if staging.exists() else 0
-    there = max(there, reusable(plan_.entry.name, plan_.files, store))
+    there = max(begun(plan_.entry.name, store), reusable(plan_.entry.name, plan_.files, store))
     need, free = max(0, plan_.size - there), free_space(store.folder)
     if need + RESERVE > free:
         raise DiskFull(f"{plan_.entry.label} needs {need / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free at {store.folder}.",
@@ -183,7 +193,7 @@ def _bring(plan_: Plan, hub: Hub, staging: Path, pause: float) -> Generator[Prog
                 gained, fetched = position, fetched + new
                 speed = fetched / max(time.monotonic() - began, 1e-6)
                 eta = (plan_.size - done - gained) / speed if fetched else -1.0
-                yield Progress(model=plan_.entry.name, file=name, done=done + gained, total=plan_.size, eta=eta)
+                yield Progress(model=plan_.entry.name, file=name, done=done + gained, total=plan_.size, eta=eta, speed=speed)
         done += gained
     yield Progress(model=plan_.entry.name, file="", done=done, total=plan_.size, eta=0.0)
 

@@ -110,10 +110,11 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = Path(folder).absolute()
         self.problems: list[str] = []       # records that could not be read, as sentences; filled by installed()
+        self.broken: dict[str, str] = {}    # the same by the folder's name, which is the model's
 
     def installed(self) -> tuple[Installed, ...]:
         """Every model with a readable record, in the catalogue's order, then by name. Raises FolderError."""
-        self.problems, found = [], {}
+        self.problems, self.broken, found = [], {}, {}
         for record in self._records():
             try:
                 model = _read(record)
@@ -123,6 +124,7 @@ class Store:
                 found[model.name] = model
             except ModelError as error:
                 self.problems.append(error.sentence)
+                self.broken[record.parent.name] = error.sentence
         order = {entry.name: place for place, entry in enumerate(catalogue.entries())}
         return tuple(sorted(found.values(), key=lambda model: (order.get(model.name, len(order)), model.name)))
 
@@ -164,6 +166,19 @@ class Store:
         moved = bool(model.link) and str(root) != model.link
         if (moved or seen != model.files) and os.access(model.folder, os.W_OK):
             self.record(replace(links.mended(model, self.folder) if moved else model, files=seen))
+
+    def glance(self, model: Installed) -> str:
+        """What is wrong at a look at the files' lengths, as a sentence, or "". `check` looks closer, `verify` reads every byte."""
+        try:
+            for name, kept in model.files.items():
+                length = (model.root / name).stat().st_size
+                if length != kept.size:
+                    return f"{model.root / name} has {length} bytes where it had {kept.size}."
+        except OSError as error:
+            return f"{error.filename} is missing ({error.strerror})."
+        except ModelError as error:
+            return error.sentence
+        return ""
 
     def record(self, model: Installed) -> None:
         """Writes the model's record. Raises FolderError, DiskFull."""
@@ -216,7 +231,9 @@ class Store:
 
     def _absent(self, what: str) -> ModelError:
         if self.folder.exists():
-            return ModelError(f"{what} is not in {self.folder}; pull or import it first.", CHOOSE)
+            known = any(entry.name == what for entry in catalogue.entries())
+            return ModelError(f"{what} is not in {self.folder}; pull or import it first.",
+                              Remedy(action="get_model", label="Get This Model", value=what) if known else CHOOSE)
         return ModelError(f"{what} cannot be looked for: the models folder {self.folder} is not there. Was it moved, or is its drive not connected?",
                           Remedy(action="choose_folder", label="Choose the Models Folder", value=str(self.folder)))
 
