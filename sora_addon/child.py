@@ -22,18 +22,23 @@ PASSED_ON = {
 }
 PASSED_ON_PREFIXES = ("LC_", "XDG_", "SORA_", "CUDA_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "ROCM_", "PYTORCH_")
 NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+HUB = {"HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "DBUS_SESSION_BUS_ADDRESS"}      # a mirror, a token, and the way to the keyring
+OFFLINE = {"SORA_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def environment(network: bool = False, **more: str) -> dict[str, str]:
-    """The whitelisted environment of a child, with `more`; `network` adds proxies, certificates and pip's settings."""
-    passed = {name: value for name, value in os.environ.items() if _passes(name.upper(), network)}
-    return {**passed, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
+def environment(network: bool = False, hub: bool = False, **more: str) -> dict[str, str]:
+    """The whitelisted environment of a child, with `more`, in which no model can be downloaded.
+
+    `network` adds proxies, certificates and pip's settings, `hub` the hub's in place of pip's; neither is told to stay offline.
+    """
+    passed = {name: value for name, value in os.environ.items() if _passes(name.upper(), network, hub)}
+    return {**passed, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1", **({} if network or hub else OFFLINE), **more}
 
 
-def _passes(name: str, network: bool) -> bool:
+def _passes(name: str, network: bool, hub: bool) -> bool:
     if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES):
         return True
-    return network and (name in NETWORK or name.startswith("PIP_"))
+    return (network or hub) and name in NETWORK or network and name.startswith("PIP_") or hub and name in HUB
 
 
 def start(command: list[str], *, stdin, stdout, stderr, env: dict[str, str], cwd: Path) -> subprocess.Popen:
