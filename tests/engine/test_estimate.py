@@ -59,11 +59,11 @@ def test_what_is_longer_than_a_window_needs_no_more(stage):
 
 def test_what_fits_nowhere_has_a_way_out(stage):
     shot = dataclasses.replace(wan(stage), model=str(wide(stage)))
-    shorter, smaller = (dataclasses.replace(shot, **changed) for changed in ({"frames": 37}, {"size": Size(416, 240)}))
+    shorter, smaller = (dataclasses.replace(shot, **changed) for changed in ({"frames": 37}, {"frames": 5, "size": Size(416, 240)}))
     said = estimated(shot, card(needed(shorter).bytes("blocks")))
     assert not said.fits and (said.remedy.action, said.remedy.value) == ("set_frames", "37")
-    said = estimated(dataclasses.replace(shot, frames=5), card(needed(smaller).bytes("blocks") // 2))
-    assert not said.fits and said.remedy.action == "set_size" and said.remedy.value == "208x120"
+    said = estimated(dataclasses.replace(shot, frames=5), card(needed(smaller).bytes("blocks")))
+    assert not said.fits and said.remedy.action == "set_size" and said.remedy.value == "416x240"
     said = estimated(shot, card(0))
     assert not said.fits and said.remedy.action == "choose_model" and said.bytes > 0
     said = estimated(dataclasses.replace(shot, plan="full"), card(needed(shot).bytes("full") - 2))
