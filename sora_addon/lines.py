@@ -5,6 +5,7 @@ import bpy
 from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
 
 MOST = 4.0          # a LoRA's strength, to either side
+RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"}         # a project that moves keeps its pictures
 
 
 def _lora_names(self, context, _typed: str) -> list[tuple[str, str]]:
@@ -28,14 +29,14 @@ class SoraStill(bpy.types.PropertyGroup):
     """A picture that the clip must show at a frame of the scene."""
 
     frame: IntProperty(name="Frame", description="Scene frame at which the clip shows the picture", default=1)
-    image: StringProperty(name="Picture", subtype="FILE_PATH", description="A picture that the clip must show at this frame")
+    image: StringProperty(name="Picture", subtype="FILE_PATH", options=RELATIVE, description="A picture that the clip must show at this frame")
     on: BoolProperty(name="On", default=True, description="Off: the picture stays in the list, and the shot goes without it")
 
 
 class SoraReference(bpy.types.PropertyGroup):
     """A picture of the subject."""
 
-    image: StringProperty(name="Picture", subtype="FILE_PATH", description="A picture of the subject, best on a plain background")
+    image: StringProperty(name="Picture", subtype="FILE_PATH", options=RELATIVE, description="A picture of the subject, best on a plain background")
     on: BoolProperty(name="On", default=True, description="Off: the picture stays in the list, and the shot goes without it")
 
 

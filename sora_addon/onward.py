@@ -84,6 +84,7 @@ def _develop(path: Path, still: Path) -> None:
         image.save(filepath=str(partial))
         os.replace(partial, still)
     except (OSError, RuntimeError) as error:
-        raise FolderError(f"{still} cannot be written: {error}.", Remedy(action="free_disk", label="Show Folder", value=str(still.parents[1]))) from error
+        raise FolderError(f"{still} cannot be written: {error}.",
+                          Remedy(action="free_disk", label="Show Folder", value=str(still.parents[1]))) from error
     finally:
         bpy.data.images.remove(image)

@@ -144,8 +144,10 @@ class SoraSettings(bpy.types.PropertyGroup):
         type=bpy.types.Collection, name="Mask", description="What the mask shows. Empty: what is selected when you press Generate")
 
     use_keyframes: BoolProperty(name="Keyframes", description="Stills that the clip must show")
-    first_image: StringProperty(name="First Frame", subtype="FILE_PATH", description="A still that the clip begins with")
-    last_image: StringProperty(name="Last Frame", subtype="FILE_PATH", description="A still that the clip ends with")
+    first_image: StringProperty(
+        name="First Frame", subtype="FILE_PATH", options=lines.RELATIVE, description="A still that the clip begins with")
+    last_image: StringProperty(
+        name="Last Frame", subtype="FILE_PATH", options=lines.RELATIVE, description="A still that the clip ends with")
 
     stills: CollectionProperty(type=lines.SoraStill, name="Stills", description="Stills at frames between the first and the last")
     stills_index: _index()
@@ -156,7 +158,8 @@ class SoraSettings(bpy.types.PropertyGroup):
         ("FOLDER", "Image Folder", "A folder with one numbered picture a frame"),
         ("STRIP", "Active Strip", "The image strip that is active in the sequencer: its pictures as they lie on disk, without effects")))
     source_take: StringProperty(name="Take", description="The take to begin from, by its folder's name")
-    source_folder: StringProperty(name="Folder", subtype="DIR_PATH", description="Folder of pictures that end in a number: PNG, JPEG, TIFF or EXR")
+    source_folder: StringProperty(
+        name="Folder", subtype="DIR_PATH", options=lines.RELATIVE, description="Folder of pictures that end in a number: PNG, JPEG, TIFF or EXR")
     source_change: FloatProperty(
         name="Change", default=0.6, min=0.0, max=1.0, subtype="FACTOR",
         description="How much of the clip is made anew. 0 keeps it nearly as it is, 1 makes everything anew")

@@ -32,7 +32,8 @@ def chosen(place, first: int, after: int, wanted: str, sounding: bool = False) -
         raise LandingError(f"“{wanted}” is not a channel; they go from 1 to {HIGHEST}.", _other(best))
     taken = _taken(place, first, after)
     if number in taken:
-        raise LandingError(f"Channel {number} is occupied by “{taken[number]}” at frames {first} to {after - 1}; channel {best} is free.", _other(best))
+        raise LandingError(f"Channel {number} is occupied by “{taken[number]}” at frames {first} to {after - 1}; channel {best} is free.",
+                           _other(best))
     return number
 
 

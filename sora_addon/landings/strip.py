@@ -19,7 +19,8 @@ def land(context, scene, take: Take, folder: Path, options: dict[str, str]) -> s
     plate = images.sequence(take, folder)
     sequenced = compat.edited_scene(context, scene)
     if sequenced.library:
-        raise LandingError(f"The sequencer edits “{sequenced.name}”, which is linked from another file; choose a scene of this one in its header.")
+        raise LandingError(f"The sequencer edits “{sequenced.name}”, which is linked from another file; "
+                           "choose a scene of this one in its header.")
     colourspace, told = images.colours(sequenced, take)
     start = plate.start + edit.shift(sequenced, scene, plate.start, plate.last)
     editor = sequenced.sequence_editor or sequenced.sequence_editor_create()

@@ -5,12 +5,13 @@ import bpy
 from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
+from ...engine.protocol import GUIDE_KINDS, LANDINGS
 from ..shot import STRENGTHS
 
 FOLDER = "sora"
-KEPT = ("negative", "family_name", "model_name", "size_source", "size_width", "size_height", "steps", "guidance", "format", "plan", "use_guides", "guide_depth",
-        "guide_normal", "guide_beauty", "guide_mask", "guide_edges", "guide_vector", "guide_camera", *(f"strength_{kind}" for kind in STRENGTHS), "source_change", "land_strip", "land_compositor",
-        "land_camera", "land_backdrop", "strip_channel", "film", "backdrop_distance")
+KEPT = ("negative", "family_name", "model_name", "size_source", "size_width", "size_height", "steps", "guidance", "format", "plan",
+        "use_guides", *(f"guide_{kind}" for kind in GUIDE_KINDS), *(f"strength_{kind}" for kind in STRENGTHS), "source_change",
+        *(f"land_{name}" for name in LANDINGS), "strip_channel", "film", "backdrop_distance")
 
 
 class AddPreset(AddPresetBase, bpy.types.Operator):

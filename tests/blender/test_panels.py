@@ -3,6 +3,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import pytest
@@ -13,7 +14,7 @@ import layouts  # noqa: E402
 import sora  # noqa: E402
 from sora.engine import protocol  # noqa: E402
 from sora.engine.errors import Remedy  # noqa: E402
-from sora.sora_addon import families, panels, pump, slate, takes  # noqa: E402
+from sora.sora_addon import families, lines, panels, pump, slate, takes  # noqa: E402
 from sora.sora_addon.panels import preferences as page  # noqa: E402
 from sora.sora_addon.panels.spaces import SPACES  # noqa: E402
 
@@ -137,6 +138,70 @@ def test_a_new_family_needs_no_new_panel(scene):
     everything()
 
 
+BESIDE = {"keyframes": "keyframes", "source": "source", "references": "references", "loras": "loras"}
+
+
+@pytest.mark.parametrize("name", ["blockout", "wan", "vace", "ltx2", "sana_wm", "skyreels", "cogvideox"])
+def test_each_family_is_asked_for_what_it_takes(scene, name):
+    scene.sora.family = name
+    spec = families.spec(name)
+    with layouts.editor("VIEW_3D") as context:
+        stands = {key: getattr(bpy.types, f"SORA_PT_view3d_{key}").poll(context) for key in BESIDE}
+    assert stands == {key: bool(getattr(spec, field)) for key, field in BESIDE.items()}
+    shown = page_of("view3d", "guides").properties
+    assert {f"strength_{kind}[0]" for kind in spec.guides if kind not in ("mask", "camera")} == {each for each in shown if each.startswith("strength_")}
+    everything()
+
+
+def test_lists_show_their_lines_and_the_chosen_one(scene):
+    settings = scene.sora
+    settings.family = "vace"
+    everything()
+    for frame, path in ((12, "/tmp/a ü.png"), (24, "")):
+        row = settings.stills.add()
+        row.frame, row.image = frame, path
+    settings.references.add().image = "//b.png"
+    row = settings.loras.add()
+    row.lora, row.triggers = "/tmp/clay.safetensors", "clay style"
+    for source in ("TAKE", "FOLDER", "STRIP", "NONE"):
+        settings.source_from = source
+        everything()
+    page = page_of("view3d", "keyframes")
+    assert {"frame[0]", "image[0]"} <= set(page.properties) and any("add_still" in each for each in page.operators)
+    assert any("remove_line" in each and "stills" in each for each in page.operators)
+    page = page_of("view3d", "loras")
+    assert "clay style" in page.text.replace("\n", " ") and any("say_triggers" in each for each in page.operators)
+    assert "Up to 4 pictures" in page_of("view3d", "references").text
+
+
+def test_change_is_asked_for_where_it_counts(scene):
+    settings = scene.sora
+    settings.family, settings.source_from = "wan", "FOLDER"
+    assert "source_change[0]" in page_of("view3d", "source").properties
+    settings.family = "vace"
+    assert "source_change[0]" not in page_of("view3d", "source").properties
+
+
+def test_the_active_strip_is_named_or_why_not(scene):
+    scene.sora.family, scene.sora.source_from = "vace", "STRIP"
+    assert "No strip is active" in page_of("view3d", "source").text
+    editor = scene.sequence_editor_create()
+    editor.active_strip = editor.strips.new_image(name="Plate", filepath="/tmp/none.png", channel=3, frame_start=1)
+    assert "Plate, channel 3" in page_of("view3d", "source").text
+
+
+def test_the_menu_of_loras(scene, tmp_path, monkeypatch):
+    monkeypatch.setenv("SORA_MODELS", str(tmp_path))
+    (tmp_path / "clay").mkdir()
+    (tmp_path / "clay" / "sora.json").write_text(json.dumps({"name": "clay", "family": "vace", "kind": "lora", "label": "Clay Film"}))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sora.json").write_text("{")
+    scene.sora.family = "vace"
+    with layouts.editor("VIEW_3D") as context:
+        page = layouts.drawn_by(lambda layout: bpy.types.SORA_MT_loras.draw(SimpleNamespace(layout=layout), context), context)
+    assert "Clay Film" in page.text and "From File" in page.text and any('lora="clay"' in each for each in page.operators)
+
+
 def test_without_the_engine_installing_comes_first(scene, monkeypatch, tmp_path):
     monkeypatch.delenv("SORA_ENGINE_PYTHON")
     bpy.context.preferences.addons["sora"].preferences.engine_folder = str(tmp_path / "nowhere")
@@ -202,7 +267,7 @@ def test_takes_are_listed_with_what_can_be_done(scene):
     text = everything()
     assert "112x64" in text and "About" in page_of("view3d", "shot").text
     operators = " ".join(page_of("view3d", "takes").operators)
-    assert all(name in operators for name in ("shoot_again", "restore_settings", "reveal", "delete_take"))
+    assert all(name in operators for name in ("shoot_again", "remix", "extend", "restore_settings", "reveal", "delete_take"))
     assert "20261120-120000-street-abcd" in takes._pictures         # icons themselves are 0 without a window
 
 
@@ -225,6 +290,7 @@ def test_other_node_editors_stay_free(scene):
 
 
 def test_everything_has_a_tooltip(scene):
-    undescribed = [name for name, prop in scene.sora.bl_rna.properties.items()
+    groups = [scene.sora.bl_rna, *(scene.sora.bl_rna.properties[name].fixed_type for name in lines.LISTS)]
+    undescribed = [name for group in groups for name, prop in group.properties.items()
                    if not prop.description and prop.identifier not in ("rna_type", "name") and not prop.is_hidden]
     assert undescribed == []
