@@ -68,7 +68,8 @@ def install_engine(repair: bool = False) -> None:
     if installation:
         return
     if not bpy.app.online_access:
-        raise EngineMissing("Blender may not go online; allow it in the preferences under System, Network, then install.")
+        raise EngineMissing("Blender may not go online; allow it in the preferences under System, Network, then install.",
+                            Remedy(action="allow_online", label="Allow Online Access"))
     backend = preferences.of(bpy.context).backend
     pump.stop()                             # an engine that runs holds its files
     installation = install.Install(places.engine_folder(), places.ROOT, backend="" if backend == "AUTO" else backend.lower(), repair=repair)

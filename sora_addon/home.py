@@ -16,6 +16,7 @@ from . import landings
 
 log = logging.getLogger(__name__)
 
+SHOWN = {"VIEW_3D": "UI", "SEQUENCE_EDITOR": "UI", "NODE_EDITOR": "UI", "PREFERENCES": "WINDOW"}      # editor -> region
 _submitted: dict[str, int] = {}     # shot id -> the file load during which it was submitted
 _loads = 0
 
@@ -70,11 +71,10 @@ def _landed(name: str, take: protocol.Take, folder: Path, shot: protocol.Shot) -
 
 
 def redraw() -> None:
-    """Draw the side bars again that can show Sora."""
+    """Draw the side bars again that can show Sora, and the preferences."""
     for windows in bpy.data.window_managers:
         for window in windows.windows:
             for area in window.screen.areas:
-                if area.type in {"VIEW_3D", "SEQUENCE_EDITOR", "NODE_EDITOR"}:
-                    for region in area.regions:
-                        if region.type == "UI":
-                            region.tag_redraw()
+                for region in area.regions:
+                    if region.type == SHOWN.get(area.type):
+                        region.tag_redraw()

@@ -4,18 +4,23 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 ROOT = __package__.rpartition(".")[0]
 DEFAULTS = {
     "takes_place": "BESIDE", "takes_folder": "~/Sora/takes", "models_folder": "",
-    "engine_folder": "~/Sora/engine", "engine_python": "", "backend": "AUTO",
+    "engine_folder": "~/Sora/engine", "engine_python": "", "backend": "AUTO", "free_for_render": True,
 }
 
 
 def _look_again(_self, _context) -> None:
     from . import takes
     takes.look_again()
+
+
+def _stock_again(_self, _context) -> None:
+    from . import stock
+    stock.elsewhere()
 
 
 class SoraPreferences(bpy.types.AddonPreferences):
@@ -30,7 +35,7 @@ class SoraPreferences(bpy.types.AddonPreferences):
         name="Takes", subtype="DIR_PATH", update=_look_again, default=DEFAULTS["takes_folder"],
         description="Folder of the takes of files that are not saved")
     models_folder: StringProperty(
-        name="Models", subtype="DIR_PATH", default=DEFAULTS["models_folder"],
+        name="Models", subtype="DIR_PATH", update=_stock_again, default=DEFAULTS["models_folder"],
         description="Folder of models that are not part of the extension. Empty: the engine's own, which its command line uses, too")
     engine_folder: StringProperty(
         name="Engine", subtype="DIR_PATH", default=DEFAULTS["engine_folder"],
@@ -44,6 +49,10 @@ class SoraPreferences(bpy.types.AddonPreferences):
         ("CUDA", "NVIDIA (CUDA)", "NVIDIA graphics cards"),
         ("ROCM", "AMD (ROCm)", "AMD graphics cards, on Linux"),
         ("MPS", "Apple (Metal)", "Macs with Apple silicon")))
+
+    free_for_render: BoolProperty(
+        name="Free Memory While Blender Renders", default=DEFAULTS["free_for_render"],
+        description="When Blender begins to render, the engine gives back the memory that its model holds; the next shot loads it again")
 
     def draw(self, context):
         from .panels import preferences

@@ -16,7 +16,7 @@ import bpy
 
 from ..engine import protocol
 from ..engine.errors import EngineMissing, FolderError, GuideError, Remedy, SoraError
-from . import client, families, home, passes, places, takes
+from . import client, families, foresight, home, passes, places, preferences, takes
 from .claim import Claims
 from .slate import Cut, Failed, Printed, Queued, Rolling, Slate, freeze, owner, save
 
@@ -26,6 +26,7 @@ slate = Slate()
 engine: client.Engine | None = None
 engine_ready: protocol.Ready | None = None      # None until the engine has said what it can do
 error: Failed | None = None                     # what stands in the engine's way, with its remedy
+holds_model = False                             # the engine has been shooting since its memory was freed last
 longest_tick = 0.0                              # seconds on the main thread, guide frames and landings aside
 longest_landing = 0.0                           # seconds
 
@@ -144,6 +145,7 @@ def stop(wait: bool = False) -> None:
     if engine:
         engine.stop(wait=wait)
     engine = engine_ready = None
+    _freed()
 
 
 # ---------------------------------------------------------------- the tick
@@ -153,6 +155,7 @@ def tick() -> float | None:
     started = time.perf_counter()
     _drain()
     _begin()
+    _foresee()
     _redraw()
     longest_tick = max(longest_tick, time.perf_counter() - started)
     if not bpy.app.is_job_running("RENDER"):
@@ -164,7 +167,9 @@ def tick() -> float | None:
         return 0.01
     if slate.rolling or slate.following:
         return 0.1
-    return 1.0 if engine else None
+    if engine:
+        return 0.2 if foresight.waits() else 1.0
+    return None
 
 
 def run_until_idle(timeout: float = 600.0) -> None:
@@ -195,6 +200,7 @@ def sleep() -> None:
     global slate
     families.adopt(())          # the next engine may have others
     leave()
+    foresight.forget()
     _unlanded.clear()
     slate = Slate()
     if bpy.app.timers.is_registered(_beat):
@@ -222,6 +228,12 @@ def _after_defect() -> None:
     bpy.app.timers.register(lambda: wake(), first_interval=1.0)     # Blender drops a timer that raised
 
 
+def _foresee() -> None:
+    """Ask an engine that has nothing else to do what the next shot would need."""
+    if engine and engine_ready and not engine.shots:
+        foresight.ask(engine)
+
+
 # ---------------------------------------------------------------- events in
 def _drain() -> None:
     global engine, engine_ready, error
@@ -232,6 +244,11 @@ def _drain() -> None:
             case protocol.Ready():
                 engine_ready, error = event, None
                 families.adopt(event.families)
+                foresight.outdated()
+            case protocol.Estimated():
+                foresight.heard(event)
+            case protocol.Unloaded():
+                _freed()
             case protocol.Failed(shot=""):
                 _say(event)
             case _:
@@ -239,7 +256,15 @@ def _drain() -> None:
         _mark_stale()
     if not engine.alive:
         engine = engine_ready = None
+        _freed()
         _mark_stale()
+
+
+def _freed() -> None:
+    """The engine holds no model any more."""
+    global holds_model
+    holds_model = False
+    foresight.outdated()
 
 
 def _hear(event: protocol.Event) -> None:
@@ -247,6 +272,8 @@ def _hear(event: protocol.Event) -> None:
     _become(slate.apply(event))
     if isinstance(event, protocol.Progress) and event.preview:
         takes.glimpsed(event.preview)
+    if isinstance(event, protocol.ENDINGS):
+        foresight.outdated()
     if isinstance(event, protocol.Done):
         _unlanded.append(event.shot)
     if isinstance(event, protocol.Failed) and event.code in ENGINE_CODES:
@@ -324,7 +351,9 @@ def _begin() -> None:
 
 
 def _send(shot: protocol.Shot) -> None:
+    global holds_model
     _ensure_engine()
+    holds_model = True
     note = "" if engine_ready else "The engine is starting"
     _become(slate.put(shot.id, Rolling(stage="waiting", note=note)))
     engine.send(protocol.Shoot(shot=shot))
@@ -341,8 +370,8 @@ def _ensure_engine() -> None:
 
 
 def make_way() -> None:
-    """Blender itself is about to render: give it the device's memory."""
-    if not _rendering:
+    """Blender itself is about to render: give it the memory that a model holds, unless the artist would rather keep it loaded."""
+    if holds_model and not _rendering and preferences.of(bpy.context).free_for_render:
         unload()
 
 

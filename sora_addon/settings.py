@@ -24,6 +24,11 @@ NO_CHOICE = "default"
 _kept: dict[str, list] = {}         # Blender keeps no reference to the strings of dynamic items
 
 
+def plan_label(plan: str) -> str:
+    """What the panels call a plan of protocol.PLANS."""
+    return next((label for name, label, _note in PLAN_ITEMS if name == plan), plan)
+
+
 def _items(key: str, rows: list[tuple[str, str, str]], chosen: str) -> list:
     """Items of a menu whose choice is stored as text, so that a file keeps a family which is not installed here."""
     if chosen and chosen not in [row[0] for row in rows]:

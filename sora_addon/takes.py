@@ -7,11 +7,11 @@ from pathlib import Path
 import bpy
 import bpy.utils.previews
 from bpy.app.handlers import persistent
-from bpy.props import BoolProperty, CollectionProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from ..engine.errors import SoraError
 from ..engine.protocol import TAKE_FILE, read_take
-from . import library, shot
+from . import families, library, settings as choices, shot
 
 log = logging.getLogger(__name__)
 _pictures = None            # bpy.utils.previews collection: the first frame of each take
@@ -30,11 +30,23 @@ class SoraTake(bpy.types.PropertyGroup):
     starred: BoolProperty(name="Star")
 
 
+_shown: list = []           # Blender keeps no reference to the strings of dynamic items
+
+
+def _models_items(_self, _context):
+    fresh = [("SHOT", "Family of the Shot", "The models of the family that the scene's shot is set to"),
+             *((spec.name, spec.label, spec.note) for spec in families.specs())]
+    if _shown != fresh:
+        _shown[:] = fresh
+    return _shown
+
+
 class SoraSession(bpy.types.PropertyGroup):
     """What the panels remember while Blender is open: at `window_manager.sora`."""
 
     takes: CollectionProperty(type=SoraTake)
     take_index: IntProperty(name="Take", description="The chosen take")
+    models_family: EnumProperty(name="Family", description="Whose models are listed", items=_models_items)
     refusal: StringProperty(name="Refusal")
     remedy_action: StringProperty()
     remedy_label: StringProperty()
@@ -121,10 +133,22 @@ def _fill(row: SoraTake, one: library.Found) -> None:
     row.title, row.prompt = made.name or made.prompt[:48] or made.id, made.prompt
     row.seed = str(made.seed)
     row.facts = f"{made.size}, {made.frames} frames, seed {made.seed}, {spelled(take.elapsed)} on {take.device}"
-    row.notes = "\n".join((*take.notes, *([f"Not understood: {', '.join(take.not_understood)}"] if take.not_understood else [])))
+    row.notes = "\n".join((*take.notes, *memory(take), *([f"Not understood: {', '.join(take.not_understood)}"] if take.not_understood else [])))
     first = one.folder / take.files.folder / take.files.names()[0]
     if _pictures is not None and row.name not in _pictures and first.is_file():
         _pictures.load(row.name, str(first), "IMAGE")
+
+
+def memory(take) -> tuple[str, ...]:
+    """How the model was kept in memory, what that was estimated to need and what it did; nothing where it was not planned."""
+    if not take.plan:
+        return ()
+    return (f"Memory: {choices.plan_label(take.plan)}, {gigabytes(take.planned_bytes)} planned, {gigabytes(take.peak_bytes)} measured",)
+
+
+def gigabytes(count: int) -> str:
+    """`9_300_000_000` -> `9.3 GB`; below a twentieth of one in MB."""
+    return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.0f} MB"
 
 
 def spelled(seconds: float) -> str:

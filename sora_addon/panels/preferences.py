@@ -7,6 +7,7 @@ import tomllib
 from ...engine import protocol
 from ...engine.errors import SoraError
 from .. import errands, install, places, pump
+from . import models
 from .progress import draw_installation, draw_remedy, draw_stopped
 
 
@@ -19,12 +20,16 @@ def draw(layout, context, preferences) -> None:
     folders.prop(preferences, "models_folder", text="Models Folder")
     layout.separator()
     _draw_engine(layout.column(), context, preferences)
+    layout.separator()
+    layout.label(text="Models")
+    models.draw_catalogue(layout.column(), context)
 
 
 def _draw_engine(body, context, preferences) -> None:
     body.prop(preferences, "engine_folder", text="Engine Folder")
     body.prop(preferences, "backend")
     body.prop(preferences, "engine_python")
+    body.prop(preferences, "free_for_render")
     body.label(text=f"Sora {version()}. {standing()}", icon="INFO")
     if errands.installation:
         draw_installation(body)

@@ -14,7 +14,6 @@ STAGE_LABELS = {
 }
 BAR = 0.8                   # of the sidebar's width, the rest is Cut's
 GLIMPSE_SCALE = 6.0         # of an icon's size
-SMALLEST_GB = 0.05          # below, memory is said in MB
 
 
 # ---------------------------------------------------------------- before
@@ -63,9 +62,7 @@ def cost(scene, spec) -> str:
     known = takes.estimate(spec.name, size, frames)
     if known is None:
         return "Not measured yet on this machine"
-    memory = known.peak_bytes / 1e9
-    said = f"{memory:.1f} GB" if memory >= SMALLEST_GB else f"{known.peak_bytes / 1e6:.0f} MB"
-    return f"About {takes.spelled(known.seconds)} and {said}, from {known.takes} take{'s' if known.takes > 1 else ''}"
+    return f"About {takes.spelled(known.seconds)} and {takes.gigabytes(known.peak_bytes)}, from {known.takes} take{'s' if known.takes > 1 else ''}"
 
 
 # ---------------------------------------------------------------- during

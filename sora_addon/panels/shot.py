@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from ...engine.errors import SoraError
 from .. import families, shot
-from . import progress, steering
+from . import models, progress, steering
 from .spaces import Sidebar, write_wrapped
 
 SHORT_PROMPT = 30           # letters that the field shows in a sidebar of the usual width
@@ -31,7 +31,9 @@ class Shot(Sidebar):
         if len(spec.models) > 1:
             column.prop(settings, "model")
         progress.draw_setup(layout, context)
+        models.draw_missing(layout, context, spec)
         progress.draw_generate(layout, context, spec)
+        models.draw_needs(layout, context, spec)
         progress.draw_trouble(layout, context)
         progress.draw_rolling(layout, context)
 
@@ -103,13 +105,15 @@ class Seed(Sidebar):
     key, inside, bl_label, bl_options = "seed", "shot", "Seed and Quality", {"DEFAULT_CLOSED"}
 
     def draw(self, context):
-        layout, settings = self.rows(), context.scene.sora
+        layout, settings, spec = self.rows(), context.scene.sora, families.chosen(context)
         row = layout.row(align=True)
         row.prop(settings, "seed")
         row.prop(settings, "lock_seed", text="", icon="LOCKED" if settings.lock_seed else "UNLOCKED")
         layout.prop(settings, "steps")
         layout.prop(settings, "guidance")
-        layout.prop(settings, "plan")
+        row = layout.row()
+        row.active = spec is not None and spec.plans
+        row.prop(settings, "plan")
         layout.prop(settings, "format")
 
 

@@ -77,8 +77,16 @@ class ScriptedEngine:
                 threading.Thread(target=self.shoot, args=(request.shot,), daemon=True).start()
             case self.protocol.Cancel() if self.behaviour != "hangs_on_cancel":
                 self.cancelled.add(request.shot)
+            case self.protocol.Estimate():
+                self.estimate(request.shot)
             case self.protocol.Unload():
                 self.say(self.protocol.Unloaded())
+
+    def estimate(self, shot) -> None:
+        """Ten gigabytes are free, and every frame of a megapixel takes one."""
+        need = shot.frames * shot.size.width * shot.size.height * 1000
+        remedy = None if need <= 10e9 else self.errors.Remedy(action="set_frames", label="Use 9 Frames", value="9")
+        self.say(self.protocol.Estimated(shot=shot.id, plan=shot.plan or "turns", bytes=need, free=10_000_000_000, fits=remedy is None, remedy=remedy))
 
     def shoot(self, shot) -> None:
         self.misbehave(shot)
