@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 STAGES = ("data", "autoencoder", "transformer", "decoder")
 SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}         # of the minutes of `all`
-COUNTS = {"short": 80, "long": 40, "plain": 40, "stills": 40}                                      # shards
+COUNTS = {"short": 80, "long": 40, "plain": 40, "stills": 30, "large stills": 15, "large": 30}    # shards
 
 
 def checkpoint(out: Path, stage: str) -> dict | None:
@@ -48,7 +48,8 @@ def model_card(out: Path) -> str:
     rows = [f"| {s} | {m.get('minutes', 0)} | {m.get('step', 0)} | {', '.join(f'{k} {v}' for k, v in m.items() if k not in ('minutes', 'step'))} |"
             for s in STAGES[1:] if (m := measured(out, s))]
     clips = {s: len(shards.ready(out / "clips", s)) * shards.SERIES[s].clips for s in COUNTS}
-    seen = f"Trained on {clips['short']} short, {clips['plain']} plain and {clips['long']} long clips and {clips['stills']} stills, rendered by `engine/blockout/data.py`; no other material."
+    stills = sum(count for name, count in clips.items() if "stills" in name)
+    seen = f"Trained on {sum(clips.values()) - stills} clips and {stills} stills, rendered by `engine/blockout/data.py`; no other material."
     return "\n".join([f"# {NAME}", "", seen, "", "| stage | minutes | steps | held-out measurements |", "|---|---|---|---|", *rows, ""])
 
 

@@ -21,8 +21,11 @@ TOKENS_A_STEP = 2000                                           # latent pixels a
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
 MIXES = ((.25, {"short": 1.}), (.37, {"short": .65, "long": .35}), (.5, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.85, {"stills": .6, "plain": .15, "short": .15, "long": .1}), (1., {"stills": .35, "plain": .15, "short": .25, "long": .25}))
-PARTS = {"short": ((1., .55), (.5, .5)), "plain": ((1.,), (1.,)), "stills": ((1.,), (1.,)), "long": ((1., .7, .35), (.35, .25, .4))}        # of a clip's length, and how often
+         (.7, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (1., {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}))
+WHOLE = ((1.,), (1.,))
+PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "stills": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
+         "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
 
 
 @dataclass(slots=True)
@@ -41,7 +44,7 @@ class Library:
     autoencoder: Autoencoder
     shards: dict[Path, Shard] = field(default_factory=dict)
 
-    def refresh(self, series: str, rank: int, world: int, most: int = 2) -> None:
+    def refresh(self, series: str, rank: int, world: int, most: int = 6) -> None:
         """Takes up to `most` more of this process's share of the shards that are ready: training needn't wait for all."""
         ours = [f for f in shards.ready(self.root, series) if f not in self.shards and int(f.name) % world == rank]
         for folder in ours[:most]:
@@ -97,7 +100,7 @@ class Draws:
         shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
         n, _, k, h, w = shard.latent.shape
         k = max(min(3, k), round(k * part))
-        batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if series == "long" else 1) / (k * h * w))))
+        batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if series in ("long", "large") else 1) / (k * h * w))))
         rows = np.sort(torch.randperm(n, generator=g)[:batch].numpy())
         return loss(model, shard, rows, k, g)
 
