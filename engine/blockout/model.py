@@ -98,6 +98,8 @@ class Blockout(nn.Module):
         given = torch.tensor([[float(name in guides) for name in GUIDES]], **place)
         both = [text.embedding] if guidance == 1 else [text.embedding, (negative or self.encode_text("")).embedding]
         words, n = torch.cat(both).to(**place), len(both)
+        with torch.no_grad():
+            layout = self.transformer.guides(guides, given)
         if known is not None:
             known, known_mask = known.to(**place), known_mask.to(**place).expand(1, 1, *known.shape[2:])
 
@@ -105,8 +107,7 @@ class Blockout(nn.Module):
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             clean, mask = (torch.zeros_like(x), torch.zeros_like(x[:, :1])) if known is None else (known, known_mask)
             many = lambda y: y.expand(n, *y.shape[1:])
-            out = self.transformer(many(x), torch.as_tensor(sigma, **place).expand(n), words, {k: many(g) for k, g in guides.items()},
-                                   many(given), many(clean), many(mask))
+            out = self.transformer.denoised(many(x), torch.as_tensor(sigma, **place).expand(n), words, layout, many(clean), many(mask))
             x0 = out[:1] if n == 1 else guiding.guided(out[:1], out[1:], guidance)
             return guiding.held(x0, known, known_mask)
 

@@ -129,9 +129,13 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, text: Tensor, guides: dict[str, Tensor], given: Tensor, known: Tensor, mask: Tensor) -> Tensor:
         """x, known (B, C, K, h, w), sigma (B,) in [0, 1] with 1 = noise, text (B, TOKENS, D), guides at picture resolution,
         given (B, 2), mask (B, 1, K, h, w) with 1 where `known` holds -> the clean latent (B, C, K, h, w)."""
+        return self.denoised(x, sigma, text, self.guides(guides, given), known, mask)
+
+    def denoised(self, x: Tensor, sigma: Tensor, text: Tensor, layout: Tensor, known: Tensor, mask: Tensor) -> Tensor:
+        """As `forward`, with the guides' embedding `layout` (B or 1, N or 1, D), which is the same in every step of a clip."""
         turn = sigma[:, None] * 1000 * torch.exp(-math.log(1000) * torch.arange(64, device=x.device) / 64)
         c = F.silu(self.time(torch.cat([turn.cos(), turn.sin()], -1)) + text.mean(1))
-        h = self.noisy(patchify(x)) + self.known(patchify(torch.cat([known * mask, mask], 1))) + self.guides(guides, given)
+        h = self.noisy(patchify(x)) + self.known(patchify(torch.cat([known * mask, mask], 1))) + layout
         h = torch.cat([text, h], 1)
         turns = tuple(t.to(h) for t in rotations(self.config.width // self.config.heads // 2, *x.shape[2:]))
         time = self.modulation(c).view(len(x), 6, -1)
