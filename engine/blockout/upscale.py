@@ -128,12 +128,23 @@ def _neighbours(x: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
 
 
 def softened(frame: Tensor, guide: Tensor, deep: bool) -> Tensor:
-    """Takes the stairs off the guide's own edges, which are not anti-aliased: half a 3x3 mean, there only."""
-    step = guide.diff(dim=1, append=guide[:, -1:]).abs_() + guide.diff(dim=2, append=guide[:, :, -1:]).abs_()
+    """Takes the stairs off the guide's own edges, which are not anti-aliased: half a 3x3 mean, there only. In stretches, as `_gather`."""
+    out, (height, width) = torch.empty_like(frame), frame.shape[1:]
+    rows = max(1, STRETCH // width)
+    for a in range(0, height, rows):
+        first, past = max(0, a - 1), min(height, a + rows + 1)
+        soft = frame[:, first:past].lerp(_neighbours(frame[:, first:past], torch.add).div_(9), _edges(guide[:, first:past + 1], past - first, deep))
+        out[:, a:a + rows] = soft[:, a - first:a - first + rows]
+    return out
+
+
+def _edges(guide: Tensor, rows: int, deep: bool) -> Tensor:
+    """(1, rows, W): how much the guide (C, rows or one more, W) changes about each pixel, as a share of the mean to take there."""
+    down, across = guide.diff(dim=1, append=guide[:, -1:])[:, :rows], guide.diff(dim=2, append=guide[:, :, -1:])[:, :rows]
+    step = down.abs_().add_(across.abs_())
     if deep:
         step[0] /= 3 * DEPTH_REACH
-    edge = _neighbours(step.amax(0)[None].clamp_(0, 1), torch.maximum)
-    return frame.lerp_(_neighbours(frame, torch.add).div_(9), edge.mul_(.6))
+    return _neighbours(step.amax(0)[None].clamp_(0, 1), torch.maximum).mul_(.6)
 
 
 def bicubic(frame: Tensor, height: int, width: int) -> Tensor:
