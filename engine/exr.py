@@ -1,12 +1,15 @@
 """Reads EXR files as plain arrays, whichever way Blender or another program laid them out: one part, or one for each pass."""
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 
 from .errors import GuideError
 from .protocol import Size
+
+_last = threading.local()       # what `_planes` read last
 
 
 def size(path: Path) -> Size:
@@ -25,12 +28,26 @@ def channels(path: Path, wanted: list[str]) -> np.ndarray:
 
     The reader leaves out what it cannot decode and says so on stdout only: a channel that is listed and not there is damaged.
     """
-    planes = {_full(part, name): channel.pixels for part in _open(path, header_only=False).parts for name, channel in part.channels.items()}
+    planes = _planes(path)
     for name in wanted:
         if planes.get(name) is None:
             listed = name in names(path)
             raise GuideError(f"{path} is damaged: its channel “{name}” cannot be read." if listed else f"{path} has no channel “{name}”.")
     return np.ascontiguousarray(np.stack([planes[name] for name in wanted], -1), np.float32)
+
+
+def _planes(path: Path) -> dict[str, np.ndarray]:
+    """Every channel of a file by its full name; a thread keeps those of the file it read last, because several guides share their files."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise GuideError(f"{path} cannot be read: {error.strerror or error}.") from error
+    stamp = path, found.st_mtime_ns, found.st_size, found.st_ino
+    if getattr(_last, "stamp", None) != stamp:
+        _last.stamp, _last.planes = None, {}
+        _last.planes = {_full(part, name): channel.pixels for part in _open(path, header_only=False).parts for name, channel in part.channels.items()}
+        _last.stamp = stamp
+    return _last.planes
 
 
 def _full(part, name: str) -> str:

@@ -129,7 +129,8 @@ class Reader:
             stored = guide_files.picture(path)
             return np.where(stored.any(-1, keepdims=True), stored * 2 - 1, 0).astype(np.float32)
         layers = _layers(path, "normal")
-        found = np.nan_to_num(exr.channels(path, layers), nan=0.0, posinf=0.0, neginf=0.0)
+        found = exr.channels(path, layers)
+        found[~np.isfinite(found)] = 0
         if not _in_world(layers):
             self._flat = True
             return found.clip(-1, 1)
