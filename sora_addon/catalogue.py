@@ -59,11 +59,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The models folder, the free bytes of its disk, what there is, and records that cannot be read, as sentences."""
+    """The models folder, the free bytes of its disk and those in its trash, what there is, and records that cannot be read, as sentences."""
 
     folder: str
     free: int
     models: tuple[Model, ...]
+    trash: int = 0
     problems: tuple[str, ...] = ()
 
     def of(self, family: str) -> tuple[Model, ...]:
@@ -123,7 +124,7 @@ class Stopped:
 def listing(facts: dict) -> Listing:
     """What `models list --json` says. Raises WireError when it is something else."""
     try:
-        return Listing(folder=str(facts["folder"]), free=int(facts["free"]), problems=tuple(map(str, facts["problems"])),
+        return Listing(folder=str(facts["folder"]), free=int(facts["free"]), trash=int(facts["trash"]), problems=tuple(map(str, facts["problems"])),
                        models=tuple(_model(row) for row in facts["models"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WireError(f"The engine's list of models makes no sense ({type(error).__name__}: {error}).", REPAIR) from error

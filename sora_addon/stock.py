@@ -15,7 +15,7 @@ from . import catalogue, home, places, pump
 log = logging.getLogger(__name__)
 
 BEAT = 0.25             # seconds between two looks
-VERBS = {"ask": "Asking about", "pull": "Getting", "verify": "Verifying", "import": "Importing", "remove": "Removing"}
+VERBS = {"ask": "Asking about", "pull": "Getting", "verify": "Verifying", "import": "Importing", "remove": "Removing", "empty": "Emptying the trash of"}
 
 listing: catalogue.Listing | None = None
 errand: catalogue.Errand | None = None
@@ -82,6 +82,11 @@ def remove(model: str) -> None:
     _begin("remove", model, ("remove", model))
 
 
+def empty_trash() -> None:
+    """Delete what was removed. Raises ModelError, EngineMissing."""
+    _begin("empty", "", ("remove", "--empty-trash"))
+
+
 def stop() -> None:
     """End the errand; a download goes on from there when it is asked for again."""
     if errand:
@@ -97,7 +102,7 @@ def _require_online() -> None:
 def _begin(what: str, model: str, arguments: tuple[str, ...], online: bool = False) -> None:
     global errand, verb, about, step
     if errand:
-        raise ModelError(f"{VERBS[verb]} {about or 'a model'} is not finished yet.")
+        raise ModelError(f"{VERBS[verb]} {about or 'models'} is not finished yet.")
     errand = catalogue.Errand(places.engine_python(), places.ROOT, arguments, places.engine_settings(), online)
     verb, about, step = what, model, None
     troubles.pop(model, None)

@@ -35,7 +35,7 @@ def list_models(family: Annotated[str, typer.Option(help="Only this family's")] 
         here = {model.name: model for model in store.installed()}
         names = [entry.name for entry in catalogue.entries()] + [name for name in here if name not in _catalogued()]
         rows = [_facts(name, here) | _standing(name, here, store) for name in names]
-        return {"folder": str(store.folder), "free": free_space(store.folder), "problems": store.problems,
+        return {"folder": str(store.folder), "free": free_space(store.folder), "trash": store.thrown_away(), "problems": store.problems,
                 "models": [row for row in rows if not family or row["family"] == family]}
 
     return _answer(listed, as_json, _table)
@@ -126,12 +126,17 @@ def import_model(source: Annotated[Path, typer.Argument(help="A diffusers folder
 def remove(name: Annotated[str, typer.Argument(help="A model's name; not needed with --empty-trash")] = "", folder: Folder = None,
            now: Annotated[bool, typer.Option("--now", help="Delete instead of moving to the trash")] = False,
            empty: Annotated[bool, typer.Option("--empty-trash", help="Delete what was removed before")] = False, as_json: AsJson = False) -> int:
-    """Move a model to the models folder's trash."""
+    """Move a model to the models folder's trash, or delete what an interrupted download left of it."""
     def removed():
+        from . import pull as pulling
+
         store = Store(folder or default_folder())
         if not name and not empty:
             raise ModelError("Say which model to remove.", Remedy(action="choose_model", label="Choose a Model"))
-        trash = store.remove(name, now) if name else None
+        begun = bool(name) and name not in [model.name for model in store.installed()] and pulling.begun(name, store)
+        if begun:
+            pulling.forget(name, store)
+        trash = store.remove(name, now) if name and not begun else None
         freed = store.empty_trash() if empty else 0
         return {"removed": name, "trash": str(trash or ""), "freed": freed}
 

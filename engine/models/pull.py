@@ -95,6 +95,18 @@ def begun(name: str, store: Store) -> int:
     return sum(path.stat().st_size for path in staging.rglob("*") if path.is_file()) if staging.exists() else 0
 
 
+def forget(name: str, store: Store) -> None:
+    """Deletes what an interrupted pull of `name` left. Raises ModelError while another process goes on with it, FolderError."""
+    staging = store.staging(name)
+    try:
+        with FileLock(staging.with_name(f"{name}.lock"), timeout=0):
+            shutil.rmtree(staging)
+    except Timeout as error:
+        raise ModelError(f"{name} is being pulled by another process.", AGAIN) from error
+    except OSError as error:
+        raise unwritable(staging, error) from error
+
+
 def _accepted(path: Path) -> dict:
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

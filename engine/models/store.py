@@ -195,8 +195,8 @@ class Store:
     def adopt(self, model: Installed, staging: Path) -> Installed:
         """Renames the finished `staging` folder to the model's place; an older one goes to the trash. Raises FolderError, DiskFull."""
         place = self.folder / model.name
-        for old in [found for found in self.installed() if found.name == model.name]:
-            self.remove(old.name)
+        if model.name in [found.name for found in self.installed()] or model.name in self.broken:
+            self.remove(model.name)
         self.record(replace(model, folder=staging))
         try:
             os.replace(staging, place)
@@ -205,29 +205,37 @@ class Store:
         return replace(model, folder=place)
 
     def remove(self, name: str, now: bool = False) -> Path | None:
-        """Moves a model to the trash, or deletes it `now`. A linked folder itself is left alone. Raises ModelError, FolderError."""
-        model = self.named(name)
+        """Moves a model to the trash, or deletes it `now`; also one whose record is damaged. A linked folder itself is left alone.
+
+        Raises ModelError, FolderError.
+        """
+        found = {model.name: model.folder for model in self.installed()}
+        place = found.get(name) or (self.folder / name if name in self.broken else self.named(name).folder)
         bin_ = self.folder / TRASH / f"{name}-{time.time_ns()}"
         try:
             bin_.parent.mkdir(exist_ok=True)        # same folder, so that a rename suffices
-            os.replace(model.folder, bin_)
+            os.replace(place, bin_)
             if not now:
                 return bin_
             shutil.rmtree(bin_)
         except OSError as error:
-            raise unwritable(model.folder, error) from error
+            raise unwritable(place, error) from error
         return None
 
     def empty_trash(self) -> int:
         """Deletes what was removed before; bytes that were in it. Raises FolderError."""
         trash = self.folder / TRASH
         try:
-            freed = sum(path.stat().st_size for path in trash.rglob("*") if path.is_file() and not path.is_symlink())
+            freed = self.thrown_away()
             if trash.exists():
                 shutil.rmtree(trash)
         except OSError as error:
             raise unwritable(trash, error) from error
         return freed
+
+    def thrown_away(self) -> int:
+        """Bytes in the trash."""
+        return sum(path.stat().st_size for path in (self.folder / TRASH).rglob("*") if path.is_file() and not path.is_symlink())
 
     def _absent(self, what: str) -> ModelError:
         if self.folder.exists():

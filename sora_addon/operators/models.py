@@ -124,7 +124,7 @@ class ImportModel(bpy.types.Operator):
 
 
 class RemoveModel(bpy.types.Operator):
-    """Move the model to the trash of the models folder; files that were left where they are stay there"""
+    """Move the model to the trash of the models folder, or delete what a download left of it. Files that were left where they are stay there"""
 
     bl_idname, bl_label = "sora.remove_model", "Remove Model"
     model: StringProperty(name="Model", options={"SKIP_SAVE"})
@@ -139,11 +139,32 @@ class RemoveModel(bpy.types.Operator):
     def invoke(self, context, event):
         return context.window_manager.invoke_confirm(
             self, event, title="Remove Model", icon="WARNING", confirm_text="Remove",
-            message=f"“{self.model}” goes to the trash of the models folder.")
+            message=f"What is here of “{self.model}” goes away: whole models to the trash of the models folder.")
 
     def execute(self, context):
         try:
             stock.remove(self.model)
+        except SoraError as error:
+            return refuse(self, context, error)
+        return {"FINISHED"}
+
+
+class EmptyModelsTrash(bpy.types.Operator):
+    """Delete the models that were removed, so that the disk has their space again"""
+
+    bl_idname, bl_label = "sora.empty_models_trash", "Empty Trash"
+
+    @classmethod
+    def poll(cls, _context):
+        return idle(cls)
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_confirm(
+            self, event, title="Empty Trash", icon="WARNING", confirm_text="Delete", message="Models in the trash of the models folder are deleted for good.")
+
+    def execute(self, context):
+        try:
+            stock.empty_trash()
         except SoraError as error:
             return refuse(self, context, error)
         return {"FINISHED"}
@@ -186,4 +207,4 @@ def accepted(name: str, accept: bool) -> str:
                      Remedy(action="get_model", label="Read the Licence", value=name))
 
 
-CLASSES = (GetModel, StopModels, VerifyModel, ImportModel, RemoveModel, ListModels)
+CLASSES = (GetModel, StopModels, VerifyModel, ImportModel, RemoveModel, EmptyModelsTrash, ListModels)

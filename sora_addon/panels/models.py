@@ -27,7 +27,10 @@ def draw_catalogue(layout, context) -> None:
         return
     opened = row.operator("sora.reveal", text="", icon="FILE_FOLDER")
     opened.folder = _there(stock.listing.folder)
-    layout.label(text=f"{stock.listing.folder}: {takes.gigabytes(stock.listing.free)} free")
+    row = layout.row()
+    row.label(text=f"{stock.listing.folder}: {takes.gigabytes(stock.listing.free)} free")
+    if stock.listing.trash:
+        row.operator("sora.empty_models_trash", text=f"Empty Trash ({takes.gigabytes(stock.listing.trash)})", icon="TRASH")
     if stock.errand and not stock.about:
         draw_errand(layout)
     family = shown_family(context)
@@ -57,7 +60,7 @@ def _draw_model(layout, context, model) -> None:
     _draw_buttons(row, model)
     facts = layout.row()
     facts.active = False
-    facts.label(text=", ".join((standing(model), size(model), licence(model))), icon="BLANK1")
+    facts.label(text=", ".join(filter(None, (standing(model), size(model), licence(model)))), icon="BLANK1")
     if model.wrong:
         write_wrapped(layout, context, model.wrong, icon="BLANK1")
     if stock.errand and stock.about == model.name:
@@ -73,7 +76,7 @@ def _draw_buttons(row, model) -> None:
         row.operator("sora.verify_model", text="Verify").model = model.name
     if model.folder:
         row.operator("sora.reveal", text="", icon="FILE_FOLDER").folder = _there(model.folder)
-    if model.is_here or model.state == "damaged":
+    if model.state != "absent":
         row.operator("sora.remove_model", text="", icon="TRASH").model = model.name
 
 
@@ -85,10 +88,10 @@ def standing(model) -> str:
 
 
 def size(model) -> str:
-    """Its size on the disk, or who knows it."""
+    """Its size on the disk; "" where only the hub knows it, which Get asks."""
     plan = stock.plans.get(model.name)
     known = plan.size if plan else model.size
-    return takes.gigabytes(known) if known else "size as the hub says"
+    return takes.gigabytes(known) if known else ""
 
 
 def licence(model) -> str:
@@ -137,7 +140,7 @@ def draw_missing(layout, context, spec) -> None:
         return
     column = layout.column(align=True)
     what = {"partial": "is here in part", "damaged": "is damaged"}.get(model.state, "is not on this machine")
-    write_wrapped(column, context, f"{model.label} {what}: {size(model)}, {licence(model)}.", icon="INFO")
+    write_wrapped(column, context, f"{model.label} {what}: {', '.join(filter(None, (size(model), licence(model))))}.", icon="INFO")
     if stock.errand:
         draw_errand(column)
     else:
@@ -157,7 +160,7 @@ def draw_needs(layout, context, spec) -> None:
         write_wrapped(column, context, needs(said), icon="NONE" if said.fits else "ERROR")
         draw_remedy(layout, said.remedy)
     if pump.holds_model and not pump.slate.rolling:
-        layout.operator("sora.unload", icon="X")
+        layout.operator("sora.unload")
 
 
 def needs(said) -> str:

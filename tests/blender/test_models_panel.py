@@ -56,7 +56,7 @@ def model(name: str = NAME, **more) -> catalogue.Model:
 
 
 def stocked(*models: catalogue.Model) -> None:
-    stock.listing = catalogue.Listing(folder="/models", free=120 * GB, models=models, problems=("A record is damaged.",))
+    stock.listing = catalogue.Listing(folder="/models", free=120 * GB, trash=3 * GB, models=models, problems=("A record is damaged.",))
 
 
 def page() -> layouts.Page:
@@ -84,10 +84,10 @@ def test_every_state_has_its_button(scene):
             model("d", state="damaged", wrong="weights is missing.", folder="/models/d"),
             model("mine", state="installed", repository="", folder="/models/mine"))
     shown = page()
-    assert all(word in shown.text for word in ("Get", "Resume", "Mend", "Verify", "2.0 GB of it here", "weights is missing.", "A record is damaged.",
-                                               "120.0 GB free", "Apache License 2.0", "size as the hub says"))
+    assert all(word in shown.text for word in ("Get", "Resume", "Mend", "Verify", "2.0 GB of it here", "weights is missing.", "A record is damaged.", "Empty Trash (3.0 GB)",
+                                               "120.0 GB free", "Not here, Apache License 2.0"))
     assert sum("sora.get_model" in each for each in shown.operators) == 3
-    assert sum("sora.verify_model" in each for each in shown.operators) == 2 and sum("sora.remove_model" in each for each in shown.operators) == 3
+    assert sum("sora.verify_model" in each for each in shown.operators) == 2 and sum("sora.remove_model" in each for each in shown.operators) == 4
     bpy.context.window_manager.sora.models_family = "blockout"
     assert "needs no download" in page().text
 

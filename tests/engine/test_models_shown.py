@@ -42,6 +42,14 @@ def test_the_list_says_how_a_model_stands(pull, tmp_path):
     assert row(folder)["state"] == "damaged" and "missing" in row(folder)["wrong"]
     (folder / NAME / "sora.json").write_text("{")
     assert row(folder)["state"] == "damaged" and row(folder)["installed"] is None
+    assert pull(*ACCEPT).returncode == 0 and row(folder)["state"] == "installed", "pulled again, it is mended"
+    (folder / NAME / "sora.json").write_text("{")
+    assert models("remove", NAME, "--folder", folder).returncode == 0 and row(folder)["state"] == "absent"
+    assert last(models("list", "--folder", folder))["trash"] > 0
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(b"x" * 1000)
+    assert models("remove", NAME, "--folder", folder).returncode == 0 and row(folder)["state"] == "absent"
+    assert models("remove", "--empty-trash", "--folder", folder).returncode == 0 and last(models("list", "--folder", folder))["trash"] == 0
 
 
 def test_asking_takes_nothing(pull, served, tmp_path):

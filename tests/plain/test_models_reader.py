@@ -22,7 +22,7 @@ def row(name: str, state: str = "absent", **more) -> dict:
 
 
 def listed(*rows) -> catalogue.Listing:
-    return catalogue.listing({"folder": "/models", "free": 9, "problems": [], "models": list(rows)})
+    return catalogue.listing({"folder": "/models", "free": 9, "trash": 0, "problems": [], "models": list(rows)})
 
 
 def scripted(tmp_path, text: str) -> catalogue.Errand:
