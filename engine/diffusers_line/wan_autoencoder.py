@@ -20,6 +20,9 @@ class Autoencoder:
     def __init__(self, vae, device, using):
         """`using(name)`: a context in which the component is on `device`."""
         import torch
+        if device.type == "cpu":
+            from .wan_norm import quickened
+            vae = quickened(vae)
         self.vae, self._device, self._using = vae, device, using
         shape = (1, vae.config.z_dim, 1, 1, 1)
         self._mean, self._std = (torch.tensor(values).view(shape) for values in (vae.config.latents_mean, vae.config.latents_std))
