@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .device import Device
+from .diffusers_line.steps import BATCHED
 from .errors import ModelError, Remedy
 from .models import admission
 from .protocol import PLANS
@@ -22,6 +23,7 @@ from .protocol import PLANS
 CHOICE = "SORA_PLAN"            # environment: one of PLANS, whatever the estimate says
 SPARE = 0.92                    # of what is free: the allocator's gaps and the other programs' share
 TRANSFORMERS = ("transformer", "transformer_2")
+BOTH_TEXTS = ("LTX2VideoTransformer3DModel", "CogVideoXTransformer3DModel", "SanaWMTransformer3DModel")      # asked at once whatever their number
 BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
 
 
@@ -41,7 +43,7 @@ class Need:
         decode = self.weights.get("vae", 0) + self.decoding
         if plan == "full":
             return sum(self.weights.values()) + max(self.sampling, self.decoding)
-        held = {"turns": largest, "fp8": largest // 2 + largest // max(self.blocks, 1), "blocks": 3 * largest // max(self.blocks, 1)}[plan]
+        held = {"turns": largest, "fp8": largest // 2 + largest // max(self.blocks, 1), "blocks": min(3, self.blocks) * largest // max(self.blocks, 1)}[plan]
         return max(rest, held + self.sampling, decode)
 
 
@@ -59,21 +61,30 @@ def need(folder: Path, dtype: str, frames: int, pixels: int) -> Need:
     """What `frames` of `pixels` each need with the diffusers model in `folder`. Raises ModelError."""
     weights = {name: count * (32 if name == "vae" else BITS[dtype]) // 8 for name, count in parameters(folder).items()}
     config = _configuration(folder)
-    width = config.get("num_attention_heads", 16) * config.get("attention_head_dim", 64)
+    width = config.get("hidden_size") or config.get("num_attention_heads", 16) * config.get("attention_head_dim", 64)
     inner = config.get("ffn_dim") or 4 * width
     area, time = strides(folder)
     tokens = math.ceil(pixels / area) * (math.ceil((frames - 1) / time) + 1)
-    sampling = tokens * (10 * width + 2 * inner) * BITS[dtype] // 8
-    decoding = pixels * 5 * 96 * 4 * 4          # five frames of 96 channels at full size, four such maps alive, in full precision
-    return Need(weights, config.get("num_layers", 1), sampling, decoding)
+    texts = 2 if tokens <= BATCHED or config.get("_class_name") in BOTH_TEXTS else 1
+    sampling = texts * tokens * (10 * width + 2 * inner) * BITS[dtype] // 8
+    return Need(weights, config.get("num_layers", 1), sampling, _decoding(_configuration(folder, "vae"), frames, pixels, dtype))
+
+
+def _decoding(vae: dict, frames: int, pixels: int, dtype: str) -> int:
+    """Bytes of an autoencoder's widest maps, four of them alive: those of a whole clip, or of the few frames that Wan's streams."""
+    if vae.get("_class_name") == "AutoencoderKLLTX2Video":
+        return frames * pixels // vae.get("patch_size", 4) ** 2 * vae.get("decoder_block_out_channels", (256,))[0] * 4 * BITS[dtype] // 8
+    return pixels * 5 * 96 * 4 * 4          # five frames of 96 channels at full size, in full precision
 
 
 def strides(folder: Path) -> tuple[int, int]:
     """Pixels and frames that one token of the transformer stands for."""
     vae, patch = _configuration(folder, "vae"), _configuration(folder).get("patch_size", (1, 2, 2))
-    side = vae.get("scale_factor_spatial") or vae.get("spatial_compression_ratio") or 8
+    halved = sum(vae.get("spatio_temporal_scaling", (True,) * 3))          # how often LTX-2's makes it half, when it does not say it itself
+    patched = vae.get("_class_name") == "AutoencoderKLLTX2Video"
+    side = vae.get("scale_factor_spatial") or vae.get("spatial_compression_ratio") or (vae.get("patch_size", 4) * 2 ** halved if patched else 8)
     patch = patch[-1] if isinstance(patch, (list, tuple)) else patch
-    return (side * patch) ** 2, vae.get("scale_factor_temporal") or vae.get("temporal_compression_ratio") or 4
+    return (side * patch) ** 2, vae.get("scale_factor_temporal") or vae.get("temporal_compression_ratio") or (2 ** halved if patched else 4)
 
 
 def parameters(folder: Path) -> dict[str, int]:

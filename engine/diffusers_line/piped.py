@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import plan
+from ..plan import Plan
 from ..protocol import Size, SizeGrid
 from . import pictures
 from .glimpses import Linear
@@ -18,18 +20,27 @@ if TYPE_CHECKING:
 
 
 class Piped:
-    """Components on their device behind a pipeline; a family adds how it samples, encodes and decodes."""
+    """Components behind a pipeline, on the device as a memory plan says; a family adds how it samples, encodes and decodes."""
 
     window, overlap = 81, 1
     keeps_latents = True
 
     def __init__(self, pipeline: type, parts: dict[str, Any], folder: Path, place: Device, grid: SizeGrid, most: int):
         import torch
+
+        from .turns import Turns
         self.parts, self.folder, self.place, self._grid, self._most = parts, folder, torch.device(place.name), grid, most
-        self.pipe = pipeline(**parts).to(self.place)
+        self._device, self.placing = place, Turns(parts, self.place)
+        self.pipe = pipeline(**parts)
         self.pipe.set_progress_bar_config(disable=True)
         self._wardrobe = Wardrobe([parts["transformer"]])
         self._linear: Linear | None = None
+
+    def fit(self, size: Size, frames: int, floor: str, asked: str = "") -> Plan:
+        """Places the components for such a shot, by the plan `asked` for, or `floor` or one that needs less. Raises ModelError."""
+        native = self.native(size)
+        needed = plan.need(self.folder, self._device.dtype, min(frames, self.window), native.width * native.height)
+        return self.placing.fit(needed, self._device, floor, asked)
 
     def native(self, size: Size) -> Size:
         return pictures.native(size, self._grid, self._most)

@@ -6,29 +6,42 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .. import plan as plans
 from ..plan import TRANSFORMERS
 
 if TYPE_CHECKING:
     import torch
 
+    from ..device import Device
+
 log = logging.getLogger(__name__)
-HEAVY = ("text_encoder", "image_encoder", *TRANSFORMERS, "vae")
 
 
 class Placing:
     """Where a model's components are. After an error every component is whole, on the device or on the CPU."""
 
     def __init__(self, parts: dict[str, Any], device: torch.device):
-        self._parts = {name: parts[name] for name in HEAVY if parts.get(name) is not None}
-        self._device, self.plan = device, ""
+        self._parts = {name: part for name, part in parts.items() if hasattr(part, "named_parameters")}
+        self.device, self.plan = device, ""
         self._dtypes = {name: parts[name].dtype for name in TRANSFORMERS if parts.get(name) is not None}
 
+    def fit(self, needed: plans.Need, place: Device, floor: str, asked: str) -> plans.Plan:
+        """Goes over to the plan `asked` for, or to the fastest one from `floor` on that fits. Raises ModelError."""
+        chosen = plans.choose(needed, place, floor, asked)
+        self.apply(chosen.name)
+        return plans.Plan(self.plan, needed.bytes(self.plan), chosen.fits)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the transformers were changed for good: only loading again helps."""
+        return self.plan in ("fp8", "blocks")
+
     def apply(self, plan: str) -> None:
-        """Goes over to `plan`. fp8 and blocks change the transformers for good: afterwards only loading again helps."""
-        if plan == self.plan or self.plan in ("fp8", "blocks"):
+        """Goes over to `plan`, unless the one before is lasting."""
+        if plan == self.plan or self.lasting:
             return
         for name, part in self._parts.items():
-            part.to(self._device if plan == "full" else "cpu")
+            part.to(self.device if plan == "full" else "cpu")
         if plan == "fp8":
             self._narrow()
         if plan == "blocks":
@@ -42,16 +55,16 @@ class Placing:
             self._parts[name].enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
 
     def _by_blocks(self) -> None:
-        stream = self._device.type == "cuda"
+        stream = self.device.type == "cuda"
         for name in self._dtypes:
-            self._parts[name].enable_group_offload(onload_device=self._device, offload_type="block_level", num_blocks_per_group=1, use_stream=stream)
+            self._parts[name].enable_group_offload(onload_device=self.device, offload_type="block_level", num_blocks_per_group=1, use_stream=stream)
 
     def bring(self, transformer: str) -> None:
         """This transformer is on the device; where there is no room for two, the other is not."""
         if self.plan not in ("turns", "fp8"):
             return
         for name in self._dtypes:
-            self._parts[name].to(self._device if name == transformer else "cpu")
+            self._parts[name].to(self.device if name == transformer else "cpu")
 
     def rest(self) -> None:
         """The transformers make room for the autoencoder."""
@@ -64,7 +77,7 @@ class Placing:
         """A component that is no transformer is on the device meanwhile."""
         alone = self.plan not in ("", "full")
         if alone:
-            self._parts[name].to(self._device)
+            self._parts[name].to(self.device)
         try:
             yield
         finally:

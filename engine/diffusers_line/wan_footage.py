@@ -30,13 +30,17 @@ class Footage:
     window, overlap = 81, 5
     keeps_latents = True
 
+    def placed_by(self, parts: dict[str, Any], place) -> Placing:
+        """What brings the components to the device."""
+        return Placing(parts, place)
+
     def __init__(self, parts: dict[str, Any], index: dict[str, Any], folder: Path, place: Device, most: int):
         """`index`: the folder's model_index.json. `most`: pixels of the largest picture that the model itself makes."""
         import torch
         self.parts, self.index, self.place, self.most = parts, index, torch.device(place.name), most
         self.dtype = getattr(torch, place.dtype)
         self._device, self._folder = place, folder
-        self.placing = Placing(parts, self.place)
+        self.placing = self.placed_by(parts, self.place)
         self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using)
         self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
         self._wardrobe = Wardrobe([parts[name] for name in ("transformer", "transformer_2") if parts.get(name) is not None])
@@ -46,9 +50,7 @@ class Footage:
         """Places the components for such a shot, by the plan `asked` for, or `floor` or one that needs less. Raises ModelError."""
         native = self.native(size)
         wanted = plan.need(self._folder, self._device.dtype, min(frames, self.window), native.width * native.height)
-        chosen = plan.choose(wanted, self._device, floor, asked)
-        self.placing.apply(chosen.name)
-        return plan.Plan(self.placing.plan, wanted.bytes(self.placing.plan), chosen.fits)
+        return self.placing.fit(wanted, self._device, floor, asked)
 
     @property
     def grid(self) -> SizeGrid:

@@ -30,6 +30,7 @@ SPEC = FamilySpec(
     steps=50,
     guidance=6.0,
     models=("cogvideox-fun-5b-control", "cogvideox-fun-5b-pose"),
+    plans=True,
     window=49,
 )
 LENGTH = 226        # tokens
@@ -97,13 +98,14 @@ class Control(Piped):
         """Two latent frames at a time, as diffusers' `AutoencoderKLCogVideoX._decode` does before it joins them."""
         import torch
         vae, cache = self.parts["vae"], None
-        latent = latent.to(vae.dtype) / vae.config.scaling_factor
         each, count = vae.num_latent_frames_batch_size, latent.shape[2]
         odd = count % each
-        for index in range(max(count // each, 1)):
-            with torch.inference_mode():
-                part = latent[:, :, each * index + (0 if index == 0 else odd):each * (index + 1) + odd]
-                part = part if vae.post_quant_conv is None else vae.post_quant_conv(part)
-                out, cache = vae.decoder(part, conv_cache=cache)
-                chunk = pictures.frames(out)
-            yield chunk
+        with self.placing.using("vae"):
+            latent = latent.to(self.place, vae.dtype) / vae.config.scaling_factor
+            for index in range(max(count // each, 1)):
+                with torch.inference_mode():
+                    part = latent[:, :, each * index + (0 if index == 0 else odd):each * (index + 1) + odd]
+                    part = part if vae.post_quant_conv is None else vae.post_quant_conv(part)
+                    out, cache = vae.decoder(part, conv_cache=cache)
+                    chunk = pictures.frames(out)
+                yield chunk

@@ -34,6 +34,7 @@ SPEC = FamilySpec(
     models=("ltx-2",),
     loras=True,
     audio=True,
+    plans=True,
     window=121,
 )
 LENGTH = 1024       # tokens

@@ -31,6 +31,7 @@ SPEC = FamilySpec(
     steps=60,
     guidance=5.0,
     models=("sana-wm",),
+    plans=True,
     window=161,
 )
 LENGTH = 300        # tokens

@@ -8,7 +8,7 @@ import torch
 from engine import plan, shoot
 from engine.device import Device
 from engine.errors import ModelError, OutOfMemory
-from engine.protocol import Progress
+from engine.protocol import Progress, Size
 from tests.engine.open_stage import Stage, differing
 
 GB = 2 ** 30
@@ -95,6 +95,47 @@ def test_other_places_give_the_same_pixels(stage, name):
                         negative=loaded.text(""))
         made.append(torch.cat(list(loaded.decode(list(loaded.sample(window))[-1]))))
     assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("family", ["skyreels", "cogvideox", "ltx2", "sana_wm"])
+def test_families_of_pipelines_give_the_same_by_every_plan(stage, family):
+    """Their pipelines call the components; these come and go by hooks. Measured in 8 bits: 0.4 to 3.3 hundredths."""
+    whole, _ = by_plan(stage, family, "full")
+    for name in ("turns", "blocks"):
+        made, loaded = by_plan(stage, family, name)
+        assert torch.equal(whole, made) and loaded.placing.plan == name
+        assert loaded.placing._there is loaded.parts["vae"], "the autoencoder was the last to come, and alone"
+    narrow, loaded = by_plan(stage, family, "fp8")
+    kept = {weights.dtype for weights in loaded.parts["transformer"].parameters()}
+    assert torch.float8_e4m3fn in kept and 0 < (whole - narrow).norm() < 0.1 * whole.norm()
+
+
+def by_plan(stage, family, name):
+    """Nine frames of a tiny model that is kept in memory by the plan `name`, and the model."""
+    from engine import clip, device, families
+    shot = stage.shot(family, family, size=Size(64, 64), **asked(stage, family))
+    loaded = families.family(family).load(stage.model(family), device.chosen())
+    loaded.placing.apply(name)
+    size, cut, stretch = loaded.native(shot.size), threading.Event(), clip.Stretch(0, 0, 9, 0)
+    window = families.Window(frames=9, size=size, seed=1, steps=3, guidance=4.0, text=loaded.text("a car"), negative=loaded.text(""),
+                             guides=clip.Guides(shot).window(0, 9, size, cut), stills=clip.within(clip.stills(shot, size), stretch),
+                             **clip.Beside(shot, family == "sana_wm").window(stretch, size, cut))
+    return torch.cat(list(loaded.decode(list(loaded.sample(window))[-1], window))), loaded
+
+
+def asked(stage, family) -> dict:
+    """Keyframes and guides, so that the autoencoder is needed before the transformer as well."""
+    return {"skyreels": {"keyframes": (stage.keyframe(0),)}, "cogvideox": {"guides": (stage.guide("depth"),)},
+            "ltx2": {"keyframes": (stage.keyframe(0),)},
+            "sana_wm": {"guides": (stage.camera(0.1),), "keyframes": (stage.keyframe(0),)}}[family]
+
+
+@pytest.mark.parametrize("family", ["ltx2", "sana_wm", "cogvideox", "skyreels"])
+def test_every_family_says_what_it_needs(stage, family):
+    folder = stage.model(family)
+    one, long = (plan.need(folder, "bfloat16", frames, 4096) for frames in (9, 81))
+    needed = [one.bytes(name) for name in plan.PLANS]
+    assert long.sampling > one.sampling > 0 and needed == sorted(needed, reverse=True) and needed[-1] > 0
 
 
 def test_memory_that_does_not_suffice_steps_down_and_says_so(stage):
