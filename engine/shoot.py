@@ -16,6 +16,7 @@ from .clock import Clock
 from .errors import OutOfMemory
 from .families import Window
 from .frames import Printer
+from .pace import Pace, between
 from .plan import Plan
 from .protocol import Progress, Shot, Take
 from .proxy import Proxy
@@ -89,11 +90,14 @@ class _Rolling:
         self.native = model.native(shot.size)
         self.steps = shot.steps or self.spec.steps
         self.guidance = shot.guidance if shot.guidance >= 0 else self.spec.guidance
-        self.stretches = clip.stretches(shot.frames, model.window, model.overlap, self.spec.frames)
+        self.pace = Pace(shot, getattr(model, "native_fps", self.spec.native_fps))
+        self.stretches = clip.stretches(self.pace.made, model.window, model.overlap, self.spec.frames)
         self.guides = clip.Guides(shot)
         self.stills = clip.stills(shot, self.native)
+        self.anchors = self.pace.stills(self.stills)
         self.beside = clip.Beside(shot, "camera" in self.spec.guides)
         self.joins = clip.Joins()
+        self.before = None          # the last frame that was made, for those that lie after it
         clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
 
     def to_take(self, place: device.Device) -> Take:
@@ -122,8 +126,8 @@ class _Rolling:
         return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.steps,
                       guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
                       strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
-                      stills=clip.within(self.stills, stretch), spans=clip.spans(self.shot, stretch),
-                      **self.beside.window(stretch, self.native, self.cut))
+                      stills=clip.within(self.anchors, stretch), spans=clip.spans(self.shot, stretch),
+                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps})
 
     def _denoised(self, stretch: clip.Stretch, window: Window):
         """The window's clean latent."""
@@ -159,7 +163,7 @@ class _Rolling:
         for chunk in self._decoded(latent, window):
             self.joins.compare(stretch, at, chunk)
             tail.add(chunk)
-            first, last = max(at, stretch.fresh), min(at + len(chunk), self.shot.frames)
+            first, last = max(at, stretch.fresh), min(at + len(chunk), self.pace.made)
             if first < last:
                 self._deliver(chunk[first - at:last - at], first, printer)
             at += len(chunk)
@@ -177,15 +181,18 @@ class _Rolling:
             yield chunk
 
     def _deliver(self, native, first: int, printer: Printer) -> None:
-        """Hands frames on, one by one: up-scaling, encoding and writing happen in the printer's threads."""
-        for index, frame in enumerate(native.split(1), first):
-            with self.clock.stage("write"):
-                printer.print(index, partial(self._developed, index, frame.clone()))    # a view would keep its chunk alive
-            self.clock.step("decode", index + 1)
+        """Hands frames on, one by one: in-betweens, up-scaling, encoding and writing happen in the printer's threads."""
+        for made, view in enumerate(native.split(1), first):
+            before, self.before = self.before, view.clone()     # a view would keep its chunk alive
+            for index, part in self.pace.due(made):
+                with self.clock.stage("write"):
+                    printer.print(index, partial(self._developed, index, before, self.before, part))
+                self.clock.step("decode", index + 1)
 
-    def _developed(self, index: int, native):
-        """float32 (height, width, 3): a native frame at the shot's size, up-scaled along the full-size guides."""
+    def _developed(self, index: int, before, after, part: float):
+        """float32 (height, width, 3): what lies `part` of the way between two native frames, at the shot's size, along its guides."""
         heed(self.cut)
+        native = after if part == 1 else between(before, after, part)
         guides = self.guides.frame(index, self.shot.size, clip.FOR_DELIVERY) if self.native != self.shot.size else {}
         return self.model.deliver(native, self.shot.size, guides)[0]
 
@@ -211,11 +218,11 @@ class _Rolling:
 
     def _notes(self, made: int) -> tuple[str, ...]:
         notes = [f"Up-scaled from {self.native} to {self.shot.size}"] if self.native != self.shot.size else []
-        if made != self.shot.frames:
-            notes.append(f"{made} frames were made, the last {made - self.shot.frames} trimmed")
+        if made != self.pace.made:
+            notes.append(f"{made} frames were made, the last {made - self.pace.made} trimmed")
         if len(self.stretches) > 1:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
-        return (*notes, *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
+        return (*notes, *self.pace.notes(), *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
                 *getattr(self.model, "notes", tuple)())
 
 

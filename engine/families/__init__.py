@@ -50,7 +50,8 @@ class Model(Protocol):
     A model of a family whose SPEC has `loras` also has `wear(loras) -> tuple[str, ...]`, called before every shot with what the
     shot wants on (path, strength), which raises ModelError and returns notes; one whose SPEC has `audio` has `sound(fps, frames)`,
     which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(size, frames, floor, asked) -> plan.Plan`
-    is there where the model can be kept in memory in several ways, `keeps_latents` where its latents are worth keeping.
+    is there where the model can be kept in memory in several ways, `keeps_latents` where its latents are worth keeping, `native_fps` where its frame rate
+    is another one than its family's.
     """
 
     window: int                             # frames sampled at once, on the grid

@@ -25,6 +25,7 @@ SPEC = FamilySpec(
     frames=FrameGrid(stride=4, offset=1),
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1457,
+    native_fps=24.0,
     native_area=960 * 544,
     steps=30,
     guidance=6.0,
@@ -71,6 +72,10 @@ class Reel(Footage):
         self._by_text, self._by_picture = SkyReelsV2DiffusionForcingPipeline(**parts), SkyReelsV2DiffusionForcingImageToVideoPipeline(**parts)
         for pipe in (self._by_text, self._by_picture):
             pipe.set_progress_bar_config(disable=True)
+
+    def placed_by(self, parts: dict[str, Any], place):
+        from ..diffusers_line.turns import Turns
+        return Turns(parts, place)
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         import torch

@@ -27,6 +27,7 @@ SPEC = FamilySpec(
     frames=FrameGrid(stride=4, offset=1),
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
+    native_fps=16.0,
     native_area=832 * 480,
     steps=40,
     guidance=5.0,
@@ -120,6 +121,7 @@ class Film(Footage):
         config = self._any_transformer().config
         self.pictured = config.in_channels > config.out_channels
         self.overlap = 1 if self.pictured or self.grown else 5
+        self.native_fps = 24.0 if self.grown else SPEC.native_fps       # TI2V-5B was trained with more pictures a second
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         """One clean latent (1, C, T, h, w) a step."""

@@ -95,6 +95,22 @@ def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, **fiel
     assert (made - whole).abs().max() <= 1e-6, "measured: 2e-7"
 
 
+def test_the_quick_norms_decode_as_the_stock_ones_do():
+    import copy
+    from contextlib import nullcontext
+
+    from engine.diffusers_line.wan_autoencoder import Autoencoder
+    from tests.engine.tiny_families import _wan_vae
+    torch.manual_seed(0)
+    stock = _wan_vae()
+    ours = Autoencoder(copy.deepcopy(stock), torch.device("cpu"), lambda name: nullcontext())
+    latent = torch.randn(1, 16, 2, 6, 8)
+    with torch.inference_mode():
+        scaled = latent / (1 / ours._std) + ours._mean
+        whole = ((stock.decode(scaled).sample[0].transpose(0, 1) + 1) / 2).clamp(0, 1)
+    assert (torch.cat(list(ours.decode(latent))) - whole).abs().max() <= 1e-6, "measured: 2e-7"
+
+
 # ---------------------------------------------------------------- VACE
 @pytest.fixture(scope="module")
 def plain(stage):
@@ -199,8 +215,16 @@ def test_a_known_first_frame_stays_whatever_the_seed(stage):
     assert (one[0] == other[0]).all() and differing(one, other)
 
 
+def test_a_model_of_another_rate_shows_its_own_frames_where_they_fall_on_the_shots(stage):
+    slow = stage.pixels("wan", "wan_text", frames=7, fps=16.0)
+    take = stage.roll("wan", "wan_text", frames=9, fps=22.0)        # 8 / 22 s are 5.8 sixteenths
+    made = pixels(take)
+    assert len(made) == 9 and any("7 frames were made for the shot's 9" in note for note in take.notes)
+    assert differing(made[[0, 4, 8]], slow[[0, 3, 6]]) == [] and differing(made[1:3], slow[1:3]) == [0, 1]
+
+
 def test_windows_of_a_text_model_keep_what_they_share(stage):
-    take = stage.roll("wan", "wan_text", frames=89, size=Size(32, 32))
+    take = stage.roll("wan", "wan_text", frames=89, fps=16.0, size=Size(32, 32))
     assert len(pixels(take)) == 89 and any("5 shared" in note for note in take.notes)
 
 
