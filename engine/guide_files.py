@@ -17,7 +17,9 @@ NUMBER = re.compile(r"(\d+)$")
 
 
 def way_out(guide: Guide, shot: Shot) -> Remedy:
-    """Guides that Blender rendered can be rendered again; a folder of the asker's own can only be left out."""
+    """Guides that Blender rendered can be rendered again; a source clip or a folder of the asker's own can only be left out."""
+    if guide is shot.source:
+        return Remedy(action="leave_out", label="Begin from Nothing", value="source")
     if Path(guide.path).is_relative_to(shot.out):
         return Remedy(action="render_guides", label="Render Guides Again")
     return Remedy(action="drop_guide", label=f"Leave {guide.kind.title()} Out", value=guide.kind)

@@ -19,8 +19,8 @@ def remix(scene, take: Take, folder: Path) -> str:
     settings, made = scene.sora, take.shot
     spec = families.spec(settings.family_name)
     if not spec.source:
-        others = ", ".join(each.label for each in families.specs() if each.source)
-        raise ShotError(f"{spec.label} does not begin from a clip" + (f"; {others} does." if others else "."), CHOOSE)
+        others = " or ".join(each.label for each in families.specs() if each.source)
+        raise ShotError(f"{spec.label} does not begin from a clip; choose {others or 'a family that does'}.", CHOOSE)
     _frames(settings, made.frame_start, made.frames)
     settings.source_from, settings.source_take = "TAKE", folder.name
     settings.prompt = settings.prompt or made.prompt

@@ -225,6 +225,13 @@ def test_a_missing_frame_is_named(tmp_path):
     assert "Frame 3" in refused.sentence and refused.remedy.action == "render_guides"
 
 
+def test_a_source_clip_that_is_wrong_can_be_left_out(tmp_path):
+    source = Guide(kind="beauty", path=str(tmp_path / "take" / "source"))
+    with pytest.raises(GuideError) as refused:
+        guides.check(dataclasses.replace(shot(tmp_path, source), source=source))
+    assert (refused.value.remedy.action, refused.value.remedy.value) == ("leave_out", "source")
+
+
 def test_an_extra_frame_is_named(tmp_path):
     assert "0004.exr" in refusal(tmp_path, depths(tmp_path, [filled(2)] * 4)).sentence
 
