@@ -51,7 +51,8 @@ def choose_folder(_context, _value: str, _shot: str) -> None:
 
 def free_disk(_context, folder: str, _shot: str) -> None:
     if not bpy.app.background:
-        bpy.ops.sora.reveal(folder=folder)
+        there = next((each for each in (Path(folder), *Path(folder).parents) if each.is_dir()), folder)     # it may not be made yet
+        bpy.ops.sora.reveal(folder=str(there))
 
 
 def install_engine(_context, _value: str, _shot: str) -> None:
