@@ -37,6 +37,12 @@ def tiny_model(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory) -> Path:
+    """Where the open families' tiny checkpoints are made, each at its first use; nobody writes to one that is there."""
+    return tmp_path_factory.mktemp("checkpoints")
+
+
 @pytest.fixture
 def a_shot(tiny_model, tmp_path):
     """shot(id, **fields) -> a small protocol.Shot into its own folder."""

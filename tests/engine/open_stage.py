@@ -1,6 +1,7 @@
 """What the tests of the open families stand on: checkpoints made once, shots for them, guides on disk, and pixels to compare."""
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import protocol, shoot
+from engine.errors import Cut
 from engine.protocol import Guide, Keyframe, Size
 from tests.engine import tiny_families
 
@@ -17,12 +19,13 @@ SIZE, FRAMES = Size(64, 48), 9
 class Stage:
     """Shoots small shots with one warm studio."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.studio, self._count = folder, shoot.Studio(), 0
+    def __init__(self, folder: Path, checkpoints: Path):
+        """`checkpoints`: a folder that all stages share."""
+        self.folder, self.checkpoints, self.studio, self._count = folder, checkpoints, shoot.Studio(), 0
 
     def model(self, name: str) -> Path:
         """A tiny checkpoint's folder, made at its first use."""
-        place = self.folder / "models" / name
+        place = self.checkpoints / name
         return place if (place / "model_index.json").exists() else tiny_families.save(name, place)
 
     def shot(self, family: str, model: str, **fields) -> protocol.Shot:
@@ -39,10 +42,19 @@ class Stage:
         return pixels(self.roll(family, model, **fields))
 
     def latent(self, family: str, model: str, **fields) -> np.ndarray:
-        """float32 (latent frames, C, h, w): what was sampled, where no rounding to 8 bits hides a small difference."""
+        """float32 (latent frames, C, h, w): what was sampled, where no rounding to 8 bits hides a small difference.
+
+        The shot is cut when its latent is there: what is compared does not depend on decoding and writing.
+        """
         from safetensors.numpy import load_file
-        take = self.roll(family, model, **fields)
-        return load_file(Path(take.shot.out, "latents", "0000.safetensors"))["latent"][0].swapaxes(0, 1)
+        cut, shot = threading.Event(), self.shot(family, model, **fields)
+
+        def say(progress: protocol.Progress) -> None:
+            if progress.stage == "denoise" and progress.step == progress.steps:
+                cut.set()
+        with contextlib.suppress(Cut):
+            shoot.roll(shot, say, cut, self.studio)
+        return load_file(Path(shot.out, "latents", "0000.safetensors"))["latent"][0].swapaxes(0, 1)
 
     # ------------------------------------------------------------ what shots are given
     def still(self, seed: int = 0, size: Size = SIZE) -> str:

@@ -14,10 +14,10 @@ from tests.engine.open_stage import Stage
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
+def stage(tmp_path_factory, checkpoints):
     with pytest.MonkeyPatch.context() as surroundings:
         surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("estimates"))
+        yield Stage(tmp_path_factory.mktemp("estimates"), checkpoints)
 
 
 def card(free: int) -> Device:

@@ -13,10 +13,10 @@ from tests.engine.open_stage import Stage, differing
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
+def stage(tmp_path_factory, checkpoints):
     with pytest.MonkeyPatch.context() as surroundings:
         surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("loras"))
+        yield Stage(tmp_path_factory.mktemp("loras"), checkpoints)
 
 
 def lora(stage: Stage, name: str, width: int = 24, layer: str = "transformer.blocks.{}.attn1.to_q") -> str:

@@ -16,10 +16,10 @@ TALL = Size(64, 64)         # on every family's native grid
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
+def stage(tmp_path_factory, checkpoints):
     with pytest.MonkeyPatch.context() as surroundings:      # the caches of this machine's user are left alone
         surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("open"))
+        yield Stage(tmp_path_factory.mktemp("open"), checkpoints)
 
 
 def asked(stage: Stage, family: str, **fields) -> dict:

@@ -16,10 +16,10 @@ CARD = Device("cuda", "a card", "bfloat16", 24 * GB, 24 * GB)
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
+def stage(tmp_path_factory, checkpoints):
     with pytest.MonkeyPatch.context() as surroundings:
         surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("plans"))
+        yield Stage(tmp_path_factory.mktemp("plans"), checkpoints)
 
 
 def needing(text: float, transformer: float, vae: float = 0.5, sampling: float = 2, decoding: float = 3, second: float = 0) -> plan.Need:

@@ -7,12 +7,13 @@ import pytest
 
 from engine import device, families
 from engine.errors import ModelError
-from tests.engine import tiny_families
+from tests.engine.open_stage import Stage
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    return tiny_families.save("vace", tmp_path_factory.mktemp("saved") / "vace")
+def saved(tmp_path_factory, checkpoints):
+    """What is refused is a copy of it, damaged in one way."""
+    return Stage(tmp_path_factory.mktemp("refused"), checkpoints).model("vace")
 
 
 @pytest.fixture
