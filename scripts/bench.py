@@ -1,6 +1,6 @@
 """Measures one of the numbers this project promises, side by side with the plain way of doing it. Standard library only.
 
-    python3 scripts/bench.py NAME [--json FILE] [--log]
+    python3 scripts/bench.py NAME [--json FILE] [--log] [the bench's own options]
 
 The last line on stdout is the result as JSON: {"name", "ratio" or "value", "unit", "detail"}; --json writes it to a file
 too, --log adds it with today's date to scripts/LOG.md. Each bench is one file in scripts/benches with a `measure()`.
@@ -28,11 +28,12 @@ BENCHES = {             # name -> (environments that it may run in, first choice
     "memory": (("engine",), "ratio <= 1.25"),
     "seeds": (("engine",), "ratio <= 0.5"),
     "load": (("engine",), "ratio <= 1.0, detail.memory_ratio <= 1.1"),
+    "gpu": (("engine",), "ratio <= 0.6 for wan-14b at 832x480x81, detail.share >= 0.7"),
 }
 
 
-def measured(name: str) -> dict:
-    """Runs the bench in its environment. Raises Missing when there is none, CalledProcessError when the bench fails."""
+def measured(name: str, more: list[str]) -> dict:
+    """Runs the bench, with its own options `more`, in its environment. Raises Missing when there is none, CalledProcessError when it fails."""
     engine, python = environments.ready("engine"), None
     for choice in BENCHES[name][0]:
         try:
@@ -44,7 +45,7 @@ def measured(name: str) -> dict:
         raise problem
     surroundings = {**os.environ, "SORA_ENGINE_PYTHON": str(engine)}
     script = environments.ROOT / "scripts" / "benches" / f"{name}.py"
-    said = subprocess.run([str(python), str(script)], stdout=subprocess.PIPE, text=True, env=surroundings, check=True).stdout
+    said = subprocess.run([str(python), str(script), *more], stdout=subprocess.PIPE, text=True, env=surroundings, check=True).stdout
     return json.loads(said.strip().splitlines()[-1])
 
 
@@ -64,9 +65,9 @@ def main() -> int:
     asked.add_argument("name", choices=BENCHES, metavar="NAME", help=", ".join(BENCHES))
     asked.add_argument("--json", type=Path, metavar="FILE")
     asked.add_argument("--log", action="store_true")
-    options = asked.parse_args()
+    options, more = asked.parse_known_args()
     try:
-        result = measured(options.name)
+        result = measured(options.name, more)
     except environments.Missing as missing:
         sys.exit(str(missing))
     except subprocess.CalledProcessError as failed:

@@ -1,0 +1,82 @@
+"""Scenes that Blender rendered through the add-on's own passes (`scripts/blockouts.py`), as the engine reads them, and their lines."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import protocol
+from ..blockout.train_autoencoder import psnr
+from ..guides import Reader
+from . import pixels, scores
+from .attributes import CHOICES
+from .judges import Judges
+from .scores import Line
+from .studio import Studio, Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Tensors at the judged size `size` (width, height), and `full` guides at the size that Blender rendered."""
+    prompt: str
+    truth: dict[str, str]                                      # by attribute
+    guides: dict[str, Tensor]                                  # depth (1, 1, T, h, w), normal (1, 3, T, h, w)
+    full: dict[str, Tensor]
+    mask: Tensor                                               # (T, h, w) bool: the subject
+    beauty: Tensor                                             # (1, 3, T, h, w) in [-1, 1]
+    size: tuple[int, int]
+
+    def edges(self) -> Tensor:
+        """(T, h, w) bool: the layout's, the horizon's among them."""
+        depth, normal = self.guides["depth"][0, 0].numpy(), self.guides["normal"][0].permute(1, 2, 3, 0).numpy()
+        return torch.from_numpy(np.stack([pixels.layout_edges(d, n) for d, n in zip(depth, normal)]))
+
+
+def read(folder: Path) -> Scene:
+    """The scene in a folder; judged at half the size it was rendered at. Raises SoraError where it is damaged."""
+    shot, truth = protocol.read_shot(folder), json.loads((folder / "truth.json").read_text())
+    small = protocol.Size(shot.size.width // 16 * 8, shot.size.height // 16 * 8)
+    by_kind = {guide.kind: guide for guide in shot.guides}
+
+    def planes(kind: str, size: protocol.Size | None) -> Tensor:
+        return torch.from_numpy(Reader(by_kind[kind], shot).read(0, shot.frames, size)).permute(3, 0, 1, 2)[None]
+
+    at = lambda size: {kind: planes(kind, size) for kind in ("depth", "normal")}
+    return Scene(truth.pop("prompt"), truth, at(small), at(None), planes("mask", small)[0, 0] > .5, planes("beauty", small) * 2 - 1,
+                 (small.width, small.height))
+
+
+def scenes(folder: Path) -> list[Scene]:
+    """All whole scenes below a folder, in order."""
+    return [read(path.parent) for path in sorted(folder.glob("*/truth.json"))]
+
+
+def lines(studio: Studio, judges: Judges, found: list[Scene], own: dict[str, dict]) -> dict[str, Line]:
+    """What was asked and where it is, along Blender's depth and normals. The ceiling is what the judges read off the ground truth (`own`)."""
+    if not found:
+        missing = scores.left_out("left out: no scenes rendered by Blender")
+        return {"blender": missing, "codec_psnr_blender": missing}
+    right = {name: np.full(len(found), np.nan) for name in CHOICES}
+    edges, drawn, coded = ([] for _ in range(3))
+    for i, scene in enumerate(found):
+        made = studio.clip(Wish(prompt=scene.prompt, seed=i, guides=scene.guides, size=scene.size, frames=scene.beauty.shape[2]))
+        for name, p in judges.read(made, scene.mask[None]).items():
+            if scene.truth[name] in CHOICES[name]:
+                right[name][i] = CHOICES[name][int(p[0].nan_to_num(-99).argmax())] == scene.truth[name]
+        edges.append(pixels.edge_f1(made, scene.edges()[None])[0])
+        drawn.append(pixels.edge_f1(scene.beauty, scene.edges()[None])[0])
+        back = studio.returned(scene.beauty, scene.guides)
+        coded.append(np.nan if back is None else [psnr(v, scene.beauty).item() for v in (studio.returned(scene.beauty), back)])
+    ceiling = np.nanmean([own["truth"][name] for name in CHOICES])
+    each = np.nanmean(np.stack(list(right.values())), 0)
+    note = ", ".join(f"{name} {np.nanmean(x):.2f}" for name, x in right.items())
+    result = {"blender": scores.share(each, np.full(len(found), ceiling), note=note),
+              "blender_edges": scores.share(edges, drawn, note="edge F1 as a share of that of Blender's own picture")}
+    if np.ndim(coded) == 1:
+        return result | {"codec_psnr_blender": scores.left_out("the family's autoencoder is asked only through whole shots")}
+    plain, along = np.array(coded).T
+    return result | {"codec_psnr_blender": scores.plain(plain, note=f"along guides {along.mean():.1f} dB")}

@@ -1,0 +1,94 @@
+"""Scores and how sure they are: each line of the evaluation beside chance and its ceilings, with intervals over clips."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. `value` is what targets speak of, with its 95 % interval; `raw` the score itself. None where there is no such thing."""
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    raw: float | None = None
+    chance: float | None = None
+    codec: float | None = None              # the same measured on the autoencoder's round trip
+    truth: float | None = None              # and on the ground truth
+    clips: int = 0
+    note: str = ""
+
+    def as_json(self) -> dict:
+        return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+def mean(x) -> float | None:
+    """Of what is there; None of nothing."""
+    x = np.asarray(x, float)
+    return float(np.nanmean(x)) if np.isfinite(x).any() else None
+
+
+def interval(statistic: Callable[..., float | None], *columns) -> tuple[float | None, float | None]:
+    """95 % interval of a statistic of columns (N,) by the bootstrap over clips (Efron 1979); None of fewer than three."""
+    columns, rng = [np.asarray(c, float) for c in columns], np.random.default_rng(0)
+    if len(columns[0]) < 3:
+        return None, None
+    found = []
+    for _ in range(DRAWS):
+        rows = rng.integers(0, len(columns[0]), len(columns[0]))
+        value = statistic(*(c[rows] for c in columns))
+        if value is not None and np.isfinite(value):
+            found.append(value)
+    return tuple(map(float, np.percentile(found, (2.5, 97.5)))) if found else (None, None)
+
+
+def ratio(x, ceiling) -> float | None:
+    """Mean of x as a share of the ceiling's mean."""
+    a, b = mean(x), mean(ceiling)
+    return None if a is None or not b else a / b
+
+
+def share(x, ceiling, chance=(), codec=(), truth=None, note: str = "") -> Line:
+    """A line whose value is a share of a ceiling, clip by clip; `truth` where that is not the ceiling."""
+    low, high = interval(ratio, x, ceiling)
+    return Line(ratio(x, ceiling), low, high, mean(x), mean(chance), mean(codec), mean(ceiling if truth is None else truth), _count(x), note)
+
+
+def plain(x, chance=(), codec=(), truth=(), note: str = "", statistic: Callable = mean) -> Line:
+    """A line whose value is the score itself."""
+    low, high = interval(statistic, x)
+    middle = lambda y: statistic(y) if len(y) else None
+    return Line(statistic(x), low, high, statistic(x), middle(chance), middle(codec), middle(truth), _count(x), note)
+
+
+def left_out(note: str) -> Line:
+    """A line that could not be measured, and why."""
+    return Line(None, note=note)
+
+
+def median(x) -> float | None:
+    x = np.asarray(x, float)
+    return float(np.nanmedian(x)) if np.isfinite(x).any() else None
+
+
+def spearman(x, y) -> float:
+    """Rank correlation of two short sequences; 0 where one of them is constant."""
+    ranks = [np.argsort(np.argsort(v)).astype(float) for v in (np.asarray(x), np.asarray(y))]
+    return float(np.corrcoef(*ranks)[0, 1]) if all(np.ptp(v) for v in (x, y)) else 0.
+
+
+def _count(x) -> int:
+    return int(np.isfinite(np.asarray(x, float)).sum())
+
+
+def table(lines: dict[str, Line]) -> str:
+    """The lines as text, one each."""
+    number = lambda v: "-" if v is None else f"{v:.2f}"
+    head = f"{'':22s}{'value':>8s}{'95 %':>16s}{'raw':>8s}{'chance':>8s}{'codec':>8s}{'truth':>8s}{'clips':>7s}"
+    rows = [f"{key:22s}{number(x.value):>8s}{number(x.low) + ' .. ' + number(x.high):>16s}{number(x.raw):>8s}{number(x.chance):>8s}"
+            f"{number(x.codec):>8s}{number(x.truth):>8s}{x.clips or '-':>7}" + (f"  {x.note}" if x.note else "") for key, x in lines.items()]
+    return "\n".join([head, *rows])

@@ -1,0 +1,110 @@
+"""Contact sheets that a person can judge: one layout in eight looks, text only, and Blender's scenes with their results below."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..blockout import data, upscale
+from . import exam as exams
+from .blender import Scene
+from .studio import Studio, Wish
+
+LOOKS = ("realistic, at noon, on grass, a red {}", "at sunset, on sand, an orange {}", "at night, on asphalt, a blue {}", "noir style, black and white, a {}",
+         "watercolour painting, a green {} on grass", "blueprint style, a {}", "neon style at night, a purple {}", "clay render of a {} under an overcast sky")
+TEXTS = ("a red car on a city street at noon, static shot, realistic", "a yellow ball on sand at sunset, camera pushes in", "a blue cube to the left of a white cone on grass",
+         "a purple cylinder on snow, camera orbits left", "a figure walking in a courtyard under an overcast sky", "a green car driving on a street at night, neon style",
+         "a stone arch in a courtyard, watercolour painting", "an orange cone on asphalt, camera rises, noir style")
+NATIVE, SCALE, SHOWN = (96, 56), 3, (0, .5, 1.)                # pixels of a clip; sheet pixels each; which frames of it
+INK, PAPER, MARGIN, LINE = (235, 235, 235), (24, 24, 24), 8, 20
+
+
+def _still(frame: Tensor, width: int, height: int) -> np.ndarray:
+    """(3, h, w) in [-1, 1] -> uint8 (height, width, 3)."""
+    shown = upscale.bicubic(frame, height, width).clamp(-1, 1) if frame.shape[1:] != (height, width) else frame
+    return ((shown.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+
+
+def _strip(video: Tensor, width: int, full: dict[str, Tensor] | None = None) -> np.ndarray:
+    """A clip (3, T, h, w) as a row of stills; up-scaled along full-size guides as a shot would be, where there are some."""
+    height, stills = width * video.shape[2] // video.shape[3], []
+    for share in SHOWN:
+        at = round(share * (video.shape[1] - 1))
+        frame = video[:, at]
+        if full:
+            frame = upscale.joint_bilateral(frame, full["depth"][0, :, at], full["normal"][0, :, at]).clamp(-1, 1)
+        stills.append(_still(frame, width, height))
+    return np.concatenate(stills, 1)
+
+
+def _layout(guides: dict[str, Tensor]) -> Tensor:
+    """Depth and normals as a grey solid view (3, T, h, w) in [-1, 1], lit from the upper left."""
+    light = torch.tensor([-.45, .6, .66]).view(3, 1, 1, 1)
+    there = (guides["depth"][0] > 0).float()
+    shade = (.35 + .6 * (guides["normal"][0] * light).sum(0, keepdim=True).clamp(min=0)) * (.5 + .5 * guides["depth"][0].sqrt()) * there
+    return shade.expand(3, -1, -1, -1) * 2 - 1
+
+
+def _page(cells: list[tuple[str, list[np.ndarray]]], columns: int) -> "Image":
+    """Cells of a caption above some strips, laid out in columns."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    face, wide = ImageFont.load_default(size=13), cells[0][1][0].shape[1]
+    tall = LINE + sum(strip.shape[0] for strip in cells[0][1]) + MARGIN
+    page = Image.new("RGB", (columns * (wide + MARGIN) + MARGIN, -(-len(cells) // columns) * tall + MARGIN), PAPER)
+    pen = ImageDraw.Draw(page)
+    for n, (caption, strips) in enumerate(cells):
+        x, y = MARGIN + n % columns * (wide + MARGIN), MARGIN + n // columns * tall
+        pen.text((x, y), caption, fill=INK, font=face)
+        page.paste(Image.fromarray(np.concatenate(strips)), (x, y + LINE))
+    return page
+
+
+def _layout_scene(found: list[Scene]) -> tuple[dict[str, Tensor], dict[str, Tensor], str, tuple[int, int]]:
+    """Guides, full-size guides, subject and native size of the layout that is shown in every look."""
+    if found:
+        scene = found[min(5, len(found) - 1)]
+        return scene.guides, scene.full, scene.truth["shape"], scene.size
+    w, h = NATIVE
+    clip = data.clip(exams.SEEDS + 700, exams.FRAMES, h, w, kind="objects", style="photo", count=2)
+    inverse, normal = data.geometry(clip.scene, 2 * h, 2 * w)
+    full = exams.guides_of([data.Clip(clip.rgb, inverse, normal, "", clip.scene)])
+    return exams.guides_of([clip]), full, clip.scene.things[0].word, NATIVE
+
+
+def looks(studio: Studio, found: list[Scene]) -> "Image":
+    guides, full, subject, size = _layout_scene(found)
+    width, frames = size[0] * SCALE // 2, guides["depth"].shape[2]
+    cells = [("the layout", [_strip(_layout(full), width)])]
+    for seed, look in enumerate(LOOKS):
+        prompt = look.format(subject)
+        clip = studio.clip(Wish(prompt=prompt, seed=seed, guides=guides, size=size, frames=frames))[0]
+        cells.append((prompt, [_strip(clip, width, full)]))
+    return _page(cells, 3)
+
+
+def text(studio: Studio) -> "Image":
+    clips = [(t, studio.clip(Wish(prompt=t, seed=seed, size=NATIVE))[0]) for seed, t in enumerate(TEXTS)]
+    return _page([(t, [_strip(clip, NATIVE[0] * SCALE // 2)]) for t, clip in clips], 2)
+
+
+def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image":
+    """`count` of Blender's scenes, each above what the family made of it."""
+    chosen = [found[i * len(found) // count] for i in range(min(count, len(found)))]
+    cells = []
+    for seed, scene in enumerate(chosen):
+        clip = studio.clip(Wish(prompt=scene.prompt, seed=seed, guides=scene.guides, size=scene.size, frames=scene.beauty.shape[2]))[0]
+        width = scene.size[0] * SCALE // 2
+        cells.append((scene.prompt, [_strip(_layout(scene.full), width), _strip(clip, width, scene.full)]))
+    return _page(cells, 2)
+
+
+def write(folder: Path, studio: Studio, found: list[Scene]) -> list[Path]:
+    """The sheets as PNG; Blender's only where it has rendered scenes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {"looks.png": looks(studio, found), "text.png": text(studio)} | ({"blender.png": blender(studio, found)} if found else {})
+    for name, page in pages.items():
+        page.save(folder / name)
+    return [folder / name for name in pages]

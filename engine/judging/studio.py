@@ -1,0 +1,131 @@
+"""Who makes the clips that are judged: Blockout in this very program, or any family by whole shots with guides as files."""
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import families, protocol, shoot
+from ..blockout.model import GUIDANCE, STEPS, Blockout
+from ..sampling import samplers
+
+log = logging.getLogger(__name__)
+NONE: dict[str, Tensor] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One clip to be made. guides (1, C, T, H, W) as in `exam`, first (1, 3, H, W) the frame it must begin with."""
+    prompt: str
+    seed: int
+    guides: dict[str, Tensor] = field(default_factory=dict)
+    negative: str = ""
+    first: Tensor | None = None
+    frames: int = 17
+    size: tuple[int, int] = (64, 40)                           # width, height
+
+
+class Studio(Protocol):
+    keyframes: bool
+    negative: bool
+
+    def clip(self, wish: Wish) -> Tensor:
+        """(1, 3, T, H, W) in [-1, 1] at the wish's size."""
+
+    def returned(self, video: Tensor, guides: dict[str, Tensor] = NONE) -> Tensor | None:
+        """What the family's autoencoder gives back of videos (B, 3, T, H, W); None where it can't be asked."""
+
+
+class Native:
+    """Blockout itself, at the judged size."""
+    keyframes = negative = True
+
+    def __init__(self, blockout: Blockout, steps: int = STEPS, guidance: float = GUIDANCE):
+        self.blockout, self.steps, self.guidance = blockout, steps, guidance
+
+    @torch.inference_mode()
+    def clip(self, wish: Wish) -> Tensor:
+        model, known, mask = self.blockout, None, None
+        noise = model.noise(wish.frames, *wish.size, wish.seed)
+        if wish.first is not None:
+            known, mask = torch.zeros_like(noise), torch.zeros_like(noise[:, :1])
+            known[:, :, :1], mask[:, :, 0] = model.encode_still(wish.first, 0), 1
+        negative = model.encode_text(wish.negative) if wish.negative else None
+        denoise = model.denoiser(model.encode_text(wish.prompt), negative, wish.guides, known, mask, self.guidance)
+        *_, (x, _) = samplers.euler(denoise, noise, model.sigmas(self.steps))
+        return model.autoencoder.decode(x, wish.guides).float().clone()
+
+    @torch.inference_mode()
+    def returned(self, video: Tensor, guides: dict[str, Tensor] = NONE) -> Tensor:
+        coder = self.blockout.autoencoder
+        one = lambda i: coder.decode(coder.encode(video[i:i + 1]), {k: g[i:i + 1] for k, g in guides.items()})
+        return torch.cat([one(i) for i in range(len(video))]).clone()
+
+
+class Shots:
+    """Any family as artists use it: a shot frozen with its guides on disk, rolled, and its plates read back. `folder` keeps the takes."""
+
+    def __init__(self, family: str, model: str, folder: Path, longer: int = 832, steps: int = 0):
+        """`longer`: pixels of the longer side of the shots. Raises ModelError."""
+        self.family, self.model, self.folder, self.longer, self.steps = family, model, folder, longer, steps
+        self.spec, self.studio, self.count = families.family(family).SPEC, shoot.Studio(), 0
+        self.keyframes, self.negative = self.spec.keyframes, self.spec.negative
+
+    def returned(self, video: Tensor, guides: dict[str, Tensor] = NONE) -> None:
+        return None
+
+    def clip(self, wish: Wish) -> Tensor:
+        """Raises the SoraError that stopped the shot."""
+        shot = self._frozen(wish)
+        take = shoot.roll(shot, lambda progress: None, threading.Event(), self.studio)
+        frames = np.stack([_read(Path(shot.out, take.files.folder, name)) for name in take.files.names()])
+        video = torch.from_numpy(frames).permute(0, 3, 1, 2) * 2 - 1
+        return F.interpolate(video, wish.size[::-1], mode="area").transpose(0, 1)[None]
+
+    def _frozen(self, wish: Wish) -> protocol.Shot:
+        self.count += 1
+        out, (width, height) = self.folder / f"{self.count:04d}", wish.size
+        asked = protocol.Size(self.longer * width // max(wish.size), self.longer * height // max(wish.size))
+        guides = tuple(_written(out / "guides" / kind, kind, g) for kind, g in wish.guides.items() if kind in self.spec.guides)
+        stills = ()
+        if wish.first is not None:
+            _picture(out / "first.png", wish.first[0].permute(1, 2, 0).numpy() / 2 + .5)
+            stills = (protocol.Keyframe(frame=0, path=str(out / "first.png")),)
+        return protocol.Shot(id=out.name, family=self.family, model=self.model, prompt=wish.prompt, negative=wish.negative, seed=wish.seed,
+                             size=self.spec.sizes.nearest(asked), frames=wish.frames, fps=24., out=str(out), steps=self.steps,
+                             guides=guides, keyframes=stills)
+
+
+def _written(folder: Path, kind: str, guide: Tensor) -> protocol.Guide:
+    """Depth as 16-bit pictures, normals as EXRs of camera space."""
+    import OpenEXR
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(guide[0].permute(1, 2, 3, 0).numpy(), 1):
+        if kind == "depth":
+            _picture(folder / f"{index:04d}.png", np.repeat(frame, 3, -1), np.uint16)
+        else:
+            planes = {letter: np.ascontiguousarray(frame[..., i], np.float32) for i, letter in enumerate("RGB")}
+            OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}, planes).write(str(folder / f"{index:04d}.exr"))
+    return protocol.Guide(kind=kind, path=str(folder))
+
+
+def _picture(path: Path, rgb: np.ndarray, depth=np.uint8) -> None:
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", (rgb.clip(0, 1)[..., ::-1] * np.iinfo(depth).max + .5).astype(depth))[1].tobytes())
+
+
+def _read(path: Path) -> np.ndarray:
+    """float32 (h, w, 3) in [0, 1]."""
+    import cv2
+
+    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255

@@ -1,0 +1,190 @@
+"""The lines that need scenes of their own: which colour goes where, what stays itself when hidden, what weights and negatives do."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..blockout import captions, data, world
+from ..blockout.looks import FINISH_NAMES
+from ..blockout.rays import Solid
+from . import exam as exams
+from . import pixels, scores
+from .attributes import CHOICES
+from .exam import Exam, painted
+from .judges import Judges
+from .scores import Line
+from .studio import Studio, Wish
+
+BINDING_SEEDS, HIDING_SEEDS = 9_700_000, 9_800_000
+FRAMES_HIDDEN = (4, 8, 12)
+SAME = 10.                                                     # units of L*a*b*: what still looks like the same colour
+LEVELS = (0., .5, 1., 1.5, 2.)
+
+
+# ---------------------------------------------------------------- binding
+def _pair(seed: int) -> tuple[world.Scene, str]:
+    """Two things of two colours in daylight, and a plain sentence that says which is which."""
+    rng = np.random.default_rng(seed)
+    scene = world.drawn(rng, exams.FRAMES, exams.WIDTH / exams.HEIGHT, kind="objects", style="photo", count=2)
+    scene.sky, scene.weather = str(rng.choice(["noon", "overcast"])), "clear"
+    for which, colour in enumerate(rng.permutation(list(CHOICES["colour"]))[:2]):
+        scene = painted(scene, which, str(colour))
+    return scene, _sentence(scene)
+
+
+def _sentence(scene: world.Scene) -> str:
+    a, b = (f"a {t.finish} {t.word}" for t in scene.things)
+    return f"{a} to the left of {b} {captions.PHRASES[scene.ground][0]} {captions.PHRASES[scene.sky][0]}, realistic"
+
+
+def _exchanged(scene: world.Scene) -> world.Scene:
+    a, b = scene.things
+    return painted(painted(scene, 0, b.finish), 1, a.finish)
+
+
+def _clip(scene: world.Scene, caption: str, seed: int) -> data.Clip:
+    return data.Clip(*data.render(scene, exams.HEIGHT, exams.WIDTH, seed), caption, scene)
+
+
+def binding(studio: Studio, count: int) -> dict[str, Line]:
+    """Two colours exchanged by prompt alone, over the same depth: are both things in the colours they were given?"""
+    pairs = [_pair(BINDING_SEEDS + i) for i in range(count)]
+    sides = [Exam.of([_clip(s, _sentence(s), i) for i, s in enumerate(scenes)]) for scenes in
+             ([s for s, _ in pairs], [_exchanged(s) for s, _ in pairs])]
+    asked = lambda exam, i: tuple(CHOICES["colour"].index(t.finish) for t in exam.clips[i].scene.things)
+    got = lambda exam, video, i: tuple(exam.measured_colour(video, i, which) for which in (0, 1))
+    hit, codec, truth, chance = [], [], [], []
+    for exam in sides:
+        back = studio.returned(exam.video, exam.guides)
+        for i in range(count):
+            made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth")))[0]
+            told = asked(exam, i)
+            hit.append(got(exam, made, i) == told)
+            chance.append(got(exam, made, i) == told[::-1])
+            truth.append(got(exam, exam.video[i], i) == told)
+            codec.append(np.nan if back is None else got(exam, back[i], i) == told)
+    return {"binding": scores.share(hit, truth, chance, codec, note="chance: the two the wrong way round")}
+
+
+# ---------------------------------------------------------------- permanence
+def _passing(seed: int, hidden: int) -> tuple[world.Scene, str]:
+    """A ball that slides behind a wall and comes out again after about `hidden` of 33 frames. The camera stands still."""
+    rng = np.random.default_rng(seed)
+    frames, colour = 33, str(rng.choice([c for c in CHOICES["colour"] if c not in ("black", "white")]))
+    scene = world.Scene("objects", str(rng.choice(["noon", "overcast"])), str(rng.choice(["grass", "asphalt", "sand"])), "clear", "photo", "static")
+    size, span, away = rng.uniform(.5, .65), 3.2, 6.5
+    step, way = 2 * span / (frames - 1), rng.choice([-1, 1])
+    wide = (hidden - 2.5) * step / 2 * (away / (away + 1.3)) + size * .98     # as seen past its edges, the ball being 1.3 m behind
+    path = np.stack([np.linspace(-way * span, way * span, frames), np.zeros(frames), np.zeros(frames)], 1)
+    ball = world.shape("sphere", (0., 1.3, 0.), size, colour, 0.)
+    scene.things, scene.movers = [world.Thing("sphere", colour, "sliding"), world.Thing("wall", "concrete")], [path.astype(np.float32)]
+    scene.solids = [replace(ball, group=1), Solid("box", (0., 0., 0.), (wide, .15, .75), FINISH_NAMES.index("concrete"), part=1)]
+    scene.eye = np.tile(np.float32([0, -away, 1.3]), (frames, 1))
+    scene.yaw, scene.pitch = np.full(frames, np.pi / 2, np.float32), np.full(frames, -.08, np.float32)
+    scene.fov, scene.sun_turn, scene.phase = 62., rng.uniform(0, 6.28), tuple(rng.uniform(0, 10, 2))
+    where = " ".join(captions.PHRASES[k][0] for k in (scene.ground, scene.sky))
+    return scene, f"a sliding {colour} ball passing behind a concrete wall {where}, static shot, realistic"
+
+
+def _before_and_after(seen: Tensor) -> tuple[list[int], list[int], int]:
+    """Frames in which a thing is well seen before and after it is hidden, from its areas (T,); and how many it is hidden for."""
+    clear = seen >= .8 * seen.amax()
+    gone = (seen < 1).nonzero().flatten().tolist()
+    if not gone:
+        return [], [], 0
+    well = clear.nonzero().flatten().tolist()
+    return [t for t in well if t < gone[0]], [t for t in well if t > gone[-1]], len(gone)
+
+
+def _drift(video: Tensor, mask: Tensor, before: list[int], after: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean colours (3,) of a thing in video (3, T, H, W) before and after it was hidden."""
+    of = lambda at: pixels.mean_colour(video[:, at].transpose(0, 1), mask[at]).nanmean(0)
+    return of(before), of(after)
+
+
+def permanence(studio: Studio, each: int) -> dict[str, Line]:
+    """A thing passes behind a wall: is it what it was, and what was asked, when it comes out? `each` clips of each hidden stretch."""
+    hits, codec, truth, chance, frames, late = [], [], [], [], [], None
+    for hidden in FRAMES_HIDDEN:
+        scenes = [_passing(HIDING_SEEDS + 100 * hidden + i, hidden) for i in range(each)]
+        exam = Exam.of([_clip(s, c, i) for i, (s, c) in enumerate(scenes)])
+        back = studio.returned(exam.video, exam.guides)
+        for i in range(each):
+            seen = exam.masks[i, 0]
+            before, after, gone = _before_and_after(seen.flatten(1).sum(1))
+            if not before or not after:
+                continue
+            made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth", "normal"), frames=exam.video.shape[2]))[0]
+            asked = exam.truth[i, 0]
+            own = _drift(exam.video[i], seen, before, after)            # the light is another one there
+            kept = lambda old, late: bool((late - old - own[1] + own[0]).norm() < SAME and (exam.palette(i) - late).norm(dim=1).argmin() == asked)
+            pair = _drift(made, seen, before, after)
+            frames.append(gone)
+            hits.append(kept(*pair))
+            truth.append(kept(*own))
+            codec.append(np.nan if back is None else kept(*_drift(back[i], seen, before, after)))
+            if late is not None:
+                chance.append(kept(pair[0], late))
+            late = pair[1]
+    note = f"the same colour, and the one asked for, after {min(frames)} to {max(frames)} hidden frames; chance: another clip's" if frames else "none hidden"
+    return {"permanence": scores.share(hits, truth, chance, codec, note=note)}
+
+
+# ---------------------------------------------------------------- weights and negatives
+PROBES = (("sky", "night", "at night"), ("sky", "sunset", "at sunset"), ("ground", "snow", "on snow"), ("style", "neon", "neon style"),
+          ("style", "watercolour", "watercolour painting"))
+
+
+def _odds(judges: Judges, video: Tensor, kind: str, word: str) -> float:
+    """Log-odds that the judges read the word off a clip."""
+    p = judges.read(video)[kind][0].softmax(0)[CHOICES[kind].index(word)].clamp(1e-5, 1 - 1e-5)
+    return float(torch.log(p / (1 - p)))
+
+
+def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: bool) -> list[float]:
+    """For each probe and scene, how monotonously the word shows more (as a negative: less) as its weight grows: Spearman's rho."""
+    found = []
+    for kind, word, phrase in PROBES:
+        for i in range(count):
+            thing = exam.clips[i].scene.things[0]
+            subject, shown = f"a {thing.finish} {captions.PHRASES[thing.word][0]}", []
+            for level in LEVELS:
+                words = {"prompt": subject, "negative": f"({phrase}:{level})"} if negative else {"prompt": f"{subject} ({phrase}:{level})"}
+                if not level:
+                    words = {"prompt": subject}
+                shown.append(_odds(judges, studio.clip(Wish(seed=i, guides=exam.one(i, "depth"), **words)), kind, word))
+            found.append(scores.spearman(LEVELS, shown) * (-1 if negative else 1))
+    return found
+
+
+def steering(studio: Studio, judges: Judges, exam: Exam, count: int) -> dict[str, Line]:
+    """Do weights and negative prompts act the more, the more weight they have?"""
+    lines = {"weight": scores.plain(_steering(studio, judges, exam, count, False), [0.])}
+    lines["negative"] = scores.plain(_steering(studio, judges, exam, count, True), [0.]) if studio.negative else \
+        scores.left_out("the family takes no negative prompt")
+    return lines
+
+
+# ---------------------------------------------------------------- edges of the delivered plate
+def upscaled_edges(studio: Studio, count: int, size: tuple[int, int] = (832, 480), native: tuple[int, int] = (96, 56)) -> dict[str, Line]:
+    """Median distance, in pixels of the plate, of its strongest edges to the layout's, on streets at the shot's full size."""
+    from ..blockout import upscale
+
+    ours, plainly, frames = [], [], 5
+    for i in range(count):
+        rng = np.random.default_rng(9_900_000 + i)
+        scene = world.drawn(rng, frames, size[0] / size[1], kind="street", style="photo")
+        scene.weather, scene.sky = "clear", "noon"
+        full = data.Clip(np.zeros(0), *data.geometry(scene, size[1], size[0]), captions.caption(scene, rng), scene)
+        guides = exams.guides_of([full])
+        small = {k: torch.nn.functional.interpolate(g[0].transpose(0, 1), native[::-1], mode="area").transpose(0, 1)[None] for k, g in guides.items()}
+        clip = studio.clip(Wish(prompt=full.caption, seed=i, guides=small, frames=frames, size=native))[0]
+        at = frames // 2
+        edges = pixels.layout_edges(full.inverse_depth[at].astype(np.float32), full.normal[at].astype(np.float32) / 127)
+        along = upscale.joint_bilateral(clip[:, at], guides["depth"][0, :, at], guides["normal"][0, :, at])
+        ours.append(float(np.median(pixels.edge_distance(along, edges))))
+        plainly.append(float(np.median(pixels.edge_distance(upscale.bicubic(clip[:, at], size[1], size[0]), edges))))
+    return {"upscale_edge_px": scores.plain(ours, plainly, note=f"median distance at {size[0]}x{size[1]}; chance: plain up-scaling")}

@@ -1,0 +1,197 @@
+"""The evaluation's own parts: measures on pictures whose answer is known, judges that learn, and every line on small random weights."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.blockout import data, model, world
+from engine.blockout.autoencoder import AutoencoderConfig
+from engine.blockout.transformer import TransformerConfig
+from engine.judging import attributes, glimpses, judges, learning, pixels, rows, scores, studio, tasks
+from engine.judging.exam import Exam, painted
+from engine.judging.studio import Native, Shots, Wish
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def exam():
+    return Exam.rendered(4)
+
+
+@pytest.fixture(scope="module")
+def blockout():
+    torch.manual_seed(0)
+    made = model.Blockout(AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1), TransformerConfig(width=48, depth=1, heads=2))
+    return made.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def native(blockout):
+    return Native(blockout, steps=1)
+
+
+class Mirror:
+    """Makes exactly what was rendered, whatever the words: the ceiling of every line."""
+    keyframes = negative = True
+
+    def __init__(self, exam):
+        self.exam = exam
+
+    def clip(self, wish):
+        return self.exam.video[wish.seed:wish.seed + 1]
+
+    def returned(self, video, guides=studio.NONE):
+        return video
+
+
+# ---------------------------------------------------------------- measures
+def test_edges_are_judged_against_the_layout():
+    depth = torch.zeros(2, 1, 5, 24, 32)
+    depth[:, :, :, 8:16, 8:20] = 1
+    layout = pixels.depth_edges(depth)
+    assert pixels.edge_f1(depth.expand(-1, 3, -1, -1, -1) * 2 - 1, layout).min() > .99
+    assert pixels.edge_f1(torch.roll(depth, 6, -1).expand(-1, 3, -1, -1, -1), layout).max() < .7
+    assert np.isnan(pixels.edge_f1(torch.zeros(1, 3, 5, 24, 32), torch.zeros(1, 5, 24, 32, dtype=torch.bool))).all()
+
+
+def test_ground_up_to_the_horizon_has_no_edge_but_that():
+    rise = np.linspace(0, .8, 40)[:, None].repeat(30, 1)
+    rise[:20] = 0
+    normal = np.zeros((40, 30, 3))
+    normal[20:, :, 1] = 1
+    rise[25:35, 10:20], normal[25:35, 10:20] = 1., (0, 0, 1)
+    edges = pixels.layout_edges(rise, normal)
+    assert edges[20].sum() > 25 and edges[26:34, 10].all() and not edges[24:, 22:].any() and not edges[:18].any()
+
+
+def test_the_distance_of_edges_is_in_pixels():
+    frame = torch.zeros(3, 30, 40)
+    frame[:, :, 20:] = 1
+    layout = np.zeros((30, 40), bool)
+    layout[:, 23] = True
+    assert np.median(pixels.edge_distance(frame, layout)) == pytest.approx(3.5, abs=.6)
+
+
+def test_lab_is_cie():
+    found = pixels.lab(torch.tensor([[1., 1., 1.], [1., 0., 0.], [0., 0., 0.]]))
+    assert torch.allclose(found, torch.tensor([[100., 0., 0.], [53.24, 80.09, 67.2], [0., 0., 0.]]), atol=.2)
+
+
+def test_lines_hold_their_interval_and_nothing_is_made_of_nothing():
+    line = scores.share([1., 0., 1., np.nan], [1., 1., 1., np.nan], [0., 0., 0., 1.])
+    assert line.value == pytest.approx(2 / 3) and line.low <= line.value <= line.high and line.clips == 3 and line.chance == .25
+    assert scores.share([np.nan], [np.nan]).value is None and scores.left_out("why").as_json()["note"] == "why"
+    assert scores.spearman((0, 1, 2), (3., 4., 9.)) == pytest.approx(1) and scores.spearman((0, 1), (5., 5.)) == 0
+    assert "0.67" in scores.table({"x": line})
+
+
+def test_parts_say_which_thing_is_seen():
+    clip = data.clip(9_500_001, 3, 40, 64, kind="objects", style="photo", count=2)
+    parts = data.parts(clip.scene, 40, 64)
+    assert parts.shape == (3, 40, 64) and {0, 1} <= set(np.unique(parts)) <= {0, 1, data.GROUND, data.SKY}
+    inverse, normal = data.geometry(clip.scene, 40, 64)
+    near = np.abs(inverse.astype(float) - clip.inverse_depth) < .02
+    assert near.mean() > .9 and normal.shape == clip.normal.shape
+
+
+def test_a_painted_thing_is_read_as_its_colour(exam):
+    i = next(i for i, c in enumerate(exam.clips) if c.scene.style == "photo")
+    for colour in ("red", "blue", "white"):
+        shown = data.render(painted(exam.clips[i].scene, 0, colour), 40, 64)[0]
+        video = torch.from_numpy(shown).permute(3, 0, 1, 2).float() / 127.5 - 1
+        assert attributes.CHOICES["colour"][exam.measured_colour(video, i)] == colour
+
+
+# ---------------------------------------------------------------- judges
+def test_judges_learn_and_are_kept(tmp_path):
+    first = learning.judges(tmp_path, 12, share=.01, jobs=1)
+    again = learning.judges(tmp_path, 12, share=.01, jobs=1)
+    video = torch.rand(2, 3, 17, 40, 64) * 2 - 1
+    assert len(list(tmp_path.glob("glimpses-*.npz"))) == 1
+    for name, p in first.read(video, torch.ones(2, 17, 40, 64, dtype=torch.bool)).items():
+        assert p.shape == (2, len(attributes.CHOICES[name]))
+        assert torch.equal(p, again.read(video, torch.ones(2, 17, 40, 64, dtype=torch.bool))[name])
+
+
+def test_glimpses_know_what_they_show():
+    rgb, parts, things, scene = glimpses.glimpse(glimpses.SEEDS + 1)
+    assert rgb.shape == (5, 40, 64, 3) and parts.shape == (5, 40, 64) and things.shape == (2, 2) and (things[:, 1] >= 0).all() and scene.shape == (4,)
+
+
+def test_a_crop_is_about_its_thing():
+    frame, mask = torch.zeros(1, 3, 40, 64), torch.zeros(1, 40, 64)
+    frame[:, 0, 10:22, 30:42], mask[:, 10:22, 30:42] = 1, 1
+    centre, half, area = judges.boxes(mask)
+    crop = judges.crops(frame, centre, half)[0, 0]
+    assert area.item() == 144 and crop[8:24, 8:24].min() > .9 and crop[:3].max() == 0 and crop[:, :3].max() == 0
+    assert .45 < crop.mean() < .65                                              # MARGIN squared
+
+
+def test_flow_sees_which_way_a_picture_goes():
+    still = torch.nn.functional.interpolate(torch.rand(1, 3, 6, 12, generator=torch.Generator().manual_seed(0)), (40, 84), mode="bicubic")
+    video = torch.stack([still[..., 4 * t:4 * t + 64] for t in range(5)], 2) * 2 - 1
+    across = judges.flow(video)[:, 0:8:2, 2:-2, 4:-4]
+    assert across.mean() == pytest.approx(-1, abs=.15)                          # eight pixels at twice the size
+
+
+# ---------------------------------------------------------------- lines
+def test_what_was_rendered_scores_its_own_ceiling(exam):
+    torch.manual_seed(0)
+    judging, mirror = judges.Judges().eval(), Mirror(exam)
+    shown = rows.videos(mirror, exam)
+    lines, own = rows.adherence(judging, exam, shown)
+    lines |= rows.layout(mirror, exam, shown) | rows.motion(exam, shown) | rows.codec(exam, shown) | rows.first_frame(mirror, exam, 2)
+    assert lines["colour"].value == 1 == lines["colour"].truth and lines["depth_edges"].value == pytest.approx(1)
+    assert lines["flicker"].value == lines["dynamic"].value == pytest.approx(1) and lines["swap_gap"].value < 0
+    assert lines["codec_psnr"].value > 60 > lines["codec_psnr"].chance and lines["first_frame_psnr"].value > 60
+    assert {"truth", "text", "depth", "guides", "chance"} <= set(own)
+
+
+def test_seeds_make_the_same_clip_and_other_seeds_another(native, exam):
+    line = rows.seeds(native, exam, 1)["seed_hash"]
+    assert line.value == 1 and line.chance == 0
+
+
+def test_things_are_hidden_as_long_as_asked():
+    for hidden in tasks.FRAMES_HIDDEN:
+        scene, caption = tasks._passing(tasks.HIDING_SEEDS + 1, hidden)
+        area = torch.from_numpy(data.parts(scene, 40, 64) == 0).flatten(1).sum(1)
+        before, after, gone = tasks._before_and_after(area)
+        assert before and after and abs(gone - hidden) <= 1 and "behind a concrete wall" in caption
+
+
+def test_the_lines_with_scenes_of_their_own_are_measured(native, exam, monkeypatch):
+    monkeypatch.setattr(tasks, "FRAMES_HIDDEN", (4,))
+    monkeypatch.setattr(tasks, "PROBES", tasks.PROBES[:1])
+    torch.manual_seed(0)
+    found = tasks.binding(native, 1) | tasks.permanence(native, 1) | tasks.steering(native, judges.Judges().eval(), exam, 1)
+    found |= tasks.upscaled_edges(native, 1, (208, 120), (64, 40))
+    assert found["binding"].truth == 1 == found["permanence"].truth and -1 <= found["weight"].value <= 1
+    assert found["upscale_edge_px"].value >= 0 and found["negative"].clips == 1
+
+
+@pytest.mark.slow
+def test_the_script_writes_every_line(tmp_path, blockout):
+    model.save(blockout, tmp_path / "weights")
+    command = [sys.executable, ROOT / "scripts/evaluate.py", "--weights", tmp_path / "weights", "--clips", "3", "--steps", "1", "--glimpses", "8",
+               "--schooling", ".005", "--jobs", "1", "--keep", tmp_path, "--json", tmp_path / "scores.json", "--only", "sky", "shape_depth", "seed_hash"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert set(written["lines"]) == {"sky", "shape_depth", "seed_hash"}
+    assert {"value", "low", "high", "raw", "chance", "codec", "truth"} <= set(written["lines"]["sky"]) and "sky" in done.stdout
+
+
+def test_any_family_is_asked_through_whole_shots(tmp_path, blockout):
+    model.save(blockout, tmp_path / "weights")
+    clip = data.clip(3, 5, 40, 64, kind="objects", count=1)
+    guides = Exam.of([clip]).one(0, "depth", "normal")
+    shots = Shots("blockout", str(tmp_path / "weights"), tmp_path / "takes", longer=128, steps=1)
+    made = shots.clip(Wish(prompt="a red ball", seed=1, guides=guides, first=torch.zeros(1, 3, 40, 64), frames=5))
+    assert made.shape == (1, 3, 5, 40, 64) and -1 <= made.min() and made.max() <= 1 and made.std() > 0
+    assert shots.returned(made) is None and world.SHAPES
