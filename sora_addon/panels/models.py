@@ -8,7 +8,7 @@ from .progress import draw_remedy, draw_trouble
 from .spaces import write_wrapped
 
 ICONS = {"installed": "CHECKMARK", "partial": "SORTTIME", "damaged": "ERROR", "absent": "IMPORT"}
-BAR = 0.8                   # of the width, the rest is Stop's
+BAR, NAME = 0.8, 0.65       # of the width, the rest is the buttons'
 
 
 # ---------------------------------------------------------------- in the preferences
@@ -55,9 +55,9 @@ def _there(folder: str) -> str:
 
 
 def _draw_model(layout, context, model) -> None:
-    row = layout.row(align=True)
+    row = layout.split(factor=NAME)
     row.label(text=model.label, icon=ICONS[model.state])
-    _draw_buttons(row, model)
+    _draw_buttons(row.row(align=True), model)
     facts = layout.row()
     facts.active = False
     facts.label(text=", ".join(filter(None, (standing(model), size(model), licence(model)))), icon="BLANK1")
@@ -101,21 +101,19 @@ def licence(model) -> str:
 # ---------------------------------------------------------------- an errand
 def draw_errand(layout) -> None:
     """How far it is in bytes, how fast, and a way to stop it."""
-    row, step = layout.split(factor=BAR, align=True), stock.step
-    verb = stock.VERBS[stock.verb]
-    if step is None or not step.total:
-        row.progress(factor=0.0, text=f"{verb} {stock.about}".strip(), type="BAR")
-    else:
-        row.progress(factor=step.done / step.total, text=said_of(step, verb), type="BAR")
+    column, step = layout.column(align=True), stock.step
+    row = column.split(factor=BAR, align=True)
+    begun = step is not None and step.total > 0
+    row.progress(factor=step.done / step.total if begun else 0.0, text=said_of(step) if begun else "Beginning", type="BAR")
     row.operator("sora.stop_models", text="", icon="X")
+    left = f", {takes.spelled(step.eta)} left" if begun and step.eta >= 1 else ""
+    column.label(text=f"{stock.VERBS[stock.verb]} {stock.about or 'a model'}{left}")
 
 
-def said_of(step, verb: str) -> str:
-    """`Getting 1.2 GB of 5.6 GB, 48 MB/s, 1:31 left`."""
-    said = f"{verb} {takes.gigabytes(step.done)} of {takes.gigabytes(step.total)}"
-    if step.speed > 0:
-        said += f", {step.speed / 1e6:.0f} MB/s"
-    return f"{said}, {takes.spelled(step.eta)} left" if step.eta >= 1 else said
+def said_of(step) -> str:
+    """`1.2 GB of 5.6 GB, 48 MB/s`, as short as a narrow sidebar wants it."""
+    said = f"{takes.gigabytes(step.done)} of {takes.gigabytes(step.total)}"
+    return f"{said}, {step.speed / 1e6:.{1 if step.speed < 1e7 else 0}f} MB/s" if step.speed > 0 else said
 
 
 def _draw_trouble(layout, context, about: str) -> None:
