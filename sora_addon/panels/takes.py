@@ -71,7 +71,7 @@ def _draw_chosen(layout, context, row) -> None:
     again.operator("sora.shoot_again", icon="FILE_REFRESH").vary = False
     again.operator("sora.shoot_again", text="Vary", icon="RNDCURVE").vary = True
     onward = buttons.row(align=True)
-    onward.operator("sora.remix", icon="MOD_CLOTH")
+    onward.operator("sora.remix", icon="SHADERFX")
     onward.operator("sora.extend", icon="TRACKING_FORWARDS_SINGLE")
     buttons.operator("sora.restore_settings", icon="LOOP_BACK")
     files = layout.row(align=True)
