@@ -157,8 +157,10 @@ def main() -> None:
         found = compared(card, options.model, shape, options.steps, options.plans.split(","), Path(folder))
     tokens = shape[0] // 16 * (shape[1] // 16) * ((shape[2] - 1) // 4 + 1)
     best = found[options.plans.split(",")[0]]["step_s"]
-    stand.report("gpu", "times", {"model": options.model, "shape": options.shape, "device": card.torch.cuda.get_device_name() if options.device != "cpu" else "cpu",
-                                  "tflops": rate / 1e12, "share": flop(MODELS[options.model], tokens) / best / rate, **found}, ratio=best / found["stock"]["step_s"])
+    name = "cpu" if options.device == "cpu" else card.torch.cuda.get_device_name()
+    share = flop(MODELS[options.model], tokens) / best / rate
+    stand.report("gpu", "times", {"model": options.model, "shape": options.shape, "device": name, "tflops": rate / 1e12, "share": share, **found},
+                 ratio=best / found["stock"]["step_s"])
 
 
 if __name__ == "__main__":
