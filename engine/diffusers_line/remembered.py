@@ -28,7 +28,7 @@ class Encoded:
 
     def latent(self, what: str, pictures: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
         """`encode(pictures)`, or what it gave for the same bytes. `what` names the encoder and its settings."""
-        key = (what, tuple(pictures.shape), hashlib.sha256(pictures.contiguous().cpu().numpy().tobytes()).digest())
+        key = (what, tuple(pictures.shape), hashlib.sha256(pictures.contiguous().cpu().numpy()).digest())
         if key in self._held:
             self.hits += 1
             self._held.move_to_end(key)
