@@ -132,7 +132,7 @@ def _fill(row: SoraTake, one: library.Found) -> None:
     take, made = one.take, one.take.shot
     row.title, row.prompt = made.name or made.prompt[:48] or made.id, made.prompt
     row.seed = str(made.seed)
-    row.facts = f"{made.size}, {made.frames} frames, seed {made.seed}, {spelled(take.elapsed)} on {take.device}"
+    row.facts = f"{made.size}, {made.frames} frames, seed {made.seed}, {spelled(take.elapsed)} on {take.device}{', with sound' if take.sound else ''}"
     row.notes = "\n".join((*take.notes, *memory(take), *([f"Not understood: {', '.join(take.not_understood)}"] if take.not_understood else [])))
     first = one.folder / take.files.folder / take.files.names()[0]
     if _pictures is not None and row.name not in _pictures and first.is_file():
