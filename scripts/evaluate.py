@@ -1,130 +1,127 @@
-"""Does blockout do what it is asked? Held-out scenes judged beside the ground truth (ceiling), the autoencoder and other clips (chance).
+"""Does a family do what it is asked? Every line beside chance, the autoencoder's ceiling and the ground truth's, with 95 % intervals.
 
-    python scripts/evaluate.py --weights engine/blockout/weights --clips 64 --json scores.json --sheet scores.png
+    python scripts/evaluate.py --json scores.json --sheets docs
+    python scripts/evaluate.py --family wan --model /models/wan --clips 8
+
+Held-out scenes only. The judges learn from rendered clips on first use (some ten minutes on two quiet cores) and are kept in --keep.
+`value` is a share of the ground truth's score (of the autoencoder's for depth_edges) where the line is a score of 0 to 1 that has
+one, and the score itself in its own unit otherwise: decibels, pixels, Spearman's rho, difference of F1 for swap_gap.
 """
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import os
+import subprocess
 import sys
-import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-import numpy as np
+import environments
 import torch
 
-from engine.blockout import judging
-from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, Blockout, load
-from engine.blockout.train_autoencoder import psnr
-from engine.sampling import samplers
+from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, load
+from engine.judging import blender, learning, rows, scores, sheets, tasks
+from engine.judging.exam import Exam
+from engine.judging.judges import Judges
+from engine.judging.studio import Native, Shots, Studio
 
 log = logging.getLogger("evaluate")
+KEEP = Path(__file__).resolve().parents[1] / "out" / "evaluate"
+OF_JUDGE = .97                                                 # share of the ground truth that the judges should read
+ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_judged", "colour_text", "shape_text",
+         "shape_depth", "camera_text", "camera_depth", "depth_edges", "swap_gap", "blender", "blender_edges", "binding", "permanence", "first_frame_psnr",
+         "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px")
+
+BLENDER = {"blender", "blender_edges", "codec_psnr_blender"}
 
 
-def verifier(folder: Path, glimpses: int) -> judging.Verifier:
-    """Trained once and kept in `folder`."""
-    path = folder / f"verifier-{glimpses}.pt"
-    model = judging.Verifier()
-    if path.exists():
-        model.load_state_dict(torch.load(path, weights_only=True))
-        return model.eval()
-    log.info("training the verifier on %d rendered clips", glimpses)
-    frames, truth = zip(*(judging.glimpse(judging.JUDGE_SEEDS + i) for i in range(glimpses)))
-    model = judging.trained_verifier(np.stack(frames), np.array(truth))
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), path)
-    return model
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", default="blockout")
+    parser.add_argument("--model", default="", help="of the family: a name, or a folder")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="blockout's folder of weights")
+    parser.add_argument("--clips", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--guidance", type=float, default=GUIDANCE)
+    parser.add_argument("--longer", type=int, default=832, help="pixels of the longer side of other families' shots")
+    parser.add_argument("--glimpses", type=int, default=6144, help="rendered clips that the judges learn from")
+    parser.add_argument("--schooling", type=float, default=1., help="share of the judges' usual training")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that render")
+    parser.add_argument("--keep", type=Path, default=KEEP, help="folder for the judges, Blender's scenes and other families' takes")
+    parser.add_argument("--only", nargs="*", choices=ORDER, help="print no other lines, and make only the clips they need")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--sheets", type=Path, help="folder for looks.png, text.png and blender.png")
+    return parser.parse_args()
 
 
-@torch.no_grad()
-def shot(blockout: Blockout, exam: judging.Exam, i: int, guides: dict, steps: int, guidance: float, first_frame: bool = False) -> torch.Tensor:
-    """One clip of the exam (1, 3, T, H, W)."""
-    known = mask = None
-    if first_frame:
-        known = blockout.autoencoder.encode(exam.video[i:i + 1])
-        mask = torch.zeros_like(known[:, :1])
-        mask[:, :, 0] = 1
-    denoise = blockout.denoiser(blockout.encode_text(exam.clips[i].caption), None, guides, known, mask, guidance)
-    *_, (x, _) = samplers.euler(denoise, blockout.noise(17, 64, 40, i), blockout.sigmas(steps))
-    return blockout.autoencoder.decode(x, guides)
+def studio(given: argparse.Namespace) -> Studio:
+    if given.family == "blockout" and not given.model:
+        return Native(load(given.weights), given.steps, given.guidance)
+    return Shots(given.family, given.model, given.keep / "takes", given.longer, given.steps)
 
 
-def sheet(path: Path, rows: list[torch.Tensor], captions: list[str], scale: int = 3) -> None:
-    """Contact sheet: three frames of every clip of a row."""
-    from PIL import Image, ImageDraw
-
-    height, width = rows[0].shape[-2] * scale, rows[0].shape[-1] * scale
-    columns = len(rows[0]) * 3
-    page = Image.new("RGB", (columns * width, len(rows) * (height + 14)), "white")
-    pen = ImageDraw.Draw(page)
-    for r, (clips, caption) in enumerate(zip(rows, captions)):
-        pen.text((2, r * (height + 14)), caption, fill="black")
-        for c, clip in enumerate(clips):
-            for f, at in enumerate((0, clip.shape[1] // 2, clip.shape[1] - 1)):
-                pixels = ((clip[:, at].permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).byte().numpy()
-                page.paste(Image.fromarray(pixels).resize((width, height), Image.NEAREST), ((3 * c + f) * width, r * (height + 14) + 14))
-    page.save(path)
+def blockouts(folder: Path) -> Path:
+    """Has Blender render what is missing of its scenes, where one of the project's environments is there; says so where none is."""
+    made = next((e for name in environments.BLENDERS[1:] if (e := environments.ENVIRONMENTS[name]).made()), None)
+    if made is None:
+        log.warning("Blender's scenes are left out: none of %s is there; make one with scripts/environments.py", ", ".join(environments.BLENDERS[1:]))
+        return folder
+    log.info("rendering Blender's scenes that are missing in %s", folder)
+    script = Path(__file__).with_name("blockouts.py")
+    code = subprocess.run([made.python, script, folder], stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONUTF8": "1"}).returncode
+    if code:
+        log.warning("Blender ended with %d; only the scenes that it finished are measured", code)
+    return folder
 
 
-def examined(blockout: Blockout, judge: judging.Verifier, exam: judging.Exam, steps: int, guidance: float) -> tuple[dict, dict]:
-    """Scores by row, and the videos they were given for."""
-    count, other = len(exam.clips), torch.roll(torch.arange(len(exam.clips)), 2)
-    with torch.no_grad():
-        latent = blockout.autoencoder.encode(exam.video)
-        returned, along = blockout.autoencoder.decode(latent), blockout.autoencoder.decode(latent, exam.guides)
-    videos = {"ground truth": exam.video, "autoencoder": returned, "autoencoder + guides": along}
-    for name, kinds in (("text", ()), ("text + depth", ("depth",)), ("text + depth + normal", ("depth", "normal"))):
-        began = time.monotonic()
-        videos[name] = torch.cat([shot(blockout, exam, i, {k: exam.guides[k][i:i + 1] for k in kinds}, steps, guidance) for i in range(count)])
-        log.info("%s: %.2f s a clip", name, (time.monotonic() - began) / count)
-    scores = {name: {**judging.adherence(judge, v, exam), "edges": judging.edge_f1(v, exam.guides["depth"])} for name, v in videos.items()}
-    scores["chance"] = {**judging.adherence(judge, exam.video, exam, other), "edges": judging.edge_f1(exam.video[other], exam.guides["depth"])}
-    for name in ("autoencoder", "autoencoder + guides"):
-        scores[name]["psnr"] = psnr(videos[name], exam.video).mean().item()
-    return scores, videos
-
-
-def continued(blockout: Blockout, exam: judging.Exam, count: int, steps: int, guidance: float) -> dict:
-    """With the first frame known and depth given: decibels against the truth later on, beside copying that frame."""
-    near = lambda a, b: psnr(a, b).median().item()
-    guides = [{k: g[i:i + 1] for k, g in exam.guides.items()} for i in range(count)]
-    clips = torch.cat([shot(blockout, exam, i, guides[i], steps, guidance, first_frame=True) for i in range(count)])
-    truth = exam.video[:count]
-    return {f"frame {t}": {"clip": near(clips[:, :, t], truth[:, :, t]), "copy of the first": near(truth[:, :, 0], truth[:, :, t])}
-            for t in (0, 4, 8, 16)}
+def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: set[str]) -> tuple[dict[str, scores.Line], dict]:
+    """Every line that is wanted, and each row's own scores."""
+    lines, own, n = {}, {}, len(exam.clips)
+    few, one = max(1, n // 3), max(1, n // 12)
+    said = {"sky", "ground", "style", "colour", "colour_judged", "colour_text", "shape_text", "shape_depth", "camera_text", "camera_depth", "depth_edges",
+            "swap_gap", "flicker", "dynamic", "codec_psnr", "codec_psnr_guided"}
+    if wanted & (said | BLENDER):
+        shown = rows.videos(making, exam)
+        lines, own = rows.adherence(judges, exam, shown)
+        lines |= rows.layout(making, exam, shown) | rows.motion(exam, shown) | rows.codec(exam, shown)
+    apart = {("first_frame_psnr", "first_frame_gain"): lambda: rows.first_frame(making, exam, max(1, n // 2)),
+             ("seed_hash",): lambda: rows.seeds(making, exam, one),
+             ("binding",): lambda: tasks.binding(making, few // 2 or 1),
+             ("permanence",): lambda: tasks.permanence(making, one),
+             ("negative", "weight"): lambda: tasks.steering(making, judges, exam, max(1, n // 16)),
+             ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 16)),
+             ("blender", "blender_edges", "codec_psnr_blender"): lambda: blender.lines(making, judges, scenes, own)}
+    for keys, measure in apart.items():
+        if wanted & set(keys):
+            log.info("measuring %s", " and ".join(keys))
+            lines |= measure()
+    return {key: lines[key] for key in ORDER if key in lines and key in wanted}, own
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
-    parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--glimpses", type=int, default=3000, help="rendered clips that the verifier learns from")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--guidance", type=float, default=GUIDANCE)
-    parser.add_argument("--keep", type=Path, default=Path("out/evaluate"), help="folder in which the verifier is kept")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--sheet", type=Path)
-    given = parser.parse_args()
+    given = arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    blockout, judge, exam = load(given.weights), verifier(given.keep, given.glimpses), judging.Exam.rendered(given.clips)
-    scores, videos = examined(blockout, judge, exam, given.steps, given.guidance)
-    held = continued(blockout, exam, min(given.clips, 24), given.steps, given.guidance)
-    names = [*judging.CHOICES, "edges"]
-    print(f"{'':24s}" + "".join(f"{n:>9s}" for n in names))
-    for row, found in scores.items():
-        print(f"{row:24s}" + "".join(f"{found[n]:9.2f}" for n in names) + (f"   {found['psnr']:.1f} dB" if "psnr" in found else ""))
-    for row, found in held.items():
-        print(f"first frame known, {row}: {found['clip']:.1f} dB, copying it {found['copy of the first']:.1f} dB")
+    torch.manual_seed(0)
+    wanted = set(given.only or ORDER)
+    making, scenes = studio(given), []
+    if wanted & BLENDER or given.sheets:
+        scenes = blender.scenes(blockouts(given.keep / "blockouts"))
+    judges, exam = learning.judges(given.keep, given.glimpses, given.schooling, given.jobs), Exam.rendered(given.clips)
+    lines, own = measured(making, judges, exam, scenes, wanted)
+    print(scores.table(lines))
+    for row, found in own.items():
+        print(f"{row:26s}" + "  ".join(f"{name} {value:.2f}" for name, value in found.items() if value is not None))
+    weak = [f"{name} {own['truth'][name]:.2f}" for name in own.get("truth", {}) if (own["truth"][name] or 1) < OF_JUDGE]
+    if weak:
+        print(f"The judges themselves read less than {OF_JUDGE} of the ground truth: {', '.join(weak)}.")
     if given.json:
-        settings = {"clips": given.clips, "steps": given.steps, "guidance": given.guidance}
-        given.json.write_text(json.dumps({**settings, "scores": scores, "first frame": held}, indent=2) + "\n")
-    if given.sheet:
-        shown = range(min(given.clips, 12))
-        sheet(given.sheet, [torch.stack([videos[n][i] for n in ("ground truth", "autoencoder", "text", "text + depth + normal")]) for i in shown],
-              ["truth | autoencoder | text | text + depth + normal: " + exam.clips[i].caption for i in shown])
+        settings = {"family": given.family, "clips": given.clips, "steps": given.steps, "guidance": given.guidance, "glimpses": given.glimpses}
+        given.json.write_text(json.dumps({**settings, "lines": {k: x.as_json() for k, x in lines.items()}, "rows": own}, indent=2) + "\n")
+    if given.sheets:
+        sheets.write(given.sheets, making, scenes)
     return 0
 
 

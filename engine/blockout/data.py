@@ -1,7 +1,7 @@
 """Training clips: a scene ray-cast to colour, inverse depth and camera-space normals. Numpy only, the same clip for the same seed."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -243,6 +243,31 @@ def render(scene: Scene, h: int, w: int, seed: int = 0) -> tuple[np.ndarray, np.
         rgb = _snowfall(rgb, np.random.default_rng(seed))
     rgb = looks.stylised(scene.style, rgb, inverse, normal, flat)
     return (rgb * 255 + .5).astype(np.uint8), inverse.astype(np.float16), np.round(normal * 127).astype(np.int8)
+
+
+def _unlit(scene: Scene, h: int, w: int):
+    """Frames as `_traced` gives them, one ray a pixel, with a thing's number for its finish; and each frame's basis."""
+    named = replace(scene, solids=[replace(s, finish=s.part, windows=False) for s in scene.solids])
+    lens, corners = Lens(h, w, scene.fov), np.stack([s.corners() for s in scene.solids])
+    for f in range(len(scene.yaw)):
+        basis = _basis(scene.yaw[f], scene.pitch[f])
+        yield _traced(named, lens, corners, scene.eye[f], basis, [m[f] for m in scene.movers]), basis
+
+
+def parts(scene: Scene, h: int, w: int) -> np.ndarray:
+    """int8 (T, H, W): which of the scene's things is seen at the middle of each pixel; GROUND and SKY where none is."""
+    return np.stack([ids for (_, _, _, ids, _), _ in _unlit(scene, h, w)])
+
+
+def geometry(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse depth and normals as in `Clip`, through the middle of each pixel: what Blender's passes would be."""
+    inverse, normal = [], []
+    for (_, depth, n, ids, _), basis in _unlit(scene, h, w):
+        there = ids != SKY
+        inverse.append(np.where(there, 1 / np.maximum(depth, .05), 0).astype(np.float16))
+        seen = (n @ basis.T) * (1, 1, -1) * there[..., None]
+        normal.append(np.round(seen * 127).astype(np.int8))
+    return np.stack(inverse), np.stack(normal)
 
 
 def clip(seed: int, frames: int = 17, h: int = 40, w: int = 64, **fixed) -> Clip:

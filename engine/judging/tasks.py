@@ -105,10 +105,10 @@ def _drift(video: Tensor, mask: Tensor, before: list[int], after: list[int]) -> 
     return of(before), of(after)
 
 
-def permanence(studio: Studio, each: int) -> dict[str, Line]:
+def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HIDDEN) -> dict[str, Line]:
     """A thing passes behind a wall: is it what it was, and what was asked, when it comes out? `each` clips of each hidden stretch."""
     hits, codec, truth, chance, frames, late = [], [], [], [], [], None
-    for hidden in FRAMES_HIDDEN:
+    for hidden in stretches:
         scenes = [_passing(HIDING_SEEDS + 100 * hidden + i, hidden) for i in range(each)]
         exam = Exam.of([_clip(s, c, i) for i, (s, c) in enumerate(scenes)])
         back = studio.returned(exam.video, exam.guides)
@@ -144,10 +144,10 @@ def _odds(judges: Judges, video: Tensor, kind: str, word: str) -> float:
     return float(torch.log(p / (1 - p)))
 
 
-def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: bool) -> list[float]:
+def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: bool, probes: tuple) -> list[float]:
     """For each probe and scene, how monotonously the word shows more (as a negative: less) as its weight grows: Spearman's rho."""
     found = []
-    for kind, word, phrase in PROBES:
+    for kind, word, phrase in probes:
         for i in range(count):
             thing = exam.clips[i].scene.things[0]
             subject, shown = f"a {thing.finish} {captions.PHRASES[thing.word][0]}", []
@@ -160,10 +160,10 @@ def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: 
     return found
 
 
-def steering(studio: Studio, judges: Judges, exam: Exam, count: int) -> dict[str, Line]:
+def steering(studio: Studio, judges: Judges, exam: Exam, count: int, probes: tuple = PROBES) -> dict[str, Line]:
     """Do weights and negative prompts act the more, the more weight they have?"""
-    lines = {"weight": scores.plain(_steering(studio, judges, exam, count, False), [0.])}
-    lines["negative"] = scores.plain(_steering(studio, judges, exam, count, True), [0.]) if studio.negative else \
+    lines = {"weight": scores.plain(_steering(studio, judges, exam, count, False, probes), [0.])}
+    lines["negative"] = scores.plain(_steering(studio, judges, exam, count, True, probes), [0.]) if studio.negative else \
         scores.left_out("the family takes no negative prompt")
     return lines
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.blockout import conditions, data, judging, shards, world
+from engine.blockout import conditions, data, shards, world
 from engine.blockout.rays import FAR_AWAY, Solid, distance, facing
 
 
@@ -86,12 +86,3 @@ def test_shards_are_written_once_and_found(tmp_path):
 def test_every_shape_of_a_series_comes_up():
     for series in shards.SERIES.values():
         assert {series.shape(n) for n in range(len(series.shapes))} == set(series.shapes)
-
-
-def test_edges_are_judged_against_the_layout():
-    depth = torch.zeros(2, 1, 5, 24, 32)
-    depth[:, :, :, 8:16, 8:20] = 1
-    assert judging.edge_f1(depth.expand(-1, 3, -1, -1, -1) * 2 - 1, depth) > .99
-    assert judging.edge_f1(torch.roll(depth, 6, -1).expand(-1, 3, -1, -1, -1), depth) < .7
-    frames, truth = judging.glimpse(3)
-    assert frames.shape == (5, 40, 64, 3) and len(truth) == len(judging.CHOICES)

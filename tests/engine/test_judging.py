@@ -27,6 +27,10 @@ def exam():
 def blockout():
     torch.manual_seed(0)
     made = model.Blockout(AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1), TransformerConfig(width=48, depth=1, heads=2))
+    with torch.no_grad():
+        for weights in made.parameters():                      # layers that start at zero would make every clip the same
+            if not weights.any():
+                weights.copy_(torch.randn(weights.shape) * .1)
     return made.eval().requires_grad_(False)
 
 
@@ -115,7 +119,7 @@ def test_judges_learn_and_are_kept(tmp_path):
     assert len(list(tmp_path.glob("glimpses-*.npz"))) == 1
     for name, p in first.read(video, torch.ones(2, 17, 40, 64, dtype=torch.bool)).items():
         assert p.shape == (2, len(attributes.CHOICES[name]))
-        assert torch.equal(p, again.read(video, torch.ones(2, 17, 40, 64, dtype=torch.bool))[name])
+        assert torch.allclose(p, again.read(video, torch.ones(2, 17, 40, 64, dtype=torch.bool))[name], atol=1e-3)
 
 
 def test_glimpses_know_what_they_show():
@@ -165,17 +169,14 @@ def test_things_are_hidden_as_long_as_asked():
         assert before and after and abs(gone - hidden) <= 1 and "behind a concrete wall" in caption
 
 
-def test_the_lines_with_scenes_of_their_own_are_measured(native, exam, monkeypatch):
-    monkeypatch.setattr(tasks, "FRAMES_HIDDEN", (4,))
-    monkeypatch.setattr(tasks, "PROBES", tasks.PROBES[:1])
+def test_the_lines_with_scenes_of_their_own_are_measured(native, exam):
     torch.manual_seed(0)
-    found = tasks.binding(native, 1) | tasks.permanence(native, 1) | tasks.steering(native, judges.Judges().eval(), exam, 1)
+    found = tasks.binding(native, 1) | tasks.permanence(native, 1, (4,)) | tasks.steering(native, judges.Judges().eval(), exam, 1, tasks.PROBES[:1])
     found |= tasks.upscaled_edges(native, 1, (208, 120), (64, 40))
     assert found["binding"].truth == 1 == found["permanence"].truth and -1 <= found["weight"].value <= 1
     assert found["upscale_edge_px"].value >= 0 and found["negative"].clips == 1
 
 
-@pytest.mark.slow
 def test_the_script_writes_every_line(tmp_path, blockout):
     model.save(blockout, tmp_path / "weights")
     command = [sys.executable, ROOT / "scripts/evaluate.py", "--weights", tmp_path / "weights", "--clips", "3", "--steps", "1", "--glimpses", "8",
