@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..sampling import guidance as guiding
 from ..sampling import samplers, schedules
@@ -124,15 +125,25 @@ def save(blockout: Blockout, folder: Path) -> None:
     (folder / f"{NAME}.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+class _Blank(TorchFunctionMode):
+    """Leaves new weights as memory happens to be: for those that are read from a file at once. (`meta` would import a second's worth.)"""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def load(folder: Path = WEIGHTS, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Blockout:
     """The model in a folder that `save` wrote. FileNotFoundError when it isn't there, ValueError when the weights don't fit."""
     from safetensors.torch import load_file
 
     config = json.loads((folder / f"{NAME}.json").read_text())
     part = lambda kind, given: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
-    blockout = Blockout(part(AutoencoderConfig, config["autoencoder"]), part(TransformerConfig, config["transformer"]))
+    with _Blank():
+        blockout = Blockout(part(AutoencoderConfig, config["autoencoder"]), part(TransformerConfig, config["transformer"]))
     try:
-        blockout.load_state_dict({k: v.float() for k, v in load_file(folder / f"{NAME}.safetensors").items()})
+        blockout.load_state_dict({k: v.float() for k, v in load_file(folder / f"{NAME}.safetensors").items()}, assign=True)
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder} are of another make than this engine: {error}") from error
     return blockout.to(device, dtype).eval().requires_grad_(False)
