@@ -48,3 +48,33 @@ def test_frames_do_not_know_of_each_other(scene):
     both = upscale.upscale(scene.small, (104, 60), scene.depth, scene.normal)
     one = upscale.upscale(scene.small[1:], (104, 60), scene.depth[1:], scene.normal[1:])
     assert torch.allclose(both[1:], one, atol=1e-6)
+
+
+def edge_errors(plate, truth, apart=.15):
+    """Pixels from the truth's vertical edges to the plate's in the same row: where each crosses half way between the colours 6 pixels off.
+
+    plate, truth (h, w); the truth has clean steps of at least `apart`. Where the plate is flat there, it has lost the edge: 6 pixels.
+    """
+    errors = []
+    for y, x in (truth.diff(dim=1).abs() > apart).nonzero().tolist():
+        if not 6 <= x < truth.shape[1] - 7 or (truth[y, x - 5:x + 7].diff().abs() > apart / 3).sum() > 1:
+            continue                        # a second edge lies nearby
+        line = plate[y, x - 6:x + 8]
+        middle = (line[0] + line[-1]) / 2
+        sides = (line - middle).sign() * (line[-1] - line[0]).sign()
+        crossings = [i + float((middle - line[i]) / (line[i + 1] - line[i])) for i in range(13) if sides[i] < 0 <= sides[i + 1]]
+        errors.append(min((abs(at - 6.5) for at in crossings), default=6.) if (line[-1] - line[0]).abs() > apart / 4 else 6.)
+    return torch.tensor(errors)
+
+
+def test_edges_of_a_blurred_clip_are_within_a_pixel_and_a_half_of_the_layouts(scene):
+    """A slanted wall, a pillar and a box at 832x480, seen small and blurred as the model's frames are."""
+    y, x = torch.meshgrid(torch.arange(480.) + .5, torch.arange(832.) + .5, indexing="ij")
+    depth, shade = torch.full_like(x, .02), torch.full_like(x, .75)
+    for inside, near, tone in ((x < 180 + .3 * y, .1, .3), ((x > 517) & (x < 561), .8, .1), ((x > 633) & (x < 771) & (y > 203) & (y < 391), .35, .45)):
+        depth, shade = torch.where(inside, near, depth), torch.where(inside, tone, shade)
+    small = torch.nn.functional.interpolate(shade.expand(1, 3, -1, -1), (56, 96), mode="area")
+    small = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(small, (1, 1, 1, 1), mode="replicate"), 2, 1)[..., :56, :96] * .5 + small * .5
+    plate = upscale.upscale(small, (832, 480), depth[None, None])[0, 0]
+    off = edge_errors(plate, shade)
+    assert len(off) > 1000 and off.median() <= .75 and off.quantile(.95) <= 1.5
