@@ -85,7 +85,7 @@ def flow(video: Tensor) -> Tensor:
 
     found, grey = [], F.interpolate(video.mean(1), (2 * HEIGHT, 2 * WIDTH), mode="bilinear", align_corners=False)
     lens = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    lens.setFinestScale(0)
+    lens.setFinestScale(1)
     for clip in ((grey + 1) * 127.5).round().clamp(0, 255).byte().numpy():
         found.append(torch.stack([torch.from_numpy(lens.calc(a, b, None)) for a, b in zip(clip, clip[1:])]))
     moved = torch.stack(found).permute(0, 1, 4, 2, 3).flatten(1, 2) / 8
