@@ -71,7 +71,7 @@ def lines(studio: Studio, judges: Judges, found: list[Scene], own: dict[str, dic
         drawn.append(pixels.edge_f1(scene.beauty, scene.edges()[None])[0])
         back = studio.returned(scene.beauty, scene.guides)
         coded.append(np.nan if back is None else [psnr(v, scene.beauty).item() for v in (studio.returned(scene.beauty), back)])
-    ceiling = np.nanmean([own["truth"][name] for name in CHOICES])
+    ceiling = np.mean([own["truth"][name] for name in CHOICES if own["truth"][name] is not None])
     each = np.nanmean(np.stack(list(right.values())), 0)
     note = ", ".join(f"{name} {np.nanmean(x):.2f}" for name, x in right.items())
     result = {"blender": scores.share(each, np.full(len(found), ceiling), note=note),
