@@ -29,7 +29,7 @@ from .transformer import Transformer, TransformerConfig
 NAME = "blockout-v0"
 WEIGHTS = Path(__file__).parent / "weights"
 WINDOW_FRAMES = 49                                             # longest clip trained on; longer ones chain by known frames
-TRAINED_AREA = 96 * 56                                         # pixels
+TRAINED_AREA = 128 * 72                                        # pixels
 SHIFT = 4.0                                                    # of the noise schedule, as trained
 STEPS, GUIDANCE = 8, 3.0
 

@@ -22,7 +22,8 @@ MANY = 3                                                       # clips a process
 REFRESH = 20                                                   # steps between looks for new shards
 MIXES = ((.25, {"short": 1.}), (.37, {"short": .65, "long": .35}), (.5, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
          (.7, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (1., {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}))
+         (.88, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (1., {"short": .4, "plain": .25, "stills": .15, "large": .2}))
 WHOLE = ((1.,), (1.,))
 PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "stills": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
          "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often

@@ -25,7 +25,7 @@ SPEC = FamilySpec(
     frames=FrameGrid(stride=4, offset=1),
     sizes=SizeGrid(multiple=8, shortest=64, longest=4096),
     longest=3600,
-    native_area=96 * 56,
+    native_area=128 * 72,
     steps=8,
     guidance=3.0,
     models=("blockout-v0",),

@@ -17,7 +17,7 @@ LOOKS = ("realistic, at noon, on grass, a red {}", "at sunset, on sand, an orang
 TEXTS = ("a red car on a city street at noon, static shot, realistic", "a yellow ball on sand at sunset, camera pushes in", "a blue cube to the left of a white cone on grass",
          "a purple cylinder on snow, camera orbits left", "a figure walking in a courtyard under an overcast sky", "a green car driving on a street at night, neon style",
          "a stone arch in a courtyard, watercolour painting", "an orange cone on asphalt, camera rises, noir style")
-NATIVE, SCALE, SHOWN = (96, 56), 3, (0, .5, 1.)                # pixels of a clip; sheet pixels each; which frames of it
+NATIVE, SCALE, SHOWN = (128, 72), 2, (0, .5, 1.)                # pixels of a clip; sheet pixels each; which frames of it
 INK, PAPER, MARGIN, LINE = (235, 235, 235), (24, 24, 24), 8, 20
 
 

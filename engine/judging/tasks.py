@@ -169,7 +169,7 @@ def steering(studio: Studio, judges: Judges, exam: Exam, count: int, probes: tup
 
 
 # ---------------------------------------------------------------- edges of the delivered plate
-def upscaled_edges(studio: Studio, count: int, size: tuple[int, int] = (832, 480), native: tuple[int, int] = (96, 56)) -> dict[str, Line]:
+def upscaled_edges(studio: Studio, count: int, size: tuple[int, int] = (832, 480), native: tuple[int, int] = (128, 72)) -> dict[str, Line]:
     """Median distance, in pixels of the plate, of its strongest edges to the layout's, on streets at the shot's full size."""
     from ..blockout import upscale
 

@@ -99,7 +99,7 @@ def test_other_places_give_the_same_pixels(stage, name):
 
 @pytest.mark.parametrize("family", ["skyreels", "cogvideox", "ltx2", "sana_wm"])
 def test_families_of_pipelines_give_the_same_by_every_plan(stage, family):
-    """Their pipelines call the components; these come and go by hooks. Measured in 8 bits: 0.4 to 3.3 hundredths."""
+    """Their pipelines call the components; these come and go by hooks.."""
     whole, _ = by_plan(stage, family, "full")
     for name in ("turns", "blocks"):
         made, loaded = by_plan(stage, family, name)
