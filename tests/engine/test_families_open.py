@@ -161,6 +161,17 @@ def test_a_mask_lets_the_guide_count_inside_and_the_clip_outside(stage):
     assert differing(first, made(within, same)) and differing(first, made(same, outside))
 
 
+def test_a_mask_and_a_clip_ask_for_each_other(stage):
+    depth, mask = (Guide(kind=kind, path="unread") for kind in ("depth", "mask"))
+    clip = Guide(kind="beauty", path="unread")
+    for guides, source, remedy in (((mask,), None, "drop_guide"), ((depth,), clip, "leave_out")):
+        with pytest.raises(GuideError) as error:
+            families.family("vace").check(stage.shot("vace", "vace", guides=guides, source=source), None)
+        assert error.value.remedy.action == remedy
+    for guides, source in (((), clip), ((depth, mask), clip), ((depth,), None)):
+        families.family("vace").check(stage.shot("vace", "vace", guides=guides, source=source), None)
+
+
 @pytest.mark.parametrize("frame", [0, 4, 8])
 def test_a_keyframe_counts_at_any_frame_and_hides_the_guide_there(stage, plain, frame):
     made = stage.latent("vace", "vace", keyframes=(stage.keyframe(frame),))
