@@ -57,6 +57,8 @@ def _page(cells: list[tuple[str, list[np.ndarray]]], columns: int) -> "Image":
     pen = ImageDraw.Draw(page)
     for n, (caption, strips) in enumerate(cells):
         x, y = MARGIN + n % columns * (wide + MARGIN), MARGIN + n // columns * tall
+        while pen.textlength(caption, face) > wide:
+            caption = caption.rstrip("…")[:-1] + "…"
         pen.text((x, y), caption, fill=INK, font=face)
         page.paste(Image.fromarray(np.concatenate(strips)), (x, y + LINE))
     return page
@@ -65,7 +67,7 @@ def _page(cells: list[tuple[str, list[np.ndarray]]], columns: int) -> "Image":
 def _layout_scene(found: list[Scene]) -> tuple[dict[str, Tensor], dict[str, Tensor], str, tuple[int, int]]:
     """Guides, full-size guides, subject and native size of the layout that is shown in every look."""
     if found:
-        scene = found[min(5, len(found) - 1)]
+        scene = next((scene for scene in found if "arch" in scene.prompt), found[0])
         return scene.guides, scene.full, scene.truth["shape"], scene.size
     w, h = NATIVE
     clip = data.clip(exams.SEEDS + 700, exams.FRAMES, h, w, kind="objects", style="photo", count=2)
@@ -76,7 +78,7 @@ def _layout_scene(found: list[Scene]) -> tuple[dict[str, Tensor], dict[str, Tens
 
 def looks(studio: Studio, found: list[Scene]) -> "Image":
     guides, full, subject, size = _layout_scene(found)
-    width, frames = size[0] * SCALE // 2, guides["depth"].shape[2]
+    width, frames = size[0] * SCALE, guides["depth"].shape[2]
     cells = [("the layout", [_strip(_layout(full), width)])]
     for seed, look in enumerate(LOOKS):
         prompt = look.format(subject)
@@ -87,7 +89,7 @@ def looks(studio: Studio, found: list[Scene]) -> "Image":
 
 def text(studio: Studio) -> "Image":
     clips = [(t, studio.clip(Wish(prompt=t, seed=seed, size=NATIVE))[0]) for seed, t in enumerate(TEXTS)]
-    return _page([(t, [_strip(clip, NATIVE[0] * SCALE // 2)]) for t, clip in clips], 2)
+    return _page([(t, [_strip(clip, NATIVE[0] * SCALE)]) for t, clip in clips], 2)
 
 
 def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image":
@@ -96,7 +98,7 @@ def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image":
     cells = []
     for seed, scene in enumerate(chosen):
         clip = studio.clip(Wish(prompt=scene.prompt, seed=seed, guides=scene.guides, size=scene.size, frames=scene.beauty.shape[2]))[0]
-        width = scene.size[0] * SCALE // 2
+        width = scene.size[0] * SCALE
         cells.append((scene.prompt, [_strip(_layout(scene.full), width), _strip(clip, width, scene.full)]))
     return _page(cells, 2)
 
