@@ -68,6 +68,7 @@ def geometry(stage: Stage) -> None:
     """One sample through the centre of each pixel, no light: what a surface is and where, not how it is lit."""
     cycles(stage, samples=1, bounces=0)
     stage.scene.cycles.filter_width = 0.01
+    stage.scene.cycles.film_exposure = 0.0      # Blender writes the colours in any case; black they take no room and no time to read
     stage.scene.world = None
 
 
