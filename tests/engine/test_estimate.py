@@ -71,7 +71,7 @@ def test_what_fits_nowhere_has_a_way_out(stage):
 
 
 def test_a_model_that_is_not_here_is_said(stage):
-    said = estimated(wan(stage, model="wan2.1-t2v-14b"), card(2**40))
+    said = estimated(dataclasses.replace(wan(stage), model="wan2.1-t2v-14b"), card(2**40))
     assert not said.fits and "wan2.1-t2v-14b" in said.note and said.remedy is not None and said.plan == ""
 
 
