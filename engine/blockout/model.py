@@ -29,7 +29,7 @@ from .transformer import Transformer, TransformerConfig
 NAME = "blockout-v0"
 WEIGHTS = Path(__file__).parent / "weights"
 WINDOW_FRAMES = 49                                             # longest clip trained on; longer ones chain by known frames
-TRAINED_AREA = 128 * 72                                        # pixels
+TRAINED_AREA, SMALLEST_AREA = 128 * 72, 64 * 40                # pixels
 SHIFT = 4.0                                                    # of the noise schedule, as trained
 STEPS, GUIDANCE = 8, 3.0
 
@@ -56,10 +56,10 @@ class Blockout(nn.Module):
         return self.autoencoder.mean.dtype
 
     def native_size(self, width: int, height: int) -> tuple[int, int]:
-        """(w, h), multiples of 8 of about the trained area, whose aspect is nearest to width:height."""
-        aspect = math.log(width / height)
-        sizes = [(w, h) for w in range(24, 193, SPACE) for h in range(24, 193, SPACE) if .72 < w * h / TRAINED_AREA < 1.35]
-        return min(sizes, key=lambda s: abs(math.log(s[0] / s[1]) - aspect) + .12 * abs(math.log(s[0] * s[1] / TRAINED_AREA)))
+        """(w, h), multiples of 8 of about the trained area, whose aspect is nearest to width:height; small shots are drawn at their own size."""
+        aspect, area = math.log(width / height), min(TRAINED_AREA, max(SMALLEST_AREA, width * height))
+        sizes = [(w, h) for w in range(24, 193, SPACE) for h in range(24, 193, SPACE) if .72 < w * h / area < 1.35]
+        return min(sizes, key=lambda s: abs(math.log(s[0] / s[1]) - aspect) + .12 * abs(math.log(s[0] * s[1] / area)))
 
     def latent_shape(self, frames: int, width: int, height: int) -> tuple[int, int, int, int, int]:
         """(1, C, 1+k, h, w) for a clip on the grid; ValueError off it."""

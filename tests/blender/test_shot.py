@@ -108,7 +108,7 @@ def test_sizes_snap_to_the_grid(scene):
     assert shot.frozen(bpy.context).size == Size(504, 280)
     scene.sora.size_source = "FAMILY"
     small = shot.frozen(bpy.context).size
-    assert small.height == 64 and small.width / small.height == pytest.approx(1001 / 563, rel=0.1)
+    assert small.height == 72 and small.width / small.height == pytest.approx(1001 / 563, rel=0.1)
 
 
 @pytest.mark.parametrize("asked", [Size(8192, 4320), Size(640, 20)])

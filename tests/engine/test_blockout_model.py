@@ -145,3 +145,8 @@ def test_other_weights_are_refused(blockout, tmp_path):
 def test_native_sizes_keep_the_aspect(blockout, width, height):
     w, h = blockout.native_size(width, height)
     assert w % 8 == h % 8 == 0 and abs(w / h / (width / height) - 1) < .08 and .7 < w * h / model.TRAINED_AREA < 1.4
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 40), (40, 64), (128, 72)])
+def test_small_shots_are_drawn_at_their_own_size(blockout, size):
+    assert blockout.native_size(*size) == size

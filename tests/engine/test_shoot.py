@@ -93,7 +93,7 @@ def test_a_jump_in_colour_is_measured_and_said():
 # ---------------------------------------------------------------- takes
 def test_the_take_tells_what_was_done(rolled):
     take = rolled(frames=6, size=Size(192, 128), prompt="a red car glorps")
-    assert take.native == Size(96, 64) and "Up-scaled from 96x64 to 192x128" in take.notes and take.not_understood == ("glorps",)
+    assert take.native == Size(120, 80) and "Up-scaled from 120x80 to 192x128" in take.notes and take.not_understood == ("glorps",)
     assert image(Path(take.shot.out, "frames/plate.0001.png")).shape == (128, 192, 3)
     assert {"load", "text", "guides", "denoise", "decode", "upscale", "encode", "write", "proxy", "total"} <= set(take.seconds)
     beside = ("total", "upscale", "encode")          # threads' own
