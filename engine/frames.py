@@ -61,8 +61,10 @@ def linear_halves() -> np.ndarray:
 
 def quantised(frame: np.ndarray, highest: int) -> np.ndarray:
     """(h, w, 3) 0..1 -> whole numbers 0..highest, rounded, contiguous: uint8 up to 255, otherwise uint16."""
-    whole = np.clip(frame, 0, 1) * np.float32(highest) + np.float32(0.5)
-    return np.ascontiguousarray(whole.astype(np.uint8 if highest < 256 else np.uint16))
+    whole = np.multiply(frame, np.float32(highest), order="C")
+    whole += np.float32(0.5)
+    np.clip(whole, np.float32(0.5), np.float32(highest + 0.5), out=whole)       # in place: memory is what this takes
+    return whole.astype(np.uint8 if highest < 256 else np.uint16)
 
 
 def png(frame: np.ndarray, labels: dict[str, str]) -> bytes:
@@ -83,10 +85,10 @@ def png16(frame: np.ndarray, labels: dict[str, str]) -> bytes:
     done, encoded = cv2.imencode(".png", cv2.cvtColor(quantised(frame, 65535), cv2.COLOR_RGB2BGR))
     if not done:
         raise FolderError(f"A frame of {frame.shape[1]}x{frame.shape[0]} could not be encoded as a 16-bit PNG.")
-    return labelled(encoded.tobytes(), labels)
+    return labelled(encoded.data, labels)
 
 
-def labelled(encoded: bytes, labels: dict[str, str]) -> bytes:
+def labelled(encoded: bytes | memoryview, labels: dict[str, str]) -> bytes:
     """A PNG with `labels` as iTXt chunks right after its header (PNG 1.2, 4.2.3.3)."""
     header = 8 + 25
     chunks = [encoded[:header]]

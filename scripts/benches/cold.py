@@ -7,12 +7,12 @@ import time
 
 import stand
 
-ROUNDS = 3
+ROUNDS = 5
 PLAIN = """
-import os, torch
+import sys, torch
 from safetensors.torch import load_file
-from engine.families import weights
-tensors = [load_file(path) for path in weights("blockout", os.environ.get("SORA_MODEL", "")).glob("*.safetensors")]
+tensors = [load_file(path) for path in sys.argv[1:]]
+print("loaded", flush=True)
 """
 
 
@@ -25,11 +25,12 @@ def shot(where: stand.Path, name: str):
     return stand.shot(where, name, frames=17, size=stand.protocol.Size(256, 144), steps=2)
 
 
-def bare() -> float:
-    """Seconds of a Python that imports torch and loads the weights, from its start to its end."""
+def bare(files: list[str]) -> float:
+    """Seconds of a Python that imports torch and loads the weights, from its start until they are there."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", PLAIN], cwd=stand.ROOT, check=True)
-    return time.perf_counter() - began
+    with subprocess.Popen([sys.executable, "-c", PLAIN, *files], cwd=stand.ROOT, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        return time.perf_counter() - began
 
 
 def cold_and_warm(where: stand.Path, turn: int) -> tuple[float, float]:
@@ -49,11 +50,13 @@ def cold_and_warm(where: stand.Path, turn: int) -> tuple[float, float]:
 
 
 def measure() -> None:
+    from engine.families import weights
     bares, colds, warms = [], [], []
+    files = [str(path) for path in weights("blockout", stand.MODEL).glob("*.safetensors")]
     with stand.folder() as where:
-        bare()                                      # the disk's cache is warm for both
+        bare(files)                                 # the disk's cache is warm for both
         for turn in range(ROUNDS):
-            bares.append(bare())
+            bares.append(bare(files))
             cold, warm = cold_and_warm(stand.Path(where), turn)
             colds.append(cold)
             warms.append(warm)
