@@ -50,6 +50,7 @@ def chosen() -> Device:
 def torch_module():
     """torch, imported. Raises EngineBroken."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # cuBLAS is repeatable only with this, set before it starts
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")                # idle OpenMP threads soon leave the cores to writers, Blender and others
     try:
         import torch
     except (ImportError, OSError) as error:
