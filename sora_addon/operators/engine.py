@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from ...engine.errors import SoraError
 from .. import errands, pump
-from .refusals import refuse
+from .refusals import refusing
 
 
 class InstallEngine(bpy.types.Operator):
@@ -17,11 +16,9 @@ class InstallEngine(bpy.types.Operator):
     def poll(cls, _context):
         return installable(cls)
 
+    @refusing
     def execute(self, context):
-        try:
-            errands.install_engine()
-        except SoraError as error:
-            return refuse(self, context, error)
+        errands.install_engine()
         return {"FINISHED"}
 
 
@@ -34,11 +31,9 @@ class RepairEngine(bpy.types.Operator):
     def poll(cls, _context):
         return installable(cls)
 
+    @refusing
     def execute(self, context):
-        try:
-            errands.install_engine(repair=True)
-        except SoraError as error:
-            return refuse(self, context, error)
+        errands.install_engine(repair=True)
         return {"FINISHED"}
 
 
@@ -67,11 +62,9 @@ class Doctor(bpy.types.Operator):
         cls.poll_message_set("The doctor is looking already")
         return errands.doctor is None
 
+    @refusing
     def execute(self, context):
-        try:
-            errands.examine()
-        except SoraError as error:
-            return refuse(self, context, error)
+        errands.examine()
         return {"FINISHED"}
 
 

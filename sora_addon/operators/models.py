@@ -6,7 +6,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
 from ...engine.errors import ModelError, Remedy, SoraError
 from .. import families, pump, stock
-from .refusals import forget, refuse
+from .refusals import forget, refuse, refusing
 
 WIDTH = 480                 # pixels of the dialog at interface scale 1
 _families: list = []        # Blender keeps no reference to the strings of dynamic items
@@ -38,11 +38,9 @@ class GetModel(bpy.types.Operator):
         from ..panels.models import draw_licence
         draw_licence(self.layout, named(self.model), stock.plans.get(self.model), self)
 
+    @refusing
     def execute(self, context):
-        try:
-            stock.get(self.model, accepted(self.model, self.accept))
-        except SoraError as error:
-            return refuse(self, context, error)
+        stock.get(self.model, accepted(self.model, self.accept))
         forget(context)
         return {"FINISHED"}
 
@@ -72,11 +70,9 @@ class VerifyModel(bpy.types.Operator):
     def poll(cls, _context):
         return idle(cls)
 
+    @refusing
     def execute(self, context):
-        try:
-            stock.verify(self.model)
-        except SoraError as error:
-            return refuse(self, context, error)
+        stock.verify(self.model)
         return {"FINISHED"}
 
 
@@ -108,11 +104,9 @@ class ImportModel(bpy.types.Operator):
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
+    @refusing
     def execute(self, context):
-        try:
-            stock.bring(bpy.path.abspath(self.filepath), *self._options())
-        except SoraError as error:
-            return refuse(self, context, error)
+        stock.bring(bpy.path.abspath(self.filepath), *self._options())
         return {"FINISHED"}
 
     def _options(self) -> list[str]:
@@ -141,11 +135,9 @@ class RemoveModel(bpy.types.Operator):
             self, event, title="Remove Model", icon="WARNING", confirm_text="Remove",
             message=f"What is here of “{self.model}” goes away: whole models to the trash of the models folder.")
 
+    @refusing
     def execute(self, context):
-        try:
-            stock.remove(self.model)
-        except SoraError as error:
-            return refuse(self, context, error)
+        stock.remove(self.model)
         return {"FINISHED"}
 
 
@@ -162,11 +154,9 @@ class EmptyModelsTrash(bpy.types.Operator):
         return context.window_manager.invoke_confirm(
             self, event, title="Empty Trash", icon="WARNING", confirm_text="Delete", message="Models in the trash of the models folder are deleted for good.")
 
+    @refusing
     def execute(self, context):
-        try:
-            stock.empty_trash()
-        except SoraError as error:
-            return refuse(self, context, error)
+        stock.empty_trash()
         return {"FINISHED"}
 
 
@@ -175,11 +165,9 @@ class ListModels(bpy.types.Operator):
 
     bl_idname, bl_label = "sora.list_models", "List Models"
 
+    @refusing
     def execute(self, context):
-        try:
-            stock.refresh()
-        except SoraError as error:
-            return refuse(self, context, error)
+        stock.refresh()
         return {"FINISHED"}
 
 

@@ -1,7 +1,21 @@
 """How an operator says no: a report, and the sentence with its remedy in the panel until the next try."""
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 from ...engine.errors import SoraError
+
+
+def refusing(execute: Callable) -> Callable:
+    """An operator's `execute` that refuses with whatever SoraError it meets."""
+    @functools.wraps(execute)
+    def execute_or_refuse(self, context):       # Blender counts the arguments
+        try:
+            return execute(self, context)
+        except SoraError as error:
+            return refuse(self, context, error)
+    return execute_or_refuse
 
 
 def refuse(operator, context, error: SoraError) -> set[str]:

@@ -10,7 +10,7 @@ from ...engine.errors import SoraError
 from ...engine.protocol import Size
 from .. import families, lines, places, preferences, pump, viewpoint
 from ..settings import AUTOMATIC
-from .refusals import forget, refuse
+from .refusals import forget, refusing
 
 
 def set_frames(context, count: str, _shot: str) -> None:
@@ -138,11 +138,9 @@ class TakeRemedy(bpy.types.Operator):
     value: StringProperty(name="Value", options={"SKIP_SAVE"})
     shot: StringProperty(name="Shot", options={"SKIP_SAVE"})
 
+    @refusing
     def execute(self, context):
-        try:
-            BRANCHES[self.action](context, self.value, self.shot)
-        except SoraError as error:
-            return refuse(self, context, error)
+        BRANCHES[self.action](context, self.value, self.shot)
         forget(context)
         if self.action in CHANGES_SCENE and bpy.ops.ed.undo_push.poll():
             bpy.ops.ed.undo_push(message=f"Sora: {self.action.replace('_', ' ')}")

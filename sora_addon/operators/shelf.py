@@ -6,9 +6,8 @@ from pathlib import Path
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from ...engine.errors import SoraError
 from .. import library, onward, shot, takes
-from .refusals import forget, refuse
+from .refusals import forget, refusing
 from .shooting import take_chosen
 
 PLACES = (
@@ -33,13 +32,11 @@ class Land(bpy.types.Operator):
     def description(cls, _context, properties):
         return next(note for name, _label, note, *_ in PLACES if name == properties.place)
 
+    @refusing
     def execute(self, context):
         from .. import landings
         row = takes.chosen(context)
-        try:
-            done = landings.land(context, self.place, takes.opened(row), Path(row.folder), shot.landing(context))
-        except SoraError as error:
-            return refuse(self, context, error)
+        done = landings.land(context, self.place, takes.opened(row), Path(row.folder), shot.landing(context))
         self.report({"INFO"}, done)
         return {"FINISHED"}
 
@@ -53,11 +50,9 @@ class RestoreSettings(bpy.types.Operator):
     def poll(cls, context):
         return take_chosen(cls, context)
 
+    @refusing
     def execute(self, context):
-        try:
-            shot.restore(context.scene, takes.opened(takes.chosen(context)).shot)
-        except SoraError as error:
-            return refuse(self, context, error)
+        shot.restore(context.scene, takes.opened(takes.chosen(context)).shot)
         return {"FINISHED"}
 
 
@@ -70,12 +65,10 @@ class Remix(bpy.types.Operator):
     def poll(cls, context):
         return take_chosen(cls, context)
 
+    @refusing
     def execute(self, context):
         row = takes.chosen(context)
-        try:
-            done = onward.remix(context.scene, takes.opened(row), Path(row.folder))
-        except SoraError as error:
-            return refuse(self, context, error)
+        done = onward.remix(context.scene, takes.opened(row), Path(row.folder))
         forget(context)
         self.report({"INFO"}, done)
         return {"FINISHED"}
@@ -92,12 +85,10 @@ class Extend(bpy.types.Operator):
     def poll(cls, context):
         return take_chosen(cls, context)
 
+    @refusing
     def execute(self, context):
         row = takes.chosen(context)
-        try:
-            done = onward.extend(context.scene, takes.opened(row), Path(row.folder), self.shared)
-        except SoraError as error:
-            return refuse(self, context, error)
+        done = onward.extend(context.scene, takes.opened(row), Path(row.folder), self.shared)
         forget(context)
         self.report({"INFO"}, done)
         return {"FINISHED"}
@@ -114,12 +105,10 @@ class Star(bpy.types.Operator):
         cls.poll_message_set("There are no takes yet")
         return bool(context.window_manager.sora.takes)
 
+    @refusing
     def execute(self, context):
         row = context.window_manager.sora.takes.get(self.take) or takes.chosen(context)
-        try:
-            library.mark(Path(row.folder), star=not row.starred)
-        except SoraError as error:
-            return refuse(self, context, error)
+        library.mark(Path(row.folder), star=not row.starred)
         row.starred = not row.starred
         return {"FINISHED"}
 
@@ -159,13 +148,11 @@ class DeleteTake(bpy.types.Operator):
             self, event, title="Delete Take", icon="WARNING", confirm_text="Delete",
             message=f"“{takes.chosen(context).title}” goes to the trash of the takes folder.")
 
+    @refusing
     def execute(self, context):
         row = takes.chosen(context)
-        try:
-            library.throw_away(Path(row.folder).parent, Path(row.folder))
-            takes.refresh(context)
-        except SoraError as error:
-            return refuse(self, context, error)
+        library.throw_away(Path(row.folder).parent, Path(row.folder))
+        takes.refresh(context)
         return {"FINISHED"}
 
 
@@ -174,11 +161,9 @@ class Refresh(bpy.types.Operator):
 
     bl_idname, bl_label = "sora.refresh", "Refresh"
 
+    @refusing
     def execute(self, context):
-        try:
-            takes.refresh(context)
-        except SoraError as error:
-            return refuse(self, context, error)
+        takes.refresh(context)
         forget(context)
         return {"FINISHED"}
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
-from ...engine.errors import SoraError
 from .. import places, pump, shot, takes
-from .refusals import forget, refuse
+from .refusals import forget, refusing
 
 
 class Generate(bpy.types.Operator):
@@ -14,12 +13,10 @@ class Generate(bpy.types.Operator):
 
     bl_idname, bl_label = "sora.generate", "Generate"
 
+    @refusing
     def execute(self, context):
-        try:
-            places.engine_python()
-            pump.submit(context, shot.frozen(context))
-        except SoraError as error:
-            return refuse(self, context, error)
+        places.engine_python()
+        pump.submit(context, shot.frozen(context))
         forget(context)
         return {"FINISHED"}
 
@@ -55,12 +52,10 @@ class ShootAgain(bpy.types.Operator):
     def description(cls, _context, properties):
         return "Shoot the chosen take once more with another seed" if properties.vary else cls.__doc__
 
+    @refusing
     def execute(self, context):
-        try:
-            folder = takes.chosen(context).folder
-            pump.submit(context, shot.again(folder, shot.takes_folder(context), vary=self.vary))
-        except SoraError as error:
-            return refuse(self, context, error)
+        folder = takes.chosen(context).folder
+        pump.submit(context, shot.again(folder, shot.takes_folder(context), vary=self.vary))
         return {"FINISHED"}
 
 
@@ -70,11 +65,9 @@ class Retry(bpy.types.Operator):
     bl_idname, bl_label = "sora.retry", "Try Again"
     shot: StringProperty(name="Shot", options={"SKIP_SAVE"})
 
+    @refusing
     def execute(self, context):
-        try:
-            pump.retry(self.shot)
-        except SoraError as error:
-            return refuse(self, context, error)
+        pump.retry(self.shot)
         return {"FINISHED"}
 
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from ...engine.errors import SoraError
 from .. import shot
-from .refusals import refuse
+from .refusals import refusing
 
 WIDTH = 720                 # pixels of the dialog at interface scale 1
 TEXT_NAME = "Sora Prompt"
@@ -16,13 +15,11 @@ class FromScene(bpy.types.Operator):
 
     bl_idname, bl_label, bl_options = "sora.from_scene", "From Scene", {"REGISTER", "UNDO"}
 
+    @refusing
     def execute(self, context):
         from .. import caption
         settings = context.scene.sora
-        try:
-            words = caption.of(context.scene, *shot.asked_range(context.scene))
-        except SoraError as error:
-            return refuse(self, context, error)
+        words = caption.of(context.scene, *shot.asked_range(context.scene))
         if not words:
             self.report({"WARNING"}, "The scene has nothing to say yet: add objects first")
             return {"CANCELLED"}
