@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 BEHAVIOURS = ("prints", "fails", "dies", "killed", "garbage", "other_version", "truncated", "hangs_on_cancel", "slow", "silent",
-              "does_not_start", "stubborn", "overlong")
+              "does_not_start", "stubborn", "overlong", "poses")
 
 
 def python_for(folder: Path, behaviour: str) -> Path:
@@ -36,6 +36,17 @@ def pixels(shade: int) -> bytes:
     rows = (b"\0" + bytes([shade]) * 8) * 8
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
             + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def seen(preview: str | Path) -> Path:
+    """The file that an engine which poses waits for after each preview."""
+    return Path(f"{preview}.seen")
+
+
+def wait_for(path: Path, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(.01)
 
 
 class ScriptedEngine:
@@ -102,6 +113,8 @@ class ScriptedEngine:
             path = frames / f"plate.{shot.numbered(index):04d}.png"
             path.write_bytes(pixels(index * 5 % 256))
             self.say(self.protocol.Progress(shot=shot.id, stage="denoise", step=index + 1, steps=shot.frames, eta=1.0, preview=str(path)))
+            if self.behaviour == "poses":
+                wait_for(seen(path))
         self.finish(shot)
 
     def misbehave(self, shot) -> None:
