@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from . import clip, families
-from .errors import GuideError, KeyframeError, ModelError, Remedy, ShotError
+from .errors import CHOOSE, GuideError, KeyframeError, ModelError, Remedy, ShotError
 from .protocol import FORMATS, PLANS, FamilySpec, Shot
 
 MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
@@ -99,18 +99,17 @@ def _beside(asked: Shot, spec: FamilySpec) -> None:
     """Source clip, reference pictures and LoRAs."""
     if asked.source is not None:
         if not spec.source:
-            raise GuideError(f"{spec.label} does not begin from a clip.", Remedy(action="choose_model", label="Choose a Model"))
+            raise GuideError(f"{spec.label} does not begin from a clip.", CHOOSE)
         if asked.source.kind != "beauty" or not (math.isfinite(asked.source.strength) and 0 <= asked.source.strength <= 1):
             raise GuideError("A source clip is of the kind beauty, and how much of it changes lies between 0 and 1.")
         from . import guides
         guides.check(dataclasses.replace(asked, guides=(asked.source,)))
     if len(asked.references) > spec.references:
-        raise KeyframeError(f"{spec.label} takes {spec.references or 'no'} reference pictures, not {len(asked.references)}.",
-                            Remedy(action="choose_model", label="Choose a Model"))
+        raise KeyframeError(f"{spec.label} takes {spec.references or 'no'} reference pictures, not {len(asked.references)}.", CHOOSE)
     for path in asked.references:
         clip.picture(path)
     if asked.loras and not spec.loras:
-        raise ModelError(f"{spec.label} takes no LoRAs.", Remedy(action="choose_model", label="Choose a Model"))
+        raise ModelError(f"{spec.label} takes no LoRAs.", CHOOSE)
     for lora in asked.loras:
         if not (math.isfinite(lora.strength) and abs(lora.strength) <= 4):
             raise ModelError(f"The LoRA {lora.name} cannot have the strength {lora.strength:g}; use -4 to 4.")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .ahead import heed
-from .errors import EngineBroken, FolderError, ModelError, OutOfMemory, Remedy
+from .errors import REPAIR, EngineBroken, FolderError, ModelError, OutOfMemory, Remedy
 
 CHOICE = "SORA_DEVICE"          # environment: cpu, cuda, cuda:1, xpu, mps; otherwise the best that answers
 PATIENCE = 0.1                  # seconds between two tries for a device's lock
@@ -43,7 +43,7 @@ def chosen() -> Device:
     kind = name.partition(":")[0]
     if kind not in ("cuda", "xpu", "mps", "cpu") or not _answers(torch, kind):
         raise ModelError(f"{CHOICE} asks for the device {name!r}, which does not answer here.",
-                         Remedy(action="repair_engine", label="Repair Engine"))
+                         REPAIR)
     return _described(torch, name, kind)
 
 
@@ -55,7 +55,7 @@ def torch_module():
         import torch
     except (ImportError, OSError) as error:
         raise EngineBroken(f"The engine's environment lacks a working torch: {error}.",
-                           Remedy(action="repair_engine", label="Repair Engine")) from error
+                           REPAIR) from error
     return torch
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import device, families
-from .errors import FolderError, ModelError, Remedy, SoraError
+from .errors import REPAIR, FolderError, ModelError, Remedy, SoraError
 from .models import store
 from .protocol import Finding
 from .release import ENGINE_VERSION
@@ -20,7 +20,6 @@ from .release import ENGINE_VERSION
 MODULES = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors", "PyAV": "av", "OpenCV": "cv2", "OpenEXR": "OpenEXR",
            "filelock": "filelock", "psutil": "psutil", "typer": "typer", "rich": "rich"}
 LITTLE_MEMORY, LITTLE_DISK = 2 << 30, 1 << 30       # bytes
-REPAIR = Remedy(action="repair_engine", label="Repair Engine")
 
 
 def findings() -> list[Finding]:

@@ -39,6 +39,9 @@ ACTIONS = (
     "set_distance",       # value: metres from the camera to the backdrop
 )
 
+REPAIR = Remedy(action="repair_engine", label="Repair Engine")
+CHOOSE = Remedy(action="choose_model", label="Choose a Model")
+
 
 class SoraError(Exception):
     """One clear sentence and, where there is one, a remedy. `code` is stable and machine-readable."""

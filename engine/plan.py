@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .device import Device
 from .diffusers_line.steps import BATCHED
-from .errors import ModelError, Remedy
+from .errors import CHOOSE, ModelError
 from .models import admission
 from .protocol import PLANS
 
@@ -103,8 +103,7 @@ def choose(wanted: Need, device: Device, floor: str = "full", asked: str = "") -
     """
     asked = os.environ.get(CHOICE, "") or asked
     if asked and asked not in PLANS:
-        raise ModelError(f"{CHOICE} asks for the plan {asked!r}; there are: {', '.join(PLANS)}.",
-                         Remedy(action="choose_model", label="Choose a Model"))
+        raise ModelError(f"{CHOICE} asks for the plan {asked!r}; there are: {', '.join(PLANS)}.", CHOOSE)
     room = int(device.free * SPARE)
     plans = [Plan(name, wanted.bytes(name), wanted.bytes(name) <= room) for name in _usable(device)]
     if asked:

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine import protocol
-from ..engine.errors import Cut, EngineBroken, Remedy, SoraError, WireError
+from ..engine.errors import REPAIR, Cut, EngineBroken, SoraError, WireError
 from . import child
 from .client import lines, why
 
 log = logging.getLogger(__name__)
 
-REPAIR = Remedy(action="repair_engine", label="Repair Engine")
 STATES = ("installed", "partial", "damaged", "absent")
 
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from ..engine import protocol
-from ..engine.errors import EngineBroken, EngineDied, EngineMissing, Remedy, SoraError, VersionError, WireError
+from ..engine.errors import REPAIR, EngineBroken, EngineDied, EngineMissing, Remedy, SoraError, VersionError, WireError
 from . import child
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ GRACE = 3.0                     # seconds between Quit and the end by force
 LONGEST_LOG = 4_000_000         # bytes, after which the log becomes <log>.1
 PIPE = 1 << 20                  # bytes: Blender may keep the reader thread waiting while it renders
 
-REPAIR = Remedy(action="repair_engine", label="Repair Engine")
 RESTART = Remedy(action="restart_engine", label="Restart Engine")
 _END = object()
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import bpy
 
-from ..engine.errors import EngineBroken, EngineMissing, Remedy, SoraError
+from ..engine.errors import REPAIR, EngineBroken, EngineMissing, Remedy, SoraError
 from ..engine.protocol import Finding, decode
 from . import child, home, install, places, preferences, pump
 
 BEAT = 0.25             # seconds between two looks
-REPAIR = Remedy(action="repair_engine", label="Repair Engine")
 
 
 class Checkup:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..engine.errors import ModelError, Remedy
+from ..engine.errors import CHOOSE, ModelError
 from ..engine.protocol import FamilySpec, Size, decode
 
 SNAPSHOT = Path(__file__).with_name("families.json")
@@ -37,7 +37,7 @@ def spec(name: str) -> FamilySpec:
     """The family called `name`. Raises ModelError."""
     found = {known.name: known for known in specs()}
     if name not in found:
-        raise ModelError(f"This engine has no family called “{name}”.", Remedy(action="choose_model", label="Choose a Model"))
+        raise ModelError(f"This engine has no family called “{name}”.", CHOOSE)
     return found[name]
 
 

@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..engine.errors import Cut, DiskFull, EngineBroken, EngineMissing, FolderError, Remedy, SoraError
+from ..engine.errors import REPAIR, Cut, DiskFull, EngineBroken, EngineMissing, FolderError, Remedy, SoraError
 from . import child
 from .claim import lock
 
@@ -33,7 +33,6 @@ TORCH = "https://download.pytorch.org/whl/"
 NEEDED = {"cpu": 2_000_000_000, "mps": 2_000_000_000, "cuda": 9_000_000_000, "rocm": 16_000_000_000}
 INSTALL = Remedy(action="install_engine", label="Install Engine")
 RESUME = Remedy(action="install_engine", label="Resume")
-REPAIR = Remedy(action="repair_engine", label="Repair Engine")
 ASK = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
 FORGET = "import shutil, sys; [shutil.rmtree(folder, ignore_errors=True) for folder in sys.argv[1:]]"
 

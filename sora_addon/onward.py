@@ -7,11 +7,10 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from ..engine.errors import FolderError, Remedy, ShotError
+from ..engine.errors import CHOOSE, FolderError, Remedy, ShotError
 from ..engine.protocol import Take
 from . import beside, families, lines, shot
 
-CHOOSE = Remedy(action="choose_model", label="Choose a Model")
 
 
 def remix(scene, take: Take, folder: Path) -> str:

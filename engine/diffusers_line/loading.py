@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
-from ..models import admission, store
-from ..models.admission import CHOOSE
+from ..errors import CHOOSE, ModelError
+from ..models import admission
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +16,6 @@ FLOW_SCHEDULERS = ("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler",
 UMT5 = {"tokenizer": ("T5TokenizerFast", "T5Tokenizer", "PreTrainedTokenizerFast", "TokenizersBackend"),
         "text_encoder": ("UMT5EncoderModel", "T5EncoderModel")}
 GEMMA_TOKENIZERS = ("GemmaTokenizer", "GemmaTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
-
-
-def folder(family: str, model: str) -> Path:
-    """Where `model` of `family` lies; "" is the first one installed. Raises ModelError, FolderError."""
-    return store.resolve(family, model)
 
 
 def index(folder: Path) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import CHOOSE, ModelError
 from ..models import admission
-from ..models.admission import CHOOSE
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """The families of models this engine can shoot with: an explicit list. Standard library only until one is loaded.
 
-A family is one file with `SPEC` (a protocol.FamilySpec), `folder(model) -> Path` (where that model's weights are; "" is its
-default) and `load(folder, device) -> Model` as described below. It may have `check(shot, folder)`, which refuses what one model
-of the family cannot do although another can, and `area(folder)`, pixels of the largest picture, where its models differ. A new
-family is one new file and one line here; families never import each other.
+A family is one file with `SPEC` (a protocol.FamilySpec) and `load(folder, device) -> Model` as described below. It may have
+`folder(model) -> Path`, where its models do not lie in the models folder ("" is its default), `check(shot, folder)`, which refuses
+what one model of the family cannot do although another can, and `area(folder)`, pixels of the largest picture, where its models
+differ. A new family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import ModelError, Remedy
+from ..errors import CHOOSE, ModelError
 from ..protocol import FamilySpec, Size
 from ..models import admission
 from . import blockout, cogvideox, ltx2, sana_wm, skyreels, vace, wan
@@ -87,24 +87,32 @@ def specs() -> tuple[FamilySpec, ...]:
 def family(name: str):
     """The family's module. Raises ModelError."""
     if name not in FAMILIES:
-        raise ModelError(f"There is no family called {name!r}; there are: {', '.join(FAMILIES)}.", _choose())
+        raise ModelError(f"There is no family called {name!r}; there are: {', '.join(FAMILIES)}.", CHOOSE)
     return FAMILIES[name]
 
 
 def weights(name: str, model: str) -> Path:
     """The folder of a family's model: a name the family knows, or an absolute path. Raises ModelError; pickles are refused."""
-    folder = Path(model) if Path(model).is_absolute() else family(name).folder(model)
+    folder = Path(model) if Path(model).is_absolute() else _folder(name, model)
     if not folder.is_dir():
-        raise ModelError(f"The model {model or family(name).SPEC.models[0]!r} is not there: {folder} is not a folder.", _choose())
+        raise ModelError(f"The model {model or family(name).SPEC.models[0]!r} is not there: {folder} is not a folder.", CHOOSE)
     if (folder / "model_index.json").is_file():
         admission.check_folder(folder)
         return folder
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES)
     if pickles:
-        raise ModelError(f"{folder} holds {pickles[0]}, which could run a program when opened; only safetensors are loaded.", _choose())
+        raise ModelError(f"{folder} holds {pickles[0]}, which could run a program when opened; only safetensors are loaded.", CHOOSE)
     if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder} holds no weights (*.safetensors).", _choose())
+        raise ModelError(f"{folder} holds no weights (*.safetensors).", CHOOSE)
     return folder
+
+
+def _folder(name: str, model: str) -> Path:
+    """Where a model lies by its name; "" is the family's default, or the first one installed. Raises ModelError, FolderError."""
+    if hasattr(family(name), "folder"):
+        return family(name).folder(model)
+    from ..models import store
+    return store.resolve(name, model)
 
 
 def lora(name: str, wanted: str) -> Path:
@@ -114,15 +122,11 @@ def lora(name: str, wanted: str) -> Path:
         kept = store.Store(store.default_folder())
         found = kept.find(name, wanted)
         if found.kind != "lora":
-            raise ModelError(f"{wanted} is a model, not a LoRA.", _choose())
+            raise ModelError(f"{wanted} is a model, not a LoRA.", CHOOSE)
         kept.check(found)
         return found.path
     from ..models import recognise
     if not Path(wanted).is_file():
-        raise ModelError(f"The LoRA {wanted} is not there.", _choose())
+        raise ModelError(f"The LoRA {wanted} is not there.", CHOOSE)
     recognise.agree(Path(wanted), name, "lora")
     return Path(wanted)
-
-
-def _choose() -> Remedy:
-    return Remedy(action="choose_model", label="Choose a Model")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError, Remedy
+from ..errors import CHOOSE, ModelError
 from ..protocol import FamilySpec, FrameGrid, Size, SizeGrid
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ OVERLAP = 5             # frames that a window shares with the one before: two l
 def folder(model: str) -> Path:
     """Where one of SPEC.models lies in the project. Raises ModelError."""
     if model not in ("", *SPEC.models):
-        raise ModelError(f"{SPEC.label} has no model called {model!r}; it has {', '.join(SPEC.models)}.",
-                         Remedy(action="choose_model", label="Choose a Model"))
+        raise ModelError(f"{SPEC.label} has no model called {model!r}; it has {', '.join(SPEC.models)}.", CHOOSE)
     return WEIGHTS
 
 
@@ -51,7 +50,7 @@ def load(folder: Path, device: Device) -> "Footage":
     try:
         return Footage(model.load(folder, torch.device(device.name), getattr(torch, device.dtype)))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(f"The model in {folder} cannot be loaded: {error}.", Remedy(action="choose_model", label="Choose a Model")) from error
+        raise ModelError(f"The model in {folder} cannot be loaded: {error}.", CHOOSE) from error
 
 
 class Footage:

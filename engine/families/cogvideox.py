@@ -36,12 +36,6 @@ SPEC = FamilySpec(
 LENGTH = 226        # tokens
 
 
-def folder(model: str) -> Path:
-    """Where a model of this family lies; "" is the first one installed. Raises ModelError, FolderError."""
-    from ..diffusers_line import loading
-    return loading.folder(SPEC.name, model)
-
-
 def check(shot: Shot, folder: Path) -> None:
     """Exactly one guide. Raises GuideError."""
     kinds = [guide.kind for guide in shot.guides if guide.kind != "camera"]

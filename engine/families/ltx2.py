@@ -40,12 +40,6 @@ SPEC = FamilySpec(
 LENGTH = 1024       # tokens
 
 
-def folder(model: str) -> Path:
-    """Where a model of this family lies; "" is the first one installed. Raises ModelError, FolderError."""
-    from ..diffusers_line import loading
-    return loading.folder(SPEC.name, model)
-
-
 def check(shot: Shot, folder: Path) -> None:
     """One control clip, and the IC-LoRA that understands it. Raises GuideError."""
     kinds = [guide.kind for guide in shot.guides if guide.kind != "camera"]

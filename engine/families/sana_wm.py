@@ -37,12 +37,6 @@ SPEC = FamilySpec(
 LENGTH = 300        # tokens
 
 
-def folder(model: str) -> Path:
-    """Where a model of this family lies; "" is the first one installed. Raises ModelError, FolderError."""
-    from ..diffusers_line import loading
-    return loading.folder(SPEC.name, model)
-
-
 def check(shot: Shot, folder: Path) -> None:
     """A camera and a first frame, and no other keyframes. Raises GuideError, KeyframeError."""
     if "camera" not in {guide.kind for guide in shot.guides}:

@@ -37,12 +37,6 @@ SPEC = FamilySpec(
 BASE, SHARED = 97, 17       # frames of one stretch, and those it shares with the one before, inside the model
 
 
-def folder(model: str) -> Path:
-    """Where a model of this family lies; "" is the first one installed. Raises ModelError, FolderError."""
-    from ..diffusers_line import loading
-    return loading.folder(SPEC.name, model)
-
-
 def check(shot: Shot, folder: Path) -> None:
     """Keyframes at the ends only. Raises KeyframeError."""
     frames = {keyframe.frame for keyframe in shot.keyframes}

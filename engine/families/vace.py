@@ -39,12 +39,6 @@ SPEC = FamilySpec(
 )
 
 
-def folder(model: str) -> Path:
-    """Where a model of this family lies; "" is the first one installed. Raises ModelError, FolderError."""
-    from ..diffusers_line import loading
-    return loading.folder(SPEC.name, model)
-
-
 def check(shot: Shot, folder: Path) -> None:
     """A mask needs pictures to keep outside it; a clip beside other guides needs a mask, or it would not count. Raises GuideError."""
     kinds = {guide.kind for guide in shot.guides}

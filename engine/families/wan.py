@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..diffusers_line import pictures, steps
 from ..diffusers_line.wan_footage import Footage
-from ..errors import KeyframeError, ModelError, Remedy
+from ..errors import CHOOSE, KeyframeError, ModelError
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ SPEC = FamilySpec(
     window=81,
 )
 LARGE = 1280 * 720      # pixels of the models made for 720p
-CHOOSE = Remedy(action="choose_model", label="Choose a Model")
-
-
-def folder(model: str) -> Path:
-    """Where a model of this family lies; "" is the first one installed. Raises ModelError, FolderError."""
-    from ..diffusers_line import loading
-    return loading.folder(SPEC.name, model)
 
 
 def check(shot: Shot, folder: Path) -> None:

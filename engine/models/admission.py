@@ -13,7 +13,7 @@ import struct
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ..errors import ModelError, Remedy
+from ..errors import CHOOSE, ModelError
 
 WEIGHTS = ".safetensors"
 KEPT = (WEIGHTS, ".json", ".txt", ".model")                 # weights, configurations, tokenizers
@@ -29,7 +29,6 @@ BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\- ()]*")
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 RECORD = "sora.json"                    # our own note in a model's folder; no part of the model
-CHOOSE = Remedy(action="choose_model", label="Choose a Model")
 
 
 class Tensor(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..errors import ModelError, Remedy
+from ..errors import CHOOSE, ModelError
 
 FILE = Path(__file__).with_name("catalogue.json")
 KINDS = ("diffusers", "single_file", "lora")
@@ -72,8 +72,7 @@ def entry(name: str) -> Entry:
     for candidate in entries():
         if candidate.name == name:
             return candidate
-    raise ModelError(f"The catalogue has no model called {name!r}; there are: {', '.join(known.name for known in entries())}.",
-                     Remedy(action="choose_model", label="Choose a Model"))
+    raise ModelError(f"The catalogue has no model called {name!r}; there are: {', '.join(known.name for known in entries())}.", CHOOSE)
 
 
 def _entry(fields: dict, written: dict) -> Entry:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ModelError, Remedy, SoraError
+from ..errors import CHOOSE, ModelError, Remedy, SoraError
 from ..protocol import Failed, write
 from . import catalogue, lock
 from .store import ENVIRONMENT, Installed, Store, default_folder
@@ -132,7 +132,7 @@ def remove(name: Annotated[str, typer.Argument(help="A model's name; not needed 
 
         store = Store(folder or default_folder())
         if not name and not empty:
-            raise ModelError("Say which model to remove.", Remedy(action="choose_model", label="Choose a Model"))
+            raise ModelError("Say which model to remove.", CHOOSE)
         begun = bool(name) and name not in [model.name for model in store.installed()] and pulling.begun(name, store)
         if begun:
             pulling.forget(name, store)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import DiskFull, ModelError, Remedy
+from ..errors import CHOOSE, DiskFull, ModelError, Remedy
 from . import catalogue, links, recognise
-from .admission import CHOOSE, REFUSED, WEIGHTS, admit_name, check_folder, check_json, header
+from .admission import REFUSED, WEIGHTS, admit_name, check_folder, check_json, header
 from .lock import unwritable
 from .progress import Progress
 from .pull import RESERVE, free_space

@@ -11,7 +11,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import DiskFull, FolderError, ModelError, Remedy
+from ..errors import CHOOSE, DiskFull, FolderError, ModelError, Remedy
 from .admission import admit_name
 
 NAME = "models.lock.json"
@@ -103,4 +103,4 @@ def _digest(path: Path, file: object) -> Digest:
 
 
 def _unreadable(path: Path, why: str) -> ModelError:
-    return ModelError(f"{path} is not a lock that this version reads ({why}).", Remedy(action="choose_model", label="Choose a Model"))
+    return ModelError(f"{path} is not a lock that this version reads ({why}).", CHOOSE)

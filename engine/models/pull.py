@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from ..errors import DiskFull, ModelError, Remedy
+from ..errors import CHOOSE, DiskFull, ModelError, Remedy
 from . import lock, recognise
-from .admission import CHOOSE, WEIGHTS, check_folder, is_kept, is_pickle
+from .admission import WEIGHTS, check_folder, is_kept, is_pickle
 from .catalogue import Entry
 from .growing import Growing
 from .hub import AGAIN, Dropped, Hub, Remote

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ModelError
-from .admission import CHOOSE, Tensor, header
+from ..errors import CHOOSE, ModelError
+from .admission import Tensor, header
 
 log = logging.getLogger(__name__)
 

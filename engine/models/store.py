@@ -20,9 +20,9 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ..errors import FolderError, ModelError, Remedy
+from ..errors import CHOOSE, FolderError, ModelError, Remedy
 from . import catalogue, links
-from .admission import CHOOSE, RECORD, RESERVED, admit_name, check_folder, header
+from .admission import RECORD, RESERVED, admit_name, check_folder, header
 from .lock import unwritable, write_json
 
 log = logging.getLogger(__name__)
