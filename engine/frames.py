@@ -1,6 +1,7 @@
 """Decoded frames -> numbered files: encoded in a few threads while the engine goes on, each file appearing whole or not at all.
 
-A frame is a float32 array (height, width, 3), display-referred sRGB from 0 to 1. Numpy, PyAV, OpenCV and OpenEXR; no torch.
+A frame is a float32 array (height, width, 3), display-referred sRGB from 0 to 1; what is encoded are the whole numbers that
+`quantised` makes of it, once. Numpy, PyAV, OpenCV and OpenEXR; no torch.
 """
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ FOLDER, PARTIAL = "frames", ".partial"
 THREADS, AHEAD = 2, 4               # writer threads; frames that may wait for them, so that memory stays flat
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 EXR_ROOM = 4 << 20                  # bytes; a disk with less free than this was full when OpenEXR failed
+HIGHEST = {"png": 255, "png16": 65535, "exr": 65535}               # of the whole numbers that a kind of file is made from
 REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)      # ITU-R BT.709 primaries and D65, x and y
 
 
@@ -67,10 +69,10 @@ def quantised(frame: np.ndarray, highest: int) -> np.ndarray:
     return whole.astype(np.uint8 if highest < 256 else np.uint16)
 
 
-def png(frame: np.ndarray, labels: dict[str, str]) -> bytes:
-    """An 8-bit PNG. PyAV's encoder with the `up` predictor is the fastest of those at hand."""
+def png(whole: np.ndarray, labels: dict[str, str]) -> bytes:
+    """uint8 (h, w, 3) -> an 8-bit PNG. PyAV's encoder with the `up` predictor is the fastest of those at hand."""
     import av
-    picture = av.VideoFrame.from_ndarray(quantised(frame, 255), format="rgb24")
+    picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "rgb24"
     encoder.time_base, encoder.thread_count = Fraction(1, 24), 1
@@ -79,12 +81,15 @@ def png(frame: np.ndarray, labels: dict[str, str]) -> bytes:
     return labelled(b"".join(packets), labels)
 
 
-def png16(frame: np.ndarray, labels: dict[str, str]) -> bytes:
-    """A 16-bit PNG. Raises FolderError when OpenCV declines."""
+def png16(whole: np.ndarray, labels: dict[str, str]) -> bytes:
+    """uint16 (h, w, 3) -> a 16-bit PNG. The low bits of 16 hardly repeat: Huffman coding alone is as small, and faster.
+
+    Raises FolderError when OpenCV declines.
+    """
     import cv2
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(quantised(frame, 65535), cv2.COLOR_RGB2BGR))
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(whole, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY))
     if not done:
-        raise FolderError(f"A frame of {frame.shape[1]}x{frame.shape[0]} could not be encoded as a 16-bit PNG.")
+        raise FolderError(f"A frame of {whole.shape[1]}x{whole.shape[0]} could not be encoded as a 16-bit PNG.")
     return labelled(encoded.data, labels)
 
 
@@ -98,14 +103,14 @@ def labelled(encoded: bytes | memoryview, labels: dict[str, str]) -> bytes:
     return b"".join((*chunks, encoded[header:]))
 
 
-def write_exr(frame: np.ndarray, labels: dict[str, str], path: Path) -> None:
-    """A half-float ZIP EXR of linearised SDR. The array handed to OpenEXR must be contiguous, or it writes other pixels.
+def write_exr(whole: np.ndarray, labels: dict[str, str], path: Path) -> None:
+    """uint16 (h, w, 3) -> a half-float ZIP EXR of linearised SDR. The array handed to OpenEXR must be contiguous, or it writes other pixels.
 
     Raises OSError; what OpenEXR says of a full disk is only text, so the disk itself is asked.
     """
     import OpenEXR
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, "chromaticities": REC709, **labels}
-    half = np.ascontiguousarray(np.take(linear_halves(), quantised(frame, 65535)))
+    half = np.ascontiguousarray(np.take(linear_halves(), whole))
     try:
         OpenEXR.File(header, {"RGB": half}).write(str(path))
     except RuntimeError as error:
@@ -140,16 +145,16 @@ def told(error: OSError, path: Path) -> FolderError:
                        Remedy(action="choose_folder", label="Choose a Folder"))
 
 
-def write_frame(path: Path, frame: np.ndarray, kind: str, labels: dict[str, str]) -> Printed:
-    """Encodes `frame` as `kind` (png, png16, exr) into `path`. Raises DiskFull or FolderError."""
+def write_frame(path: Path, whole: np.ndarray, kind: str, labels: dict[str, str]) -> Printed:
+    """Encodes whole numbers up to HIGHEST[kind] as `kind` (png, png16, exr) into `path`. Raises DiskFull or FolderError."""
     said = {}
 
     def fill(partial: Path) -> None:
         if kind == "exr":
-            write_exr(frame, labels, partial)
+            write_exr(whole, labels, partial)
             encoded = partial.read_bytes()
         else:
-            encoded = (png16 if kind == "png16" else png)(frame, labels)
+            encoded = (png16 if kind == "png16" else png)(whole, labels)
             partial.write_bytes(encoded)
         said.update(size=len(encoded), sha256=hashlib.sha256(encoded).hexdigest())
 
@@ -205,8 +210,9 @@ class Printer(Ahead):
         frame = develop()
         developed = time.perf_counter()
         path = self._folder / (self._where.pattern % self._shot.numbered(index))
-        printed = write_frame(path, frame, self._shot.format, self._labels)
-        return Exposed(index, quantised(frame, 255), printed, developed - begun, time.perf_counter() - developed)
+        whole = quantised(frame, HIGHEST[self._shot.format])
+        printed = write_frame(path, whole, self._shot.format, self._labels)
+        return Exposed(index, whole if whole.dtype == np.uint8 else (whole >> 8).astype(np.uint8), printed, developed - begun, time.perf_counter() - developed)
 
     def landed(self, exposed: Exposed) -> Printed:
         self._shown(exposed)

@@ -58,7 +58,7 @@ def test_pixels_are_those_given_whatever_their_layout(tmp_path, kind, layout):
     given = {"contiguous": image, "reversed": image[::-1, ::-1].copy()[::-1, ::-1], "transposed": np.asfortranarray(image),
              "sliced": np.repeat(image, 2, 1)[:, ::2]}[layout]
     path = tmp_path / "ü 汉 {#%}.x"
-    printed = frames.write_frame(path, given, kind, {"sora:seed": "1099511627777"})
+    printed = frames.write_frame(path, frames.quantised(given, frames.HIGHEST[kind]), kind, {"sora:seed": "1099511627777"})
     assert printed.size == path.stat().st_size and [one.name for one in tmp_path.iterdir()] == [path.name]
     if kind == "exr":
         found, header = read_exr(path)
@@ -79,7 +79,7 @@ def test_the_curve_is_that_of_srgb():
 def test_out_of_range_pixels_stay_in_range(tmp_path):
     image = np.full((8, 8, 3), 1.5, np.float32)
     image[0] = -0.5
-    frames.write_frame(tmp_path / "a.png", image, "png", {})
+    frames.write_frame(tmp_path / "a.png", frames.quantised(image, 255), "png", {})
     assert read_png(tmp_path / "a.png")[0].max() == 0 and read_png(tmp_path / "a.png")[1:].min() == 255
 
 
@@ -121,7 +121,7 @@ import numpy as np
 sys.path.insert(0, sys.argv[1])
 from engine import frames
 from engine.errors import DiskFull
-image = np.random.default_rng(0).random((256, 256, 3), np.float32)
+image = frames.quantised(np.random.default_rng(0).random((256, 256, 3), np.float32), frames.HIGHEST[sys.argv[3]])
 frames.write_frame(Path(sys.argv[2], "small.x"), image[:32, :32], sys.argv[3], {})
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
