@@ -78,8 +78,9 @@ class Blockout(nn.Module):
     @torch.no_grad()
     def encode_text(self, prompt: str) -> Text:
         tokens = texts.tokens(prompt)
-        ids, weights = texts.batch([tokens])
-        return Text(self.transformer.text(ids.to(self.device), weights.to(self.device, self.dtype)), tokens.not_understood)
+        plain, shares = zip(*texts.parts(tokens))
+        ids, weights = texts.batch(plain)
+        return Text(self.transformer.text(ids.to(self.device), weights.to(self.device, self.dtype)), tokens.not_understood, shares)
 
     @torch.no_grad()
     def encode_still(self, still: Tensor, place: int) -> Tensor:
@@ -97,8 +98,9 @@ class Blockout(nn.Module):
         place = {"device": self.device, "dtype": self.dtype}
         guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in GUIDES}
         given = torch.tensor([[float(name in guides) for name in GUIDES]], **place)
-        both = [text.embedding] if guidance == 1 else [text.embedding, (negative or self.encode_text("")).embedding]
-        words, n = torch.cat(both).to(**place), len(both)
+        both = [text] if guidance == 1 else [text, negative or self.encode_text("")]
+        words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]
+        shares = [torch.tensor(t.shares, **place).view(-1, 1, 1, 1, 1) for t in both]
         with torch.no_grad():
             layout = self.transformer.guides(guides, given)
         if known is not None:
@@ -107,9 +109,10 @@ class Blockout(nn.Module):
         @torch.no_grad()
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             clean, mask = (torch.zeros_like(x), torch.zeros_like(x[:, :1])) if known is None else (known, known_mask)
-            many = lambda y: y.expand(n, *y.shape[1:])
-            out = self.transformer.denoised(many(x), torch.as_tensor(sigma, **place).expand(n), words, layout, many(clean), many(mask))
-            x0 = out[:1] if n == 1 else guiding.guided(out[:1], out[1:], guidance)
+            many = lambda y: y.expand(sum(each), *y.shape[1:])
+            out = self.transformer.denoised(many(x), torch.as_tensor(sigma, **place).expand(sum(each)), words, layout, many(clean), many(mask))
+            told = [(estimates * share).sum(0, keepdim=True) for estimates, share in zip(out.split(each), shares)]
+            x0 = told[0] if guidance == 1 else guiding.guided(*told, guidance)
             return guiding.held(x0, known, known_mask)
 
         return denoise

@@ -1,6 +1,7 @@
 """Prompts to tokens to embeddings: a small word list, no downloads, and an honest list of words not understood.
 
-`(word:1.4)` weighs words, as artists know it; the weight scales those tokens' embeddings.
+`(word:1.4)` weighs words, as artists know it: it weighs the difference that those words make to the denoiser's estimate, so that 0 is
+the prompt without them, 1 the plain prompt, and what lies between and beyond follows in proportion.
 """
 from __future__ import annotations
 
@@ -27,8 +28,9 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    embedding: Tensor                                          # (1, TOKENS, D)
+    embedding: Tensor                                          # (N, TOKENS, D): of the prompts that `parts` gives
     not_understood: tuple[str, ...] = ()
+    shares: tuple[float, ...] = (1.,)                          # of the N estimates in the prompt's own; their sum is 1
 
 
 def spans(prompt: str) -> list[tuple[str, float]]:
@@ -69,6 +71,15 @@ def tokens(prompt: str) -> Tokens:
         weights += [weight] * len(known)
         missed += unknown
     return Tokens(tuple(ids[:TOKENS]), tuple(weights[:TOKENS]), tuple(dict.fromkeys(missed)))
+
+
+def parts(prompt: Tokens) -> list[tuple[Tokens, float]]:
+    """Plain prompts whose estimates make up that of a weighted one, with their shares: the whole, and for each weight w other than 1
+    the whole less the words of that weight, by 1 - w. (Composed as in Liu et al. 2022, "Composable Diffusion".)"""
+    others = sorted({w for w in prompt.weights if w != 1})
+    found = [(prompt.ids, 1 + sum(w - 1 for w in others))]
+    found += [(tuple(i for i, w in zip(prompt.ids, prompt.weights) if w != other), 1 - other) for other in others]
+    return [(Tokens(ids, (1.,) * len(ids), ()), share) for ids, share in found if share]
 
 
 def batch(prompts: list[Tokens]) -> tuple[Tensor, Tensor]:

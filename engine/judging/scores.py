@@ -76,9 +76,13 @@ def median(x) -> float | None:
 
 
 def spearman(x, y) -> float:
-    """Rank correlation of two short sequences; 0 where one of them is constant."""
-    ranks = [np.argsort(np.argsort(v)).astype(float) for v in (np.asarray(x), np.asarray(y))]
-    return float(np.corrcoef(*ranks)[0, 1]) if all(np.ptp(v) for v in (x, y)) else 0.
+    """Rank correlation of two short sequences, equal values sharing the mean of their ranks; 0 where one of them is constant."""
+    return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1]) if all(np.ptp(v) for v in (x, y)) else 0.
+
+
+def _ranks(x) -> np.ndarray:
+    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
 def _count(x) -> int:

@@ -139,9 +139,9 @@ PROBES = (("sky", "night", "at night"), ("sky", "sunset", "at sunset"), ("ground
 
 
 def _odds(judges: Judges, video: Tensor, kind: str, word: str) -> float:
-    """Log-odds that the judges read the word off a clip."""
-    p = judges.read(video)[kind][0].softmax(0)[CHOICES[kind].index(word)].clamp(1e-5, 1 - 1e-5)
-    return float(torch.log(p / (1 - p)))
+    """Log-odds that the judges read the word off a clip; from the logits, so that what is nearly sure still has an order."""
+    told, at = judges.read(video)[kind][0].double(), CHOICES[kind].index(word)
+    return float(told[at] - torch.cat([told[:at], told[at + 1:]]).logsumexp(0))
 
 
 def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: bool, probes: tuple) -> list[float]:

@@ -111,6 +111,17 @@ def test_every_condition_changes_the_picture_and_the_seed_repeats_it(blockout):
     assert torch.equal(shoot(blockout), plain)
 
 
+def test_weights_weigh_what_words_change(blockout):
+    x, sigma = blockout.noise(9, 32, 24, 3), torch.tensor(.8)
+    seen = lambda prompt, negative="": blockout.denoiser(blockout.encode_text(prompt), blockout.encode_text(negative), guidance=3.)(x, sigma)
+    without, whole = seen("a cube"), seen("a red cube at night")
+    assert torch.allclose(seen("a (red:0) cube (at night:0)"), without, atol=1e-6)
+    assert torch.allclose(seen("a (red:1) cube (at night:1)"), whole, atol=1e-6)
+    for weight in (.5, 2.):
+        assert torch.allclose(seen(f"a (red:{weight}) cube (at night:{weight})"), without + weight * (whole - without), atol=1e-4)
+    assert torch.allclose(seen("a cube", "(at night:1.5)"), without + 1.5 * (seen("a cube", "at night") - without), atol=1e-4)
+
+
 def test_known_frames_come_out_as_they_went_in(blockout):
     known, mask = torch.randn(1, 16, 3, 3, 4), torch.zeros(1, 1, 3, 1, 1)
     mask[:, :, [0, 2]] = 1

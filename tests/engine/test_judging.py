@@ -91,6 +91,7 @@ def test_lines_hold_their_interval_and_nothing_is_made_of_nothing():
     assert line.value == pytest.approx(2 / 3) and line.low <= line.value <= line.high and line.clips == 3 and line.chance == .25
     assert scores.share([np.nan], [np.nan]).value is None and scores.left_out("why").as_json()["note"] == "why"
     assert scores.spearman((0, 1, 2), (3., 4., 9.)) == pytest.approx(1) and scores.spearman((0, 1), (5., 5.)) == 0
+    assert scores.spearman((0, 1, 2, 3), (7., 7., 3., 3.)) == pytest.approx(-.894, abs=.001)       # equal values are not an order
     assert "0.67" in scores.table({"x": line})
 
 
