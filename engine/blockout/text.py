@@ -63,13 +63,14 @@ def _known(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def tokens(prompt: str) -> Tokens:
-    """A prompt of any length; words past the first TOKENS known ones are dropped."""
+    """A prompt of any length. Known words past the first TOKENS are not heard: they are named with those not understood."""
     ids, weights, missed = [], [], []
     for text, weight in spans(prompt.lower()):
         known, unknown = _known(_WORD.findall(text))
         ids += [IDS[w] for w in known]
         weights += [weight] * len(known)
         missed += unknown
+    missed += [KNOWN[i - 1] for i in ids[TOKENS:] if i not in ids[:TOKENS]]
     return Tokens(tuple(ids[:TOKENS]), tuple(weights[:TOKENS]), tuple(dict.fromkeys(missed)))
 
 

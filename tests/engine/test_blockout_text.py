@@ -39,6 +39,7 @@ def test_weights_follow_their_words():
 
 def test_a_long_prompt_is_cut_not_refused():
     assert len(text.tokens("red car " * 100).ids) == text.TOKENS
+    assert text.tokens("red car " * 12 + "on snow").not_understood == ("snow",)
 
 
 def test_every_caption_is_understood():
