@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -19,24 +20,36 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised. `parts` cuts a stacked matrix (such as q, k, v) into that many to treat each alone."""
+    """Momentum, orthogonalised. `parts` cuts a stacked matrix (such as q, k, v) into that many to treat each alone.
+
+    Processes that train together turn every n-th matrix each and add up what they found: it is a fifth of a step's work on a CPU.
+    """
 
     def __init__(self, params, lr: float = .02, momentum: float = .95):
         super().__init__(params, {"lr": lr, "momentum": momentum, "parts": 1})
 
     @torch.no_grad()
     def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if "velocity" not in state:
-                    state["velocity"] = torch.zeros_like(p)
-                velocity = state["velocity"].lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(velocity, group["momentum"]).flatten(1)
-                turned = [orthogonal(u) * max(1, u.shape[0] / u.shape[1]) ** .5 for u in update.chunk(group["parts"])]
-                p.add_(torch.cat(turned).view_as(p), alpha=-group["lr"])
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        turned = [self._turned(p, group, ours=i % world == rank) for i, (p, group) in enumerate(moved)]
+        if world > 1:
+            flat = torch.cat([u.flatten() for u in turned])
+            dist.all_reduce(flat)
+            turned = flat.split([u.numel() for u in turned])
+        for (p, group), update in zip(moved, turned):
+            p.add_(update.view_as(p), alpha=-group["lr"])
+
+    def _turned(self, p: Tensor, group: dict, ours: bool) -> Tensor:
+        """The update of one matrix, or zeros where it is another process's turn; everybody keeps the momentum."""
+        state = self.state[p]
+        if "velocity" not in state:
+            state["velocity"] = torch.zeros_like(p)
+        velocity = state["velocity"].lerp_(p.grad, 1 - group["momentum"])
+        if not ours:
+            return torch.zeros_like(p)
+        update = p.grad.lerp(velocity, group["momentum"]).flatten(1)
+        return torch.cat([orthogonal(u) * max(1, u.shape[0] / u.shape[1]) ** .5 for u in update.chunk(group["parts"])])
 
 
 class Average:
