@@ -4,10 +4,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from .protocol import Progress, Shot
+from .protocol import Progress, Reel, Shot
 
-BETWEEN_GLIMPSES = 1.5      # seconds
+BETWEEN_GLIMPSES = 1.5      # seconds, at least
+LOOKING = 20                # previews may take one second in so many
 
 
 class Clock:
@@ -21,7 +23,8 @@ class Clock:
         self._seconds: dict[str, float] = {}
         self._beside: dict[str, float] = {}
         self._inside: list[str] = []
-        self._since = self._begun = self._glimpsed = time.monotonic()
+        self._since = self._begun = time.monotonic()
+        self._glimpse_from = self._begun + BETWEEN_GLIMPSES
         self._steps = self._frames = self._step = self._frame = 0
 
     def expect(self, steps: int, frames: int) -> None:
@@ -48,15 +51,17 @@ class Clock:
             self._seconds[self._inside[-1]] = self._seconds.get(self._inside[-1], 0.0) + now - self._since
         self._since = now
 
-    def say(self, stage: str, step: int = 0, steps: int = 0, note: str = "", preview: str = "") -> None:
-        self._say(Progress(shot=self._shot.id, stage=stage, step=step, steps=steps, eta=round(self.left(), 2), note=note, preview=preview))
+    def say(self, stage: str, step: int = 0, steps: int = 0, note: str = "", preview: str = "", reel: Reel | None = None) -> None:
+        self._say(Progress(shot=self._shot.id, stage=stage, step=step, steps=steps, eta=round(self.left(), 2), note=note,
+                           preview=preview, reel=reel))
 
-    def step(self, stage: str, done: int, preview: str = "") -> None:
+    def step(self, stage: str, done: int, reel: Reel | None = None) -> None:
         """Denoising step `done`, or frame `done` of decoding, of the whole shot."""
         self._settle()
         if stage == "denoise":
             self._step = done
-            return self.say(stage, done, self._steps, preview=preview)
+            still = str(Path(reel.folder, reel.names()[reel.count // 2])) if reel else ""
+            return self.say(stage, done, self._steps, preview=still, reel=reel)
         self._frame = done
         return self.say(stage, done, self._frames)
 
@@ -68,13 +73,16 @@ class Clock:
         each_frame = sum(self._seconds.get(name, 0.0) for name in ("decode", "write")) / max(self._frame, 1)
         return (self._steps - self._step) * each_step + (self._frames - self._frame) * each_frame
 
-    def glimpse_due(self) -> bool:
-        """Whether the last preview is long enough ago; asking counts as taking one."""
-        now = time.monotonic()
-        if now - self._glimpsed < BETWEEN_GLIMPSES:
-            return False
-        self._glimpsed = now
-        return True
+    def glimpse(self, look: Callable[[], Reel]) -> Reel | None:
+        """What `look` gives, where the last preview is long enough ago for what it took."""
+        begun = time.monotonic()
+        if begun < self._glimpse_from:
+            return None
+        with self.stage("preview"):
+            reel = look()
+        took = time.monotonic() - begun
+        self._glimpse_from = begun + max(BETWEEN_GLIMPSES, LOOKING * took)
+        return reel
 
     def seconds(self) -> dict[str, float]:
         """Per stage, and altogether, to the millisecond."""

@@ -304,6 +304,20 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reel:
+    """A few small frames of the clip as it looks so far: `folder/pattern % index` for `count` indices from 0, written over again and again."""
+
+    folder: str
+    pattern: str                            # "%02d.png"
+    count: int
+    fps: float                              # images a second at which they last as long as what they show
+
+    def names(self) -> list[str]:
+        """File names in order, without the folder."""
+        return [self.pattern % index for index in range(self.count)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     shot: str
     stage: str
@@ -311,6 +325,7 @@ class Progress:
     steps: int = 0
     eta: float = -1.0                       # seconds; below 0: not known yet
     preview: str = ""                       # an image file, or ""
+    reel: Reel | None = None                # the same, moving
     note: str = ""                          # for instance: waiting for another Blender
 
 

@@ -16,15 +16,15 @@ from .clock import Clock
 from .errors import OutOfMemory
 from .families import Window
 from .frames import Printer
+from .glimpses import Screening
 from .pace import Pace, between
 from .plan import Plan
-from .protocol import Progress, Shot, Take
+from .protocol import Progress, Reel, Shot, Take
 from .proxy import Proxy
 from .studio import Studio
 
 log = logging.getLogger(__name__)
 Say = Callable[[Progress], None]
-PREVIEW = "preview.png"
 
 
 def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
@@ -101,7 +101,8 @@ class _Rolling:
         clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
 
     def to_take(self, place: device.Device) -> Take:
-        with self._preview(), Proxy(self.shot, self.cut) as proxy, Printer(self.shot, self.cut, partial(self._shown, proxy)) as printer:
+        with (Screening(self.shot.out) as self.screening, Proxy(self.shot, self.cut) as proxy,
+              Printer(self.shot, self.cut, partial(self._shown, proxy)) as printer):
             tail = None
             for stretch in self.stretches:
                 window = self._window(stretch, tail)
@@ -136,26 +137,16 @@ class _Rolling:
             self.clock.say("denoise", done, self.steps * len(self.stretches))
             for step, latent in enumerate(self.model.sample(window), 1):
                 heed(self.cut)
-                self.clock.step("denoise", done + step, self._glimpse(latent, last=step == self.steps))
+                self.clock.step("denoise", done + step, self._glimpse(latent, window, last=step == self.steps))
         if getattr(self.model, "keeps_latents", False):
             take.keep_latent(self.shot, stretch.index, latent)
         return latent
 
-    @contextlib.contextmanager
-    def _preview(self) -> Iterator[None]:
-        """Previews are for looking at while the shot rolls; none is left behind."""
-        try:
-            yield
-        finally:
-            Path(self.shot.out, PREVIEW).unlink(missing_ok=True)
-
-    def _glimpse(self, latent, last: bool) -> str:
-        """A preview file now and then, or "": looking costs time as well."""
-        if last or not self.clock.glimpse_due():
-            return ""
-        path = Path(self.shot.out, PREVIEW)
-        frames.replace(path, lambda file: file.write_bytes(frames.png(self.model.glimpse(latent), {})))
-        return str(path)
+    def _glimpse(self, latent, window: Window, last: bool) -> Reel | None:
+        """A moving preview now and then, or None: looking costs time as well."""
+        if last:
+            return None
+        return self.clock.glimpse(lambda: self.screening.show(self.model.glimpse(latent, window), window.frames / window.fps))
 
     def _printed(self, stretch: clip.Stretch, window: Window, latent, printer: Printer):
         """Decodes a window and hands its new frames on. Returns its last `overlap` native frames for the next window."""

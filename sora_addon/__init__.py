@@ -3,8 +3,8 @@
 
 def _parts() -> tuple:
     """What is registered, in order. Imported on enabling, not before; nothing here reaches the network or starts a process."""
-    from . import doors, errands, operators, panels, preferences, settings, stock, takes
-    return preferences, settings, takes, operators, panels, errands, stock, doors
+    from . import doors, errands, operators, panels, preferences, reel, settings, stock, takes
+    return preferences, settings, takes, reel, operators, panels, errands, stock, doors
 
 
 def register():

@@ -16,7 +16,7 @@ import bpy
 
 from ..engine import protocol
 from ..engine.errors import EngineMissing, FolderError, GuideError, Remedy, SoraError
-from . import client, families, foresight, home, passes, places, preferences, takes
+from . import client, families, foresight, home, passes, places, preferences, reel, takes
 from .claim import Claims
 from .slate import Cut, Failed, Printed, Queued, Rolling, Slate, freeze, owner, save
 
@@ -265,13 +265,13 @@ def _freed() -> None:
     global holds_model
     holds_model = False
     foresight.outdated()
+    reel.close()
 
 
 def _hear(event: protocol.Event) -> None:
     """An event about one shot."""
     _become(slate.apply(event))
-    if isinstance(event, protocol.Progress) and event.preview:
-        takes.glimpsed(event.preview)
+    reel.hear(event)
     if isinstance(event, protocol.ENDINGS):
         foresight.outdated()
     if isinstance(event, protocol.Done):

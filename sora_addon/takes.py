@@ -110,18 +110,8 @@ def chosen(context) -> SoraTake | None:
 
 
 def picture(name: str) -> int:
-    """Icon of a take's first frame, by its id, or of a preview, by its path; 0 where there is none."""
+    """Icon of a take's first frame, by its id; 0 where there is none."""
     return _pictures[name].icon_id if _pictures is not None and name in _pictures else 0
-
-
-def glimpsed(path: str) -> None:
-    """The engine has written a preview of the rolling shot, perhaps over the last one; `picture(path)` shows it."""
-    if _pictures is None:
-        return
-    if path in _pictures:
-        _pictures[path].reload()
-    elif Path(path).is_file():
-        _pictures.load(path, path, "IMAGE")
 
 
 def _fill(row: SoraTake, one: library.Found) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..glimpses import moments
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -29,10 +31,10 @@ class Linear:
         self._matrix = torch.linalg.lstsq(known, torch.cat(colours), driver="gelsd").solution      # (C + 1, 3)
 
     def shown(self, latent: Tensor) -> np.ndarray:
-        """The middle of a latent (1, C, T, h', w') as float32 (h', w', 3), 0..1."""
-        middle = latent[0, :, latent.shape[2] // 2].float().cpu()
-        colours = middle.flatten(1).T @ self._matrix[:-1] + self._matrix[-1]
-        return ((colours.reshape(*middle.shape[1:], 3) + 1) / 2).clamp(0, 1).nan_to_num(0.5).numpy()
+        """Moments of a latent (1, C, T, h', w') as float32 (n, h', w', 3), 0..1."""
+        chosen = latent[0, :, moments(latent.shape[2])].float().cpu().permute(1, 2, 3, 0)      # (n, h', w', C)
+        colours = chosen @ self._matrix[:-1] + self._matrix[-1]
+        return ((colours + 1) / 2).clamp(0, 1).nan_to_num(0.5).numpy()
 
 
 def _pictures():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from ..families import Window
     from ..device import Device
 
 
@@ -66,7 +67,7 @@ class Piped:
         """(1, 3, 1, h, w), -1..1 -> latent as `sample` yields them, for the preview's fit."""
         raise TypeError(f"{type(self).__name__} has no still encoder")
 
-    def glimpse(self, latent: Tensor) -> np.ndarray:
+    def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
         import torch
         if self._linear is None:
             with torch.inference_mode():

@@ -110,7 +110,7 @@ class Footage:
         shape = (1, self.autoencoder.channels, latent_frames, window.size.height // side, window.size.width // side)
         return steps.noise(shape, window.seed, self.place)
 
-    def glimpse(self, latent: Tensor) -> np.ndarray:
+    def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
         if self._linear is None:
             self._linear = Linear(self.autoencoder._encode)
         return self._linear.shown(latent)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CHOOSE, ModelError
+from ..glimpses import moments
 from ..protocol import FamilySpec, FrameGrid, Size, SizeGrid
 
 if TYPE_CHECKING:
@@ -119,11 +120,13 @@ class Footage:
         video = frames.to(self._blockout.device, self._blockout.dtype).transpose(0, 1)[None] * 2 - 1
         return self._blockout.autoencoder.encode(video)
 
-    def glimpse(self, latent: Tensor) -> np.ndarray:
-        """The middle of the clip, decoded as if it were a still."""
-        middle = latent.shape[2] // 2
-        frame = next(self._frames(self._blockout.autoencoder.decode_stream(latent[:, :, middle:middle + 1])))
-        return frame[0].permute(1, 2, 0).cpu().numpy()
+    def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
+        """Moments of the clip along its guides, each decoded as if it were a still."""
+        chosen = moments(latent.shape[2])
+        stride = self._blockout.latent_stride[0]
+        guides = {kind: images[0, :, [stride * index for index in chosen]].transpose(0, 1)[:, :, None] for kind, images in self._guides(window).items()}
+        stills = self._blockout.autoencoder.decode_stream(latent[0, :, chosen].transpose(0, 1)[:, :, None], guides)      # (n, 3, 1, h, w)
+        return next(self._frames(still.transpose(0, 2) for still in stills)).permute(0, 2, 3, 1).cpu().numpy()
 
     def decode(self, latent: Tensor, window: Window) -> Iterator[Tensor]:
         """The decoder draws along the window's guides, so that the latent need not hold every edge."""

@@ -6,8 +6,8 @@ import bpy
 
 def classes() -> list[type]:
     """Everything to register."""
-    from . import engine, lists, models, presets, remedies, shelf, shooting, writing
-    return [*shooting.CLASSES, *writing.CLASSES, *shelf.CLASSES, *lists.CLASSES, *engine.CLASSES, *models.CLASSES, *remedies.CLASSES, *presets.CLASSES]
+    from . import engine, lists, models, presets, remedies, shelf, shooting, watching, writing
+    return [*shooting.CLASSES, *watching.CLASSES, *writing.CLASSES, *shelf.CLASSES, *lists.CLASSES, *engine.CLASSES, *models.CLASSES, *remedies.CLASSES, *presets.CLASSES]
 
 
 def register():

@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 
 from ...engine.errors import Remedy, SoraError
-from .. import errands, places, pump, shot, takes
+from .. import errands, places, pump, reel, shot, takes
 from ..slate import Cut, Failed, Printed, Queued, Rolling
 from .spaces import Sidebar, write_wrapped
 
@@ -79,8 +79,9 @@ def draw_rolling(layout, context) -> None:
     cut.operator("sora.cut").shot = entry.shot.id
     if status.note:
         write_wrapped(layout, context, status.note)
-    if takes.picture(status.preview):
-        layout.template_icon(takes.picture(status.preview), scale=GLIMPSE_SCALE)
+    if reel.there():
+        layout.template_icon(reel.icon(), scale=GLIMPSE_SCALE)
+        layout.operator("sora.watch", icon="IMAGE", depress=reel.watched())
 
 
 def said_of(status: Rolling) -> str:

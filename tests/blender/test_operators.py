@@ -1,6 +1,7 @@
 """Operators, run against a scripted engine that is a real process speaking the real wire."""
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import bpy
@@ -9,7 +10,7 @@ import pytest
 import sora
 from sora.engine import protocol
 from sora.engine.errors import ACTIONS
-from sora.sora_addon import errands, operators, pump, slate, takes
+from sora.sora_addon import errands, operators, pump, reel, slate, takes
 from sora.sora_addon.operators import remedies
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -73,16 +74,69 @@ def test_generate_prints_a_take_that_is_listed(press):
 def test_the_rolling_shot_can_be_looked_at(press):
     press("poses")
     bpy.ops.sora.generate()
-    sizes = {}
+    panel, editor, steps = {}, {}, set()
+    area = bpy.context.window_manager.windows[0].screen.areas[0]
+    area.type = "IMAGE_EDITOR"
+    mine = area.spaces.active.image = bpy.data.images.new("mine", 4, 4)
+    bpy.data.images.new("Sora Preview", 4, 4)                # the artist's own, of this very name
     while pump.slate.rolling or pump.slate.following:
         pump.tick()
-        preview = getattr(pump.slate.entries[-1].status, "preview", "")
-        if preview and preview not in sizes:
-            sizes[preview] = tuple(takes._pictures[preview].image_size)                  # icons have no number without a window
-            with layouts.editor("VIEW_3D") as context:
-                layouts.drawn(bpy.types.SORA_PT_view3d_shot, context)
-            scripted_engine.seen(preview).touch()
-    assert len(sizes) == 5 and set(sizes.values()) == {(8, 8)}
+        status = pump.slate.entries[-1].status
+        if not reel.there() or getattr(status, "step", 0) in steps:
+            continue
+        steps.add(status.step)
+        with layouts.editor("VIEW_3D") as context:
+            assert "Watch" in layouts.drawn(bpy.types.SORA_PT_view3d_shot, context).text
+        if not reel.watched():
+            bpy.ops.sora.watch()
+        panel[status.step], editor[status.step] = looked_at(area.spaces.active.image)
+        scripted_engine.seen(Path(pump.slate.entries[-1].shot.out) / "preview", status.step).touch()
+    assert steps == {1, 2, 3, 4, 5}
+    assert all(shades == {10 * step - 10, 10 * step + 90, 10 * step + 190} for step, shades in (*panel.items(), *editor.items()))
+    assert area.spaces.active.image == mine and not reel.there() and not reel.watched()
+    assert sorted(image.name for image in bpy.data.images if image.source != "VIEWER") == ["Sora Preview", "mine"]
+
+
+def looked_at(image) -> tuple[set[int], set[int]]:
+    """The grey values that the panel and an image show until three of each were seen."""
+    panel, editor, until = set(), set(), time.monotonic() + 20
+    while min(len(panel), len(editor)) < 3 and time.monotonic() < until:
+        time.sleep(min(reel.beat(), .01))
+        if reel._unread or reel._shown < 0:
+            continue
+        panel.add(reel._icons[reel.NAME].image_pixels[0] & 255)         # icons have no number without a window
+        editor.add(round(image.pixels[0] * 255))
+    return panel, editor
+
+
+def test_a_watched_preview_is_not_saved(press, tmp_path):
+    press("poses")
+    bpy.ops.sora.generate()
+    while not reel.there():
+        pump.tick()
+    area = bpy.context.window_manager.windows[0].screen.areas[0]
+    area.type = "IMAGE_EDITOR"
+    assert bpy.ops.sora.watch() == {"FINISHED"} and area.spaces.active.image.name == "Sora Preview"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "watched.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "watched.blend"))
+    assert "Sora Preview" not in bpy.data.images and not reel.watched() and reel.there()               # the shot rolls on
+    reel.beat()
+    pump.stop(wait=True)
+    assert not reel.there()
+
+
+def test_a_preview_rests_while_nobody_looks(press):
+    press("poses")
+    bpy.ops.sora.generate()
+    while not reel.there():
+        pump.tick()
+    assert reel.beat() == reel.RESTING and len(reel._unread) == 3
+    assert not bpy.ops.sora.watch.poll()                     # no Image Editor is open
+    reel.icon()
+    while reel._unread:
+        reel.beat()
+    assert len(reel._frames) == 3
+    pump.stop(wait=True)
 
 
 def test_takes_are_found_again_after_a_reload(press, tmp_path):

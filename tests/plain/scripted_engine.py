@@ -26,21 +26,21 @@ def python_for(folder: Path, behaviour: str) -> Path:
 
 
 def pixels(shade: int) -> bytes:
-    """An 8x8 grey PNG."""
+    """An 8x8 grey PNG, RGB, as the engine writes previews."""
     import struct
     import zlib
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    rows = (b"\0" + bytes([shade]) * 8) * 8
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
+    rows = (b"\0" + bytes([shade]) * 24) * 8
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
             + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
-def seen(preview: str | Path) -> Path:
+def seen(folder: str | Path, step: int) -> Path:
     """The file that an engine which poses waits for after each preview."""
-    return Path(f"{preview}.seen")
+    return Path(folder) / f"{step}.seen"
 
 
 def wait_for(path: Path, seconds: float = 60) -> None:
@@ -112,10 +112,19 @@ class ScriptedEngine:
                 time.sleep(0.2)
             path = frames / f"plate.{shot.numbered(index):04d}.png"
             path.write_bytes(pixels(index * 5 % 256))
-            self.say(self.protocol.Progress(shot=shot.id, stage="denoise", step=index + 1, steps=shot.frames, eta=1.0, preview=str(path)))
-            if self.behaviour == "poses":
-                wait_for(seen(path))
+            reel = self.pose(shot, index) if self.behaviour == "poses" else None
+            self.say(self.protocol.Progress(shot=shot.id, stage="denoise", step=index + 1, steps=shot.frames, eta=1.0, preview=str(path), reel=reel))
+            if reel:
+                wait_for(seen(reel.folder, index + 1))
         self.finish(shot)
+
+    def pose(self, shot, step: int):
+        """Three frames, lighter from step to step."""
+        reel = self.protocol.Reel(folder=str(Path(shot.out) / "preview"), pattern="%02d.png", count=3, fps=30.0)
+        Path(reel.folder).mkdir(exist_ok=True)
+        for index, name in enumerate(reel.names()):
+            (Path(reel.folder) / name).write_bytes(pixels(100 * index + 10 * step))
+        return reel
 
     def misbehave(self, shot) -> None:
         if self.behaviour == "garbage":

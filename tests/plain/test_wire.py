@@ -6,7 +6,8 @@ import random
 import pytest
 from sora.engine import protocol
 from sora.engine.errors import ACTIONS, FolderError, Remedy, SoraError, VersionError, WireError
-from sora.engine.protocol import (Cancel, Cancelled, Done, Estimate, Estimated, Failed, Files, Guide, Keyframe, Progress, Quit, Ready, Shoot, Shot, Size, Take, Unload, Unloaded)
+from sora.engine.protocol import (Cancel, Cancelled, Done, Estimate, Estimated, Failed, Files, Guide, Keyframe, Progress, Quit, Ready, Reel,
+                                  Shoot, Shot, Size, Take, Unload, Unloaded)
 
 SHOT = Shot(id="ü 汉 {#%}", family="blockout", prompt="a red\ncar \u2028 “quoted”", seed=2 ** 62, size=Size(832, 480), frames=49, fps=23.976, out="/takes/ü 汉 {#%}",
             guides=(Guide(kind="depth", path="/g", near=0.1, far=100.0), Guide(kind="camera", path="/g/camera.json")),
@@ -15,7 +16,8 @@ TAKE = Take(id="t", shot=SHOT, files=Files(folder="frames", pattern="plate.%04d.
             device="CPU", created="2026-01-01T00:00:00+00:00", engine={"torch": "2"}, seconds={"denoise": 1.5}, peak_bytes=2 ** 40, notes=("Up-scaled",))
 SPEC = protocol.FamilySpec(name="b", label="B", note="", licence="MIT", guides=("depth",))
 MESSAGES = [Shoot(shot=SHOT), Cancel(shot="a"), Unload(), Quit(), Ready(engine="1", device="CPU", families=(SPEC,), pid=3),
-            Progress(shot="a", stage="denoise", step=1, steps=8, eta=2.5, preview="/p.png", note="n"), Done(shot="a", take="/t", notes=("x",)),
+            Progress(shot="a", stage="denoise", step=1, steps=8, eta=2.5, preview="/p.png", note="n",
+                     reel=Reel(folder="/t/preview", pattern="%02d.png", count=16, fps=6.5)), Done(shot="a", take="/t", notes=("x",)),
             Failed(shot="", code="bad_message", sentence="No.", remedy=Remedy(action="show_log", label="Log")), Failed(shot="a", code="c", sentence="s"),
             Cancelled(shot="a", printed=3), Unloaded(), Estimate(shot=SHOT),
             Estimated(shot="a", plan="fp8", bytes=2 ** 34, free=2 ** 33, fits=False, note="No.", remedy=Remedy(action="set_frames", label="Use 9", value="9"))]

@@ -1,0 +1,70 @@
+"""What is looked at while a shot rolls: a few small frames of the window that is being made, written over with every look."""
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from .frames import quantised, told
+from .protocol import Reel
+
+FOLDER, PATTERN = "preview", "%02d.png"
+MOST = 16           # frames
+LONGEST, PLEASANT = 256, 192         # pixels of a side: never more, and what tiny pictures come near
+
+
+def moments(count: int) -> list[int]:
+    """Up to MOST of the numbers 0 .. count - 1, evenly spaced, first and last among them."""
+    kept = min(count, MOST)
+    return [round(index * (count - 1) / max(kept - 1, 1)) for index in range(kept)]
+
+
+class Screening:
+    """The files of one shot's previews, in a folder of the take that is gone afterwards. Nothing is synced: they are worth nothing later."""
+
+    def __init__(self, take: str):
+        self._folder = Path(take, FOLDER)
+
+    def __enter__(self) -> "Screening":
+        return self
+
+    def __exit__(self, *_error) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def show(self, pictures: np.ndarray, seconds: float) -> Reel:
+        """Writes float32 (n, h, w, 3), sRGB 0..1, that stand for `seconds` of the clip. Raises DiskFull or FolderError."""
+        reel = Reel(folder=str(self._folder), pattern=PATTERN, count=len(pictures), fps=round(len(pictures) / seconds, 3))
+        try:
+            self._folder.mkdir(exist_ok=True)
+            for name, picture in zip(reel.names(), pictures, strict=True):
+                partial = self._folder / f".{name}"
+                partial.write_bytes(_png(_sized(picture)))
+                os.replace(partial, self._folder / name)
+        except OSError as error:
+            raise told(error, self._folder) from error
+        return reel
+
+
+def _sized(picture: np.ndarray) -> np.ndarray:
+    """Latents are tiny: several times as large, up to PLEASANT; what is larger than LONGEST shrinks to that."""
+    import cv2
+    longest = max(picture.shape[:2])
+    scale = max(1, PLEASANT // longest) if longest <= LONGEST else LONGEST / longest
+    if scale == 1:
+        return picture
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def _png(picture: np.ndarray) -> bytes:
+    """8 bits, RGB, rows without predictors: Blender's side reads it with numpy alone."""
+    height, width, _ = picture.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)
+    rows[:, 1:] = quantised(picture, 255).reshape(height, -1)
+    parts = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+                                           for kind, body in parts)
