@@ -31,9 +31,19 @@ def estimated(shot: Shot, place: Device, floor: str = "full") -> Estimated:
 def need(shot: Shot, folder: Path, dtype: str) -> plan.Need:
     """What the shot needs with the diffusers model in `folder`: of one window, at the size that the model makes. Raises ModelError."""
     family = families.family(shot.family)
-    pixels, spec = shot.size.width * shot.size.height, family.SPEC
-    most = family.area(folder) if hasattr(family, "area") else spec.native_area
-    return plan.need(folder, dtype, min(shot.frames, spec.window or shot.frames), min(pixels, most or pixels))
+    frames = min(shot.frames, getattr(family, "TOGETHER", family.SPEC.window) or shot.frames)
+    given = family.given(shot) if hasattr(family, "given") else plan.Given()
+    return plan.need(folder, dtype, frames, _pixels(shot, family, folder), given)
+
+
+def _pixels(shot: Shot, family, folder: Path) -> int:
+    """Of each frame that the model makes, before it is scaled to the shot's size."""
+    if hasattr(family, "made"):
+        made = family.made(folder)
+        return made.width * made.height
+    most = family.area(folder) if hasattr(family, "area") else family.SPEC.native_area
+    asked = shot.size.width * shot.size.height
+    return min(asked, most or asked)
 
 
 def _chosen(shot: Shot, spec: FamilySpec, folder: Path, place: Device, floor: str = "full") -> plan.Plan:

@@ -5,7 +5,8 @@
     fp8       as turns, with the transformer's weights kept in 8 bits and widened layer by layer
     blocks    as turns, with the transformer's blocks brought one by one
 
-Estimates are of weights from the files' headers and of activations from tokens; the take records them beside the measured peak.
+Estimates are of weights from the files' headers and of activations as footprint.py counts them; the take records them beside the
+measured peak.
 """
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import footprint
 from .device import Device
 from .diffusers_line.steps import BATCHED
 from .errors import CHOOSE, ModelError
+from .footprint import Given
 from .models import admission
 from .protocol import PLANS
 
@@ -57,24 +60,24 @@ class Plan:
         return f"{self.name}, about {self.bytes / 2**30:.1f} GB"
 
 
-def need(folder: Path, dtype: str, frames: int, pixels: int) -> Need:
-    """What `frames` of `pixels` each need with the diffusers model in `folder`. Raises ModelError."""
+def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Given()) -> Need:
+    """What `frames` of `pixels` each need with the diffusers model in `folder`, beside what the shot gives it. Raises ModelError."""
     weights = {name: count * (32 if name == "vae" else BITS[dtype]) // 8 for name, count in parameters(folder).items()}
-    config = _configuration(folder)
+    config, vae = _configuration(folder), _configuration(folder, "vae")
     width = config.get("hidden_size") or config.get("num_attention_heads", 16) * config.get("attention_head_dim", 64)
     inner = config.get("ffn_dim") or 4 * width
     area, time = strides(folder)
-    tokens = math.ceil(pixels / area) * (math.ceil((frames - 1) / time) + 1)
+    clip = math.ceil((frames - 1) / time) + 1
+    tokens = math.ceil(pixels / area) * (clip * (1 + given.clips) + given.pictures)
     texts = 2 if tokens <= BATCHED or config.get("_class_name") in BOTH_TEXTS else 1
-    sampling = texts * tokens * (10 * width + 2 * inner) * BITS[dtype] // 8
-    return Need(weights, config.get("num_layers", 1), sampling, _decoding(_configuration(folder, "vae"), frames, pixels, dtype))
+    sampling = texts * footprint.sampling(config, tokens, given, width, inner, _timed(folder)) * BITS[dtype] // 8
+    return Need(weights, config.get("num_layers", 1), int(sampling), int(footprint.decoding(vae, frames, pixels, BITS[dtype])))
 
 
-def _decoding(vae: dict, frames: int, pixels: int, dtype: str) -> int:
-    """Bytes of an autoencoder's widest maps, four of them alive: those of a whole clip, or of the few frames that Wan's streams."""
-    if vae.get("_class_name") == "AutoencoderKLLTX2Video":
-        return frames * pixels // vae.get("patch_size", 4) ** 2 * vae.get("decoder_block_out_channels", (256,))[0] * 4 * BITS[dtype] // 8
-    return pixels * 5 * 96 * 4 * 4          # five frames of 96 channels at full size, in full precision
+def _timed(folder: Path) -> bool:
+    """Whether its tokens have timesteps of their own, as Wan's TI2V-5B."""
+    path = folder / "model_index.json"
+    return path.is_file() and bool(admission.check_json(path).get("expand_timesteps"))
 
 
 def strides(folder: Path) -> tuple[int, int]:

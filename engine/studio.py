@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from . import device, families
-from .estimate import estimated
+from .estimate import estimated, need
 from .plan import CHOICE, Plan, following
 from .protocol import Estimated, Shot
 
@@ -50,7 +50,8 @@ class Studio:
         """Has the model place itself for the shot, where it can do so in several ways. Raises ModelError."""
         if not hasattr(model, "fit"):
             return None
-        plan = model.fit(shot.size, shot.frames, self._floors.get(self._loaded[0], "full"), asked)
+        wanted = self._loaded[0]
+        plan = model.fit(need(shot, wanted[1], self._device.dtype), self._floors.get(wanted, "full"), asked)
         self._plan = plan.name
         return plan
 

@@ -32,6 +32,12 @@ def stills(settings, spec: FamilySpec, start: int, frames: int) -> tuple[Keyfram
     return tuple(found[frame] for frame in sorted(found))
 
 
+def still_frames(settings, spec: FamilySpec, start: int, frames: int) -> tuple[int, ...]:
+    """The frames of the stills that are asked for, counted from 0 within the shot, whether their pictures are there or not."""
+    asked = _asked_stills(settings, start, start + frames - 1) if settings.use_keyframes and spec.keyframes else ()
+    return tuple(frame - start for frame, _written, _line in asked)
+
+
 def _asked_stills(settings, start: int, last: int) -> list[tuple[int, str, str]]:
     """(scene frame, path as written, its line for `lines.leave_out`): those of the ends' own fields first."""
     ends = [(start, settings.first_image, "first_image")]

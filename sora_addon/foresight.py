@@ -4,11 +4,12 @@ Drawing calls `of`, which notes the question; the pump asks it once it has stood
 """
 from __future__ import annotations
 
+import dataclasses
 import time
 
 from ..engine import protocol
 from ..engine.errors import SoraError
-from . import shot
+from . import beside, shot
 
 SETTLED = 0.4               # seconds without a change, after which a question is asked
 
@@ -31,12 +32,15 @@ def _question(scene, spec) -> protocol.Shot | None:
     """A shot of which only what takes memory is said; its id tells it from any other."""
     settings = scene.sora
     try:
-        (_start, frames), size = shot.frame_range(scene, spec), shot.delivered(scene, spec)
+        (start, frames), size = shot.frame_range(scene, spec), shot.delivered(scene, spec)
     except SoraError:
         return None                         # Frames and Size says why
-    plan = shot.asked_plan(settings)
-    return protocol.Shot(id=f"{spec.name} {settings.model_name} {size} {frames} {plan}", family=spec.name, model=settings.model_name, prompt="", seed=0,
-                         size=size, frames=frames, fps=24.0, out="", plan=plan)
+    asked = protocol.Shot(
+        id="", family=spec.name, model=settings.model_name, prompt="", seed=0, size=size, frames=frames, fps=24.0, out="",
+        plan=shot.asked_plan(settings), references=tuple(row.image for row in settings.references if row.on) if spec.references else (),
+        guides=tuple(protocol.Guide(kind=kind, path="", strength=shot.strength(settings, kind)) for kind in shot.wanted_guides(settings, spec)),
+        keyframes=tuple(protocol.Keyframe(frame=frame, path="") for frame in beside.still_frames(settings, spec, start, frames)))
+    return dataclasses.replace(asked, id=protocol.as_json(asked))
 
 
 def waits() -> bool:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import plan
-from ..plan import Plan
+from ..plan import Need, Plan
 from ..protocol import Size, SizeGrid
 from . import pictures
 from .glimpses import Linear
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..families import Window
     from ..device import Device
+    from ..families import Window
 
 
 class Piped:
@@ -37,10 +36,8 @@ class Piped:
         self._wardrobe = Wardrobe([parts["transformer"]])
         self._linear: Linear | None = None
 
-    def fit(self, size: Size, frames: int, floor: str, asked: str = "") -> Plan:
-        """Places the components for such a shot, by the plan `asked` for, or `floor` or one that needs less. Raises ModelError."""
-        native = self.native(size)
-        needed = plan.need(self.folder, self._device.dtype, min(frames, self.window), native.width * native.height)
+    def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
+        """Places the components by the plan `asked` for, or the fastest from `floor` on that fits. Raises ModelError."""
         return self.placing.fit(needed, self._device, floor, asked)
 
     def native(self, size: Size) -> Size:

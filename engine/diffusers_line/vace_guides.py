@@ -44,6 +44,11 @@ def controls(window, autoencoder: Autoencoder) -> tuple[Control, ...]:
     return tuple(made)
 
 
+def counting(guides) -> tuple[str, ...]:
+    """Kinds of the shot's guides that are shown as hints."""
+    return tuple(guide.kind for guide in guides if guide.kind in HINTS and max([guide.strength, *(span.strength for span in guide.spans)]) > 0)
+
+
 def hint(kind: str, guide: np.ndarray) -> np.ndarray:
     """A guide (T, h, w, C) as VACE knows such pictures, (T, h, w, 1), 0..1."""
     if kind == "depth":

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import plan
-from ..plan import Plan
+from ..plan import Need, Plan
 from ..protocol import Size, SizeGrid
 from . import pictures, prompts, steps
 from .glimpses import Linear
@@ -39,18 +38,16 @@ class Footage:
         import torch
         self.parts, self.index, self.place, self.most = parts, index, torch.device(place.name), most
         self.dtype = getattr(torch, place.dtype)
-        self._device, self._folder = place, folder
+        self._device = place
         self.placing = self.placed_by(parts, self.place)
         self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using)
         self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
         self._wardrobe = Wardrobe([parts[name] for name in ("transformer", "transformer_2") if parts.get(name) is not None])
         self._linear: Linear | None = None
 
-    def fit(self, size: Size, frames: int, floor: str, asked: str = "") -> Plan:
-        """Places the components for such a shot, by the plan `asked` for, or `floor` or one that needs less. Raises ModelError."""
-        native = self.native(size)
-        wanted = plan.need(self._folder, self._device.dtype, min(frames, self.window), native.width * native.height)
-        return self.placing.fit(wanted, self._device, floor, asked)
+    def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
+        """Places the components by the plan `asked` for, or the fastest from `floor` on that fits. Raises ModelError."""
+        return self.placing.fit(needed, self._device, floor, asked)
 
     @property
     def grid(self) -> SizeGrid:

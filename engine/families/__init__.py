@@ -2,8 +2,10 @@
 
 A family is one file with `SPEC` (a protocol.FamilySpec) and `load(folder, device) -> Model` as described below. It may have
 `folder(model) -> Path`, where its models do not lie in the models folder ("" is its default), `check(shot, folder)`, which refuses
-what one model of the family cannot do although another can, and `area(folder)`, pixels of the largest picture, where its models
-differ. A new family is one new file and one line here; families never import each other.
+what one model of the family cannot do although another can, `area(folder)`, pixels of the largest picture, where its models
+differ, `made(folder) -> Size`, where they make pictures of one size only, `given(shot) -> footprint.Given`, what a shot gives them that
+takes memory, and `TOGETHER`, frames sampled at once, where that is less than its window. A new family is one new file and one line
+here; families never import each other.
 """
 from __future__ import annotations
 
@@ -49,8 +51,9 @@ class Model(Protocol):
 
     A model of a family whose SPEC has `loras` also has `wear(loras) -> tuple[str, ...]`, called before every shot with what the
     shot wants on (path, strength), which raises ModelError and returns notes; one whose SPEC has `audio` has `sound(fps, frames)`,
-    which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(size, frames, floor, asked) -> plan.Plan`
-    is there where the model can be kept in memory in several ways, `keeps_latents` where its latents are worth keeping, `native_fps` where its frame rate
+    which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(needed, floor, asked) -> plan.Plan`
+    is there where the model can be kept in memory in several ways: it goes over to the plan `asked` for, or to the fastest one from `floor`
+    on that fits, `keeps_latents` where its latents are worth keeping, `native_fps` where its frame rate
     is another one than its family's.
     """
 

@@ -9,6 +9,7 @@ from ..diffusers_line import pictures
 from ..diffusers_line.piped import Piped
 from ..diffusers_line.stepping import Euler, stepped
 from ..errors import GuideError, Remedy
+from ..footprint import Given
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def check(shot: Shot, folder: Path) -> None:
     if kinds and not shot.loras:
         raise GuideError(f"LTX-2 follows {kinds[0]} only with an IC-LoRA made for it; add that LoRA, or drop the guide.",
                          Remedy(action="drop_guide", label=f"Drop {kinds[0].title()}", value=kinds[0]))
+
+
+def given(shot: Shot) -> Given:
+    """The pipeline appends a guide as a whole clip, and a keyframe that is not the first frame as one latent frame more."""
+    return Given(clips=sum(guide.kind != "camera" for guide in shot.guides), pictures=sum(keyframe.frame > 0 for keyframe in shot.keyframes))
 
 
 def load(folder: Path, device: Device) -> "Sound":

@@ -46,6 +46,13 @@ def check(shot: Shot, folder: Path) -> None:
         raise KeyframeError("SANA-WM begins from a picture: give it a keyframe at the first frame, and at no other.")
 
 
+def made(folder: Path) -> Size:
+    """The one size, near 16:9, that its models were trained at; smaller and larger shots are scaled from it. Raises ModelError."""
+    from ..diffusers_line import loading
+    tall = loading.configuration(folder, "transformer").get("image_size", 720)
+    return Size(tall * 16 // 9, tall)
+
+
 def load(folder: Path, device: Device) -> "Flight":
     """The weights of `folder` on `device`. Raises ModelError."""
     from diffusers import SanaWMPipeline

@@ -34,7 +34,7 @@ SPEC = FamilySpec(
     plans=True,
     window=1457,
 )
-BASE, SHARED = 97, 17       # frames of one stretch, and those it shares with the one before, inside the model
+TOGETHER, SHARED = 97, 17   # frames of one stretch, and those it shares with the one before, inside the model
 
 
 def check(shot: Shot, folder: Path) -> None:
@@ -77,7 +77,7 @@ class Reel(Footage):
         asked = {"prompt_embeds": text, "negative_prompt_embeds": negative, "height": window.size.height, "width": window.size.width,
                  "num_frames": window.frames, "num_inference_steps": window.steps, "guidance_scale": window.guidance,
                  "generator": torch.Generator("cpu").manual_seed(window.seed), "output_type": "latent", "fps": round(window.fps),
-                 "base_num_frames": BASE, "overlap_history": SHARED if window.frames > BASE else None}
+                 "base_num_frames": TOGETHER, "overlap_history": SHARED if window.frames > TOGETHER else None}
         pipe = self._by_picture if window.stills else self._by_text
         asked |= {"prompt": None} | self._pictures(window)
 

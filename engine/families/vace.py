@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..diffusers_line import steps
 from ..diffusers_line.wan_footage import Footage
 from ..errors import GuideError, Remedy
+from ..footprint import Given
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ def check(shot: Shot, folder: Path) -> None:
     if "mask" in kinds and shot.source is None:
         raise GuideError("The mask says what is made anew; choose a source clip that stays as it is outside.",
                          Remedy(action="drop_guide", label="Drop Mask", value="mask"))
+
+
+def given(shot: Shot) -> Given:
+    """Hints and references; known frames and a mask are in a hint's own pictures."""
+    from ..diffusers_line import vace_guides
+    return Given(hints=len(vace_guides.counting(shot.guides)), pictures=len(shot.references))
 
 
 def load(folder: Path, device: Device) -> "Layout":

@@ -56,7 +56,8 @@ def test_parameters_are_counted_without_loading(stage):
     real = WanTransformer3DModel.from_pretrained(folder / "transformer")
     assert counted["transformer"] == sum(weights.numel() for weights in real.parameters())
     one, long, large = (plan.need(folder, "bfloat16", frames, pixels) for frames, pixels in ((9, 4096), (81, 4096), (9, 16384)))
-    assert long.sampling > one.sampling and large.sampling == 4 * one.sampling and large.decoding == 4 * one.decoding == 4 * long.decoding
+    assert long.sampling > one.sampling and large.sampling == pytest.approx(4 * one.sampling, rel=1e-4)
+    assert large.decoding == pytest.approx(4 * one.decoding, rel=1e-4) and long.decoding < 20 * one.decoding, "decoding streams"
 
 
 def test_a_plan_can_be_asked_for_before_a_shot(stage, engine_cli):

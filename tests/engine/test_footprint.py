@@ -1,0 +1,205 @@
+"""What plans say of activations, against tensors counted alive on the `meta` device, in the published shapes."""
+import contextlib
+import weakref
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from engine import estimate, families, footprint, plan
+from engine.footprint import Given
+from engine.protocol import Guide, Keyframe, Size, Span
+
+WAN = dict(patch_size=(1, 2, 2), attention_head_dim=128, text_dim=4096, freq_dim=256, cross_attn_norm=True, qk_norm="rms_norm_across_heads")
+SMALL, LARGE = {"num_attention_heads": 12, "ffn_dim": 8960}, {"num_attention_heads": 40, "ffn_dim": 13824}      # 1.3B and 14B, but for their layers
+COG_VAE = dict(down_block_types=("CogVideoXDownBlock3D",) * 4, up_block_types=("CogVideoXUpBlock3D",) * 4, block_out_channels=(128, 256, 256, 512),
+               layers_per_block=3, latent_channels=16, temporal_compression_ratio=4)
+SIZE, LATENT = Size(832, 480), (60, 104)
+FRAMES = 81
+
+
+class Fused(TorchFunctionMode):
+    """Attention as a fused kernel has it in memory: its result alone."""
+
+    def __torch_function__(self, function, types, arguments=(), named=None):
+        named = named or {}
+        if function is not torch.nn.functional.scaled_dot_product_attention:
+            return function(*arguments, **named)
+        query, value = (arguments[0], arguments[2]) if arguments else (named["query"], named["value"])
+        return query.new_empty((*query.shape[:-1], value.shape[-1]))
+
+
+class Alive(TorchDispatchMode):
+    """Bytes of the storages that operations made and nobody has let go of, and the most there ever were."""
+
+    def __init__(self):
+        super().__init__()
+        self._held, self.now, self.most = {}, 0, 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        given = {storage._cdata for storage in storages((arguments, named))}
+        found = function(*arguments, **(named or {}))
+        for storage in storages(found):
+            if storage._cdata not in self._held and storage._cdata not in given:
+                self._held[storage._cdata] = storage.nbytes()
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._gone, storage._cdata)
+        self.most = max(self.most, self.now)
+        return found
+
+    def _gone(self, which: int) -> None:
+        self.now -= self._held.pop(which, 0)
+
+
+def storages(tree):
+    return [tensor.untyped_storage() for tensor in tree_iter(tree) if isinstance(tensor, torch.Tensor)]
+
+
+@contextlib.contextmanager
+def counting():
+    with torch.inference_mode(), Fused(), Alive() as alive:
+        yield alive
+
+
+def empty(*shape: int, dtype=torch.bfloat16):
+    return torch.empty(shape, device="meta", dtype=dtype)
+
+
+def made(folder, name: str, kind: type, dtype=torch.bfloat16, **settings):
+    """A component without weights, and its configuration in `folder`."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            part = kind(**settings).eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(before)
+    if dtype is torch.bfloat16:
+        for called, values in [*part.named_parameters(), *part.named_buffers()]:
+            if set(kind._keep_in_fp32_modules or ()) & set(called.split(".")):
+                values.data = values.data.float()
+    part.save_config(folder / name)
+    return part
+
+
+def wan_vae(folder):
+    from diffusers import AutoencoderKLWan
+    return made(folder, "vae", AutoencoderKLWan, torch.float32)
+
+
+def told(planned: int, counted: int) -> float:
+    """Of what was counted, without the room that a plan leaves; 1 is exact."""
+    return planned / footprint.ROOM / counted
+
+
+EXACT = pytest.approx(1.0, abs=0.07)
+
+
+# ---------------------------------------------------------------- transformers
+@pytest.mark.parametrize(("shape", "timed"), [(SMALL, False), (LARGE, False), (SMALL, True), (LARGE, True)])
+def test_a_step_of_wan(tmp_path, shape, timed):
+    from diffusers import WanTransformer3DModel
+    wan_vae(tmp_path)
+    transformer = made(tmp_path, "transformer", WanTransformer3DModel, **WAN, **shape, num_layers=2)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "WanPipeline", "expand_timesteps": %s}' % str(timed).lower())
+    with counting() as alive:
+        transformer(empty(1, 16, 21, *LATENT), empty(1, 21 * 30 * 52) if timed else empty(1), empty(1, 512, 4096), return_dict=False)
+    assert told(plan.need(tmp_path, "bfloat16", FRAMES, SIZE.width * SIZE.height).sampling, alive.most) == EXACT
+
+
+@pytest.mark.parametrize(("shape", "layers", "hints", "references"), [(LARGE, 8, 1, 0), (LARGE, 4, 1, 2), (LARGE, 8, 2, 0), (SMALL, 15, 3, 1)])
+def test_a_step_of_vace_keeps_what_its_control_blocks_say(tmp_path, shape, layers, hints, references):
+    from engine.diffusers_line.vace_transformer import Transformer
+    wan_vae(tmp_path)
+    transformer = made(tmp_path, "transformer", Transformer, **WAN, **shape, num_layers=layers, vace_layers=list(range(layers)), vace_in_channels=96)
+    frames = 21 + references
+    with counting() as alive:
+        whole = [empty(1, 96, frames, *LATENT, dtype=torch.float32) for _ in range(hints)]
+        controls, scales = [one.to(torch.bfloat16) for one in whole], [empty(layers) for _ in whole]
+        transformer(empty(1, 16, frames, *LATENT), empty(1), empty(1, 512, 4096), control_hidden_states=tuple(controls) if hints > 1 else controls[0],
+                    control_hidden_states_scale=tuple(scales) if hints > 1 else scales[0], return_dict=False)
+    def needed(given):
+        return plan.need(tmp_path, "bfloat16", FRAMES, SIZE.width * SIZE.height, given).sampling
+    assert told(needed(Given(hints=hints, pictures=references)), alive.most) == EXACT
+    assert needed(Given(hints=2)) > needed(Given(hints=1)) == needed(Given()) > needed(Given()) * 21 / 22, "without a hint there is a grey one"
+
+
+@pytest.mark.parametrize("clips", [0, 1])
+def test_a_step_of_ltx2_has_its_guide_beside_the_clip(tmp_path, clips):
+    from diffusers import AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
+    made(tmp_path, "vae", AutoencoderKLLTX2Video, spatial_compression_ratio=32, temporal_compression_ratio=8)
+    transformer = made(tmp_path, "transformer", LTX2VideoTransformer3DModel, num_layers=2)
+    frames, height, width, sound = 16, 22, 40, 126
+    tokens = frames * height * width * (1 + clips)
+    with counting() as alive:
+        transformer(empty(2, tokens, 128), empty(2, sound, 128), empty(2, 1024, 3840), empty(2, 1024, 3840), empty(2, tokens, dtype=torch.float32),
+                    empty(2, dtype=torch.float32), encoder_attention_mask=empty(2, 1024), audio_encoder_attention_mask=empty(2, 1024), num_frames=frames,
+                    height=height, width=width, fps=24.0, audio_num_frames=sound, video_coords=empty(2, 3, tokens, 2, dtype=torch.float32),
+                    audio_coords=empty(2, 1, sound, 2, dtype=torch.float32), return_dict=False)
+    assert told(plan.need(tmp_path, "bfloat16", 121, 1280 * 704, Given(clips=clips)).sampling, alive.most) == EXACT
+
+
+def test_a_step_of_cogvideox(tmp_path):
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+    made(tmp_path, "vae", AutoencoderKLCogVideoX, **COG_VAE)
+    transformer = made(tmp_path, "transformer", CogVideoXTransformer3DModel, num_layers=2, num_attention_heads=48, attention_head_dim=64, in_channels=32,
+                       out_channels=16, use_rotary_positional_embeddings=True)
+    turns = empty(13 * 30 * 45, 64, dtype=torch.float32)
+    with counting() as alive:
+        transformer(empty(2, 13, 32, 60, 90), empty(2, 226, 4096), empty(2), image_rotary_emb=(turns, turns), return_dict=False)
+    assert told(plan.need(tmp_path, "bfloat16", 49, 720 * 480).sampling, alive.most) == EXACT
+
+
+# ---------------------------------------------------------------- autoencoders
+GROWN = dict(base_dim=160, z_dim=48, in_channels=12, out_channels=12, is_residual=True, patch_size=2, decoder_base_dim=256, latents_mean=[0.0] * 48,
+             latents_std=[1.0] * 48, scale_factor_spatial=16)
+
+
+@pytest.mark.parametrize(("settings", "size"), [({}, SIZE), ({}, Size(416, 240)), (GROWN, Size(1280, 704))])
+def test_decoding_wan_takes_more_than_encoding(tmp_path, settings, size):
+    from diffusers import AutoencoderKLWan
+    from engine.diffusers_line.wan_autoencoder import Autoencoder
+    vae = made(tmp_path, "vae", AutoencoderKLWan, torch.float32, **settings)
+    wrapped = Autoencoder(vae, torch.device("meta"), lambda _name: contextlib.nullcontext())
+    wrapped._mean, wrapped._std = wrapped._mean.to("meta"), wrapped._std.to("meta")
+    side, frames = wrapped.stride, 17
+    with counting() as encoding:
+        wrapped._encode(empty(1, 3, frames, size.height, size.width, dtype=torch.float32))
+    with counting() as alive:
+        for _ in wrapped.decode(empty(1, wrapped.channels, 5, size.height // side, size.width // side, dtype=torch.float32)):
+            pass
+    planned = plan.need(tmp_path, "bfloat16", frames, size.width * size.height).decoding
+    assert told(planned, alive.most) == EXACT and encoding.most + 12 * 81 * size.width * size.height < alive.most
+
+
+def test_decoding_ltx2_and_cogvideox(tmp_path):
+    from diffusers import AutoencoderKLCogVideoX, AutoencoderKLLTX2Video
+    vae = made(tmp_path / "one", "vae", AutoencoderKLLTX2Video)
+    with counting() as alive:
+        vae.decode(empty(1, 128, 6, 22, 40))
+    assert told(footprint.decoding(dict(vae.config, _class_name="AutoencoderKLLTX2Video"), 41, 1280 * 704, 16), alive.most) == EXACT
+    vae = made(tmp_path / "other", "vae", AutoencoderKLCogVideoX, **COG_VAE)
+    with counting() as alive:
+        vae.decode(empty(1, 16, 5, 30, 45))
+    assert told(footprint.decoding(dict(vae.config, _class_name="AutoencoderKLCogVideoX"), 17, 360 * 240, 16), alive.most) == EXACT
+
+
+# ---------------------------------------------------------------- what shots give
+def test_shots_give_what_their_families_say(a_shot):
+    guides = tuple(Guide(kind=kind, path="") for kind in ("depth", "mask", "edges"))
+    off = (Guide(kind="depth", path="", strength=0.0), Guide(kind="normal", path="", strength=0.0, spans=(Span(first=0, last=3, strength=0.5),)))
+    vace, ltx2 = families.family("vace").given, families.family("ltx2").given
+    assert vace(a_shot(guides=guides, references=("a", "b"))) == Given(hints=2, pictures=2)
+    assert vace(a_shot(guides=off)) == Given(hints=1) and vace(a_shot()) == Given()
+    stills = tuple(Keyframe(frame=frame, path="") for frame in (0, 8, 16))
+    assert ltx2(a_shot(guides=guides[:1], keyframes=stills)) == Given(clips=1, pictures=2)
+
+
+def test_long_takes_of_skyreels_need_no_more_than_a_stretch(tmp_path, a_shot):
+    from diffusers import SkyReelsV2Transformer3DModel
+    wan_vae(tmp_path)
+    made(tmp_path, "transformer", SkyReelsV2Transformer3DModel, **SMALL, attention_head_dim=128, num_layers=1)
+    short, long = (estimate.need(a_shot(family="skyreels", frames=frames, size=Size(960, 544)), tmp_path, "bfloat16") for frames in (97, 1457))
+    assert short == long
