@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -41,10 +42,7 @@ def edge_f1(video: Tensor, layout: Tensor, least: int = 30) -> np.ndarray:
 
 def lab(rgb: Tensor) -> Tensor:
     """sRGB (..., 3) in [0, 1] -> CIE L*a*b* (D65)."""
-    linear = torch.where(rgb <= .04045, rgb / 12.92, ((rgb + .055) / 1.055).clamp(min=0) ** 2.4)
-    xyz = linear @ torch.tensor([[.4124, .3576, .1805], [.2126, .7152, .0722], [.0193, .1192, .9505]]).T / torch.tensor([.9505, 1., 1.089])
-    f = torch.where(xyz > .008856, xyz.clamp(min=1e-9) ** (1 / 3), 7.787 * xyz + 16 / 116)
-    return torch.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+    return torch.from_numpy(cv2.cvtColor(rgb.float().reshape(-1, 1, 3).numpy(), cv2.COLOR_RGB2LAB)).view(rgb.shape)
 
 
 def inner(mask: Tensor) -> Tensor:
