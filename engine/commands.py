@@ -15,7 +15,7 @@ import typer
 from . import families
 from .errors import Cut, ShotError, SoraError
 from .models.commands import models_app
-from .protocol import SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Progress, Shot, Size, Take, decode, read_shot, read_take
+from .protocol import SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Lora, Progress, Shot, Size, Take, decode, read_shot, read_take
 
 FAILED, BAD_REQUEST, CUT = 1, 2, 130
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Sora's engine: from a shot to numbered frames.")
@@ -111,6 +111,7 @@ def shoot(
     guidance: Annotated[float | None, typer.Option()] = None,
     guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8")] = None,
     kind: Annotated[str | None, typer.Option("--format", help="png, png16 or exr")] = None,
     out: Annotated[Path | None, typer.Option(help="The take's folder")] = None,
     as_lines: Annotated[bool, typer.Option("--json", help="Print the wire's events")] = False,
@@ -122,7 +123,8 @@ def shoot(
                  "frame_start": frame_start, "steps": steps, "guidance": guidance, "format": kind,
                  "size": Size.parse(size) if size is not None else None,
                  "guides": tuple(map(_guide, guide)) if guide else None,
-                 "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None}
+                 "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None,
+                 "loras": tuple(map(_lora, lora)) if lora else None}
         shot = _shot(shot_file, {name: value for name, value in given.items() if value is not None}, out)
     except SoraError as error:
         return teller.end("", error)
@@ -184,6 +186,16 @@ def _keyframe(text: str) -> Keyframe:
     if not equals or not path or not frame.strip().lstrip("-").isdecimal():
         raise ShotError(f"“{text}” is not a keyframe; write it as 0=FILE.")
     return Keyframe(frame=int(frame), path=str(Path(path).expanduser().resolve()))
+
+
+def _lora(text: str) -> Lora:
+    name, equals, strength = text.rpartition("=") if not text.endswith(".safetensors") else (text, "", "")
+    try:
+        known = Lora(name=name, strength=float(strength)) if equals else Lora(name=text)
+    except ValueError as error:
+        raise ShotError(f"“{strength}” is not a strength; write the LoRA as NAME or FILE, or with a number as FILE=0.8.") from error
+    is_file = known.name.endswith(".safetensors")
+    return dataclasses.replace(known, name=str(Path(known.name).expanduser().resolve())) if is_file else known
 
 
 # ---------------------------------------------------------------- rolling and telling

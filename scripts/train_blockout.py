@@ -2,6 +2,11 @@
 
     python scripts/train_blockout.py all --out out/blockout --minutes 120
     python scripts/train_blockout.py transformer --out out/blockout --minutes 90 --resume
+
+Or teaches it the look of one's own captioned clips, films or folders of images with a .txt of the same name beside each:
+
+    python scripts/train_blockout.py lora --data clips --out out/ink --minutes 10          # out/ink/ink.safetensors, to be put on
+    python scripts/train_blockout.py finetune --data clips --out out/ink --minutes 60      # out/ink/weights, a model of its own
 """
 from __future__ import annotations
 
@@ -12,21 +17,43 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.blockout import train
+from engine.blockout import finetune, lora, model, train
+from engine.errors import SoraError
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=(*train.STAGES, "all", "export"))
+    parser.add_argument("stage", choices=(*train.STAGES, "all", "export", *finetune.KINDS))
     parser.add_argument("--out", type=Path, required=True, help="folder for clips, checkpoints, logs and weights")
+    parser.add_argument("--data", type=Path, help="lora, finetune: the folder with your clips and their captions")
+    parser.add_argument("--rank", type=int, choices=range(1, 65), metavar="1..64", help=f"lora: how much it can learn ({lora.RANK} where it begins)")
+    parser.add_argument("--weights", type=Path, default=model.WEIGHTS, help="lora, finetune: what they begin from; Blockout's own")
     parser.add_argument("--minutes", type=float, default=120., help="of the stage in all, or of all stages together")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each; they average their gradients")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
-    return parser.parse_args()
+    given = parser.parse_args(words)
+    if (given.stage in finetune.KINDS) != (given.data is not None):
+        parser.error(f"{given.stage} {'needs --data' if given.data is None else 'takes no --data; say lora or finetune'}")
+    if given.rank and given.stage != "lora":
+        parser.error("only a lora has a rank")
+    if given.minutes <= 0 or given.processes < 1:
+        parser.error("--minutes must be above 0, --processes at least 1")
+    return given
 
 
-def main() -> int:
-    given = arguments()
+def taught(given: argparse.Namespace) -> int:
+    """Trains on somebody's own clips and says where the result is."""
+    try:
+        made = finetune.train(given.stage, given.data, given.out, given.minutes, given.weights, given.rank or 0, given.processes)
+    except SoraError as error:
+        print(error.sentence, file=sys.stderr)
+        return 2 if error.bad_request else 1
+    print(made.resolve())
+    return 0
+
+
+def main(words: list[str] | None = None) -> int:
+    given = arguments(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     stages = train.STAGES if given.stage == "all" else (given.stage,)
     if given.stage == "export":
@@ -36,6 +63,8 @@ def main() -> int:
     if begun and not given.resume:
         print(f"{given.out} already holds {', '.join(begun)}; say --resume to go on with it, or choose another folder", file=sys.stderr)
         return 2
+    if given.stage in finetune.KINDS:
+        return taught(given)
     for stage in stages:
         train.train(stage, given.out, given.minutes * (train.SHARE[stage] if given.stage == "all" else 1), given.processes)
     return 0

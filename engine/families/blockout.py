@@ -30,6 +30,7 @@ SPEC = FamilySpec(
     steps=8,
     guidance=3.0,
     models=("blockout-v0",),
+    loras=True,
 )
 WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
 OVERLAP = 5             # frames that a window shares with the one before: two latent frames, the most that training often held
@@ -49,7 +50,7 @@ def load(folder: Path, device: Device) -> "Footage":
 
     from ..blockout import model
     try:
-        return Footage(model.load(folder, torch.device(device.name), getattr(torch, device.dtype)))
+        return Footage(model.load(folder, torch.device(device.name), getattr(torch, device.dtype)), folder)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {error}.", CHOOSE) from error
 
@@ -59,9 +60,18 @@ class Footage:
 
     overlap = OVERLAP
 
-    def __init__(self, blockout):
-        self._blockout = blockout
+    def __init__(self, blockout, folder: Path):
+        self._blockout, self._folder, self._wardrobe = blockout, folder, None
         self.window = blockout.window_frames
+
+    def wear(self, loras) -> tuple[str, ...]:
+        """Exactly these (path, strength) on the transformer. Returns notes. Raises ModelError."""
+        if self._wardrobe is None:
+            if not loras:
+                return ()
+            from ..blockout.lora import Wardrobe
+            self._wardrobe = Wardrobe(self._blockout.transformer, self._folder)
+        return self._wardrobe.wear(loras)
 
     def native(self, size: Size) -> Size:
         return Size(*self._blockout.native_size(size.width, size.height))

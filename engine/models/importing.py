@@ -79,12 +79,15 @@ def _file(source: Path, given: Given) -> tuple[Installed, dict[str, Path]]:
     if source.suffix.lower() != WEIGHTS:
         what = "could run code when it is loaded" if source.suffix.lower() in REFUSED else "is not a safetensors file"
         raise ModelError(f"{source} {what}; convert it to safetensors first.", CHOOSE)
-    facts = recognise.recognise(header(source)[0])
+    tensors, said = header(source)
+    facts = recognise.recognise(tensors)
     family = given.family or (facts.families[0] if len(facts.families) == 1 else "")
     if not family:
         raise ModelError(f"{source.name} does not say whose it is ({', '.join(facts.families) or 'no known tensor names'}); say --family.", CHOOSE)
     kind = "lora" if given.lora else "single_file"
     facts = recognise.agree(source, family, kind)
+    if given.lora and not given.triggers and said.get("trigger"):           # as `scripts/train_blockout.py lora` writes them
+        given = replace(given, triggers=tuple(said["trigger"].split(", ")))
     model = _installed(given, source.stem, family, kind, facts)
     return model, {str(admit_name(source.name)) if given.link else f"{model.name}{WEIGHTS}": source}
 

@@ -28,6 +28,7 @@ CHECKPOINTS = (
     ("ltx2", ("audio_vae.per_channel_statistics.mean-of-means",), "checkpoint", ""),
 )
 LORAS = (
+    (("blockout",), re.compile(r"^transformer\.blocks\.\d+\.(qkv|out|up|down)\.lora_")),
     (("vace",), re.compile(r"(^|\.|lora_unet_)vace_blocks[._]\d")),
     (WAN_LIKE, re.compile(r"(^|\.|lora_unet_)blocks[._]\d+[._]((self_attn|cross_attn|attn1|attn2)[._](to_)?(q|k|v|o|out)[._]|ffn[._])")),
     (("ltx2",), re.compile(r"transformer_blocks[._]\d+[._](audio_|video_to_audio|av_ca)")),
