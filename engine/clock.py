@@ -10,6 +10,13 @@ from .protocol import Progress, Reel, Shot
 
 BETWEEN_GLIMPSES = 1.5      # seconds, at least
 LOOKING = 20                # previews may take one second in so many
+MOMENTS = 16                # frames of a preview
+
+
+def moments(count: int) -> list[int]:
+    """Up to MOMENTS of the numbers 0 .. count - 1, evenly spaced, first and last among them: what a preview of so many frames shows."""
+    kept = min(count, MOMENTS)
+    return [round(index * (count - 1) / max(kept - 1, 1)) for index in range(kept)]
 
 
 class Clock:

@@ -13,14 +13,7 @@ from .frames import quantised, told
 from .protocol import Reel
 
 FOLDER, PATTERN = "preview", "%02d.png"
-MOST = 16           # frames
 LONGEST, PLEASANT = 256, 192         # pixels of a side: never more, and what tiny pictures come near
-
-
-def moments(count: int) -> list[int]:
-    """Up to MOST of the numbers 0 .. count - 1, evenly spaced, first and last among them."""
-    kept = min(count, MOST)
-    return [round(index * (count - 1) / max(kept - 1, 1)) for index in range(kept)]
 
 
 class Screening:

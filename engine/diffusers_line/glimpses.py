@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..glimpses import moments
+from ..clock import moments
 
 if TYPE_CHECKING:
     import numpy as np

@@ -73,7 +73,7 @@ class Model(Protocol):
         """One estimate of the clean latent a step; the last one is the result."""
 
     def glimpse(self, latent: Any, window: Window) -> Any:
-        """A quick look at an estimate: float32 (n, h, w, 3), sRGB 0..1, the latent frames `engine.glimpses.moments`, of any size."""
+        """A quick look at an estimate: float32 (n, h, w, 3), sRGB 0..1, the latent frames `engine.clock.moments`, of any size."""
 
     def decode(self, latent: Any, window: Window) -> Iterator[Any]:
         """The window's native frames as they come: Tensors (n, 3, h, w), sRGB 0..1."""

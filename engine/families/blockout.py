@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..clock import moments
 from ..errors import CHOOSE, ModelError
-from ..glimpses import moments
 from ..protocol import FamilySpec, FrameGrid, Size, SizeGrid
 
 if TYPE_CHECKING:

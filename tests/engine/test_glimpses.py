@@ -15,8 +15,8 @@ from tests.engine import tiny_families
 
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 100])
 def test_moments_are_spread_from_first_to_last(count):
-    chosen = glimpses.moments(count)
-    assert len(chosen) == min(count, glimpses.MOST) == len(set(chosen)) and (chosen[0], chosen[-1]) == (0, count - 1)
+    chosen = clock.moments(count)
+    assert len(chosen) == min(count, clock.MOMENTS) == len(set(chosen)) and (chosen[0], chosen[-1]) == (0, count - 1)
     assert max(np.diff(chosen), default=0) - min(np.diff(chosen), default=0) <= 1
 
 
