@@ -48,6 +48,12 @@ def taught(given: argparse.Namespace) -> int:
     except SoraError as error:
         print(error.sentence, file=sys.stderr)
         return 2 if error.bad_request else 1
+    except OSError as error:
+        print(f"{error.filename or given.out} cannot be read or written: {error.strerror or error}; choose another folder", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stopped; --resume goes on with what {given.out} holds of the last minute", file=sys.stderr)
+        return 130
     print(made.resolve())
     return 0
 

@@ -109,6 +109,7 @@ def test_the_command_says_no_in_words(trained, folder, capsys):
     assert "is not a folder" in capsys.readouterr().err
     assert ask("lora", "--data", folder, "--weights", folder, "--out", trained.parent / "new", "--minutes", "1") == 2
     assert "leave --weights out" in capsys.readouterr().err and not (trained.parent / "new").exists()
+    assert ask("lora", "--data", folder, "--out", folder / "one.txt" / "new", "--minutes", "1") == 1 and "cannot be read or written" in capsys.readouterr().err
     for wrong in (("lora",), ("decoder", "--data", folder), ("finetune", "--data", folder, "--rank", "4"), ("lora", "--data", folder, "--rank", "0")):
         with pytest.raises(SystemExit):
             ask(*wrong, "--out", trained.parent / "new")
