@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import clip, families
 from .errors import CHOOSE, GuideError, KeyframeError, ModelError, Remedy, ShotError
-from .protocol import FORMATS, PLANS, FamilySpec, Shot
+from .protocol import FORMATS, PLANS, FamilySpec, Guide, Shot
 
 MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
 LAST_NUMBER = 999_999                   # Blender's own last frame is 1,048,574
@@ -74,13 +74,26 @@ def _guides(asked: Shot, spec: FamilySpec) -> None:
             raise GuideError(f"The shot has more than one {guide.kind} guide.", drop)
         if not (math.isfinite(guide.strength) and 0 <= guide.strength <= 1):
             raise GuideError(f"The {guide.kind} guide's strength {guide.strength:g} is not between 0 and 1.", drop)
-        for span in guide.spans:
-            if not (0 <= span.first <= span.last < asked.frames and math.isfinite(span.strength) and 0 <= span.strength <= 1):
-                raise GuideError(f"The {guide.kind} guide's strength {span.strength:g} in the frames {span.first} to {span.last} cannot be; "
-                                 f"strengths lie between 0 and 1, frames between 0 and {asked.frames - 1}.", drop)
+        if guide.spans:
+            _spans(asked, spec, guide, drop)
     if asked.guides:
         from . import guides    # brings OpenEXR, which a shot without guides need not wait for
         guides.check(asked)
+
+
+def _spans(asked: Shot, spec: FamilySpec, guide: Guide, drop: Remedy) -> None:
+    """Strengths of some frames: within the shot, and one for each frame."""
+    if not spec.spans:
+        raise GuideError(f"{spec.label} keeps one strength throughout; the {guide.kind} guide has another one in some frames.", drop)
+    told: set[int] = set()
+    for span in guide.spans:
+        if not (0 <= span.first <= span.last < asked.frames and math.isfinite(span.strength) and 0 <= span.strength <= 1):
+            raise GuideError(f"The {guide.kind} guide's strength {span.strength:g} in the frames {span.first} to {span.last} cannot be; "
+                             f"strengths lie between 0 and 1, frames between 0 and {asked.frames - 1}.", drop)
+        frames = set(range(span.first, span.last + 1))
+        if frames & told:
+            raise GuideError(f"The {guide.kind} guide has two strengths in frame {min(frames & told)}.", drop)
+        told |= frames
 
 
 def _keyframes(asked: Shot, spec: FamilySpec) -> None:

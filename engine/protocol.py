@@ -87,6 +87,7 @@ class FamilySpec:
     note: str                               # one sentence for the panel: what it is good for
     licence: str
     guides: tuple[str, ...] = ()
+    spans: bool = False                     # a guide's strength may be another one in some frames
     keyframes: bool = False
     source: bool = False                    # takes a source clip (remix, extend)
     changes: bool = False                   # keeps as much of the source clip as the shot says

@@ -9,7 +9,7 @@ import time
 
 from ..engine import protocol
 from ..engine.errors import SoraError
-from . import beside, shot
+from . import beside, shot, strengths
 
 SETTLED = 0.4               # seconds without a change, after which a question is asked
 
@@ -38,7 +38,8 @@ def _question(scene, spec) -> protocol.Shot | None:
     asked = protocol.Shot(
         id="", family=spec.name, model=settings.model_name, prompt="", seed=0, size=size, frames=frames, fps=24.0, out="",
         plan=shot.asked_plan(settings), references=tuple(row.image for row in settings.references if row.on) if spec.references else (),
-        guides=tuple(protocol.Guide(kind=kind, path="", strength=shot.strength(settings, kind)) for kind in shot.wanted_guides(settings, spec)),
+        guides=tuple(protocol.Guide(kind=kind, path="", strength=1.0 if strengths.animated(scene, kind) else strengths.now(settings, kind))
+                     for kind in shot.wanted_guides(settings, spec)),
         keyframes=tuple(protocol.Keyframe(frame=frame, path="") for frame in beside.still_frames(settings, spec, start, frames)))
     return dataclasses.replace(asked, id=protocol.as_json(asked))
 

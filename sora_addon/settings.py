@@ -76,8 +76,9 @@ def _choose_model(self, number: int) -> None:
 
 
 def _strength(what: str):
-    return FloatProperty(name=f"{what} Strength", description=f"How strictly the {what.lower()} are kept to. 0: not at all",
-                         default=1.0, min=0.0, max=1.0, subtype="FACTOR")
+    return FloatProperty(
+        name=f"{what} Strength", default=1.0, min=0.0, max=1.0, subtype="FACTOR",
+        description=f"How strictly the {what.lower()} are kept to. 0: not at all. Keyframed, it changes over the shot where the model can do so")
 
 
 def _index():

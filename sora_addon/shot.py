@@ -12,9 +12,8 @@ import bpy
 from ..engine import protocol
 from ..engine.errors import Remedy, ShotError
 from ..engine.protocol import FamilySpec, Guide, Shot, Size
-from . import beside, families, footage, library, places, preferences, settings as choices, slate
+from . import beside, families, footage, library, places, preferences, settings as choices, slate, strengths
 
-STRENGTHS = ("depth", "normal", "beauty", "edges", "vector")    # a mask is all or nothing, and a camera is where it is
 NEEDS_CAMERA = ("camera", "backdrop")       # landings that mean nothing without one; every guide needs one
 SENSIBLE_FRAMES = 49
 
@@ -41,8 +40,9 @@ def frozen(context) -> Shot:
         id=name, family=spec.name, model=settings.model_name, prompt=prompt, negative=settings.negative.strip() if spec.negative else "",
         seed=settings.seed, size=size, frames=frames, frame_start=start, fps=scene.render.fps / scene.render.fps_base,
         out=str(folder / name), steps=settings.steps, guidance=settings.guidance, format=settings.format,
-        guides=tuple(Guide(kind=kind, path="", strength=strength(settings, kind)) for kind in guides),
+        guides=tuple(Guide(kind=kind, path="", strength=strengths.now(settings, kind)) for kind in guides),
         landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings), **more)
+    shot = replace(shot, guides=strengths.over(scene, shot, spec))
     if clip:
         shot = replace(shot, source=_source(shot, clip, settings.source_change if spec.changes else 1.0))
     slate.freeze(shot)
@@ -153,11 +153,6 @@ def _require_camera(scene, guides, landings) -> None:
     raise ShotError(f"{what}, and the scene has none.", Remedy(action="add_camera", label="Add Camera from View"))
 
 
-def strength(settings, kind: str) -> float:
-    """How strictly a kind of guide is kept to, 0 to 1."""
-    return round(getattr(settings, f"strength_{kind}"), 4) if kind in STRENGTHS else 1.0
-
-
 def _source(shot: Shot, clip: list[Path], change: float) -> Guide:
     """The clip as the engine reads it: a folder with one picture for each of the shot's frames. Raises FolderError or GuideError."""
     leave = Remedy(action="leave_out", label="Begin from Nothing", value="source")
@@ -228,12 +223,11 @@ def restore(scene, shot: Shot) -> None:
     settings.plan = shot.plan or choices.AUTOMATIC
     settings.steps = shot.steps or spec.steps
     settings.guidance = shot.guidance if shot.guidance >= 0 else spec.guidance
-    strengths = {guide.kind: guide.strength for guide in shot.guides}
-    settings.use_guides = bool(strengths)
+    kinds = {guide.kind for guide in shot.guides}
+    settings.use_guides = bool(kinds)
     for kind in spec.guides:
-        setattr(settings, f"guide_{kind}", kind in strengths)
-        if kind in STRENGTHS:
-            setattr(settings, f"strength_{kind}", strengths.get(kind, 1.0))
+        setattr(settings, f"guide_{kind}", kind in kinds)
+    strengths.restore(scene, shot, spec)
     beside.restore(settings, shot, spec, takes_folder(bpy.context))
     for name in protocol.LANDINGS:
         setattr(settings, f"land_{name}", name in shot.landings)

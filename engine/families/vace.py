@@ -24,6 +24,7 @@ SPEC = FamilySpec(
     note="Follows a layout: depth, edges, grey, masks, keyframes at any frame, pictures of the subject",
     licence="Apache-2.0",
     guides=("depth", "normal", "beauty", "mask", "edges"),
+    spans=True,
     keyframes=True,
     source=True,
     frames=FrameGrid(stride=4, offset=1),

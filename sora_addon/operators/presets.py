@@ -6,11 +6,11 @@ from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
 from ...engine.protocol import GUIDE_KINDS, LANDINGS
-from ..shot import STRENGTHS
+from .. import strengths
 
 FOLDER = "sora"
 KEPT = ("negative", "family_name", "model_name", "size_source", "size_width", "size_height", "steps", "guidance", "format", "plan",
-        "use_guides", *(f"guide_{kind}" for kind in GUIDE_KINDS), *(f"strength_{kind}" for kind in STRENGTHS), "source_change",
+        "use_guides", *(f"guide_{kind}" for kind in GUIDE_KINDS), *map(strengths.field, strengths.KINDS), "source_change",
         *(f"land_{name}" for name in LANDINGS), "strip_channel", "film", "backdrop_distance")
 
 

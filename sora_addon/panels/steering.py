@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 
 from ...engine.protocol import GUIDE_KINDS
-from .. import beside, compat, families, lines, shot
+from .. import beside, compat, families, lines, strengths
 from .spaces import Sidebar, write_wrapped
 
 
@@ -28,25 +28,38 @@ class Guides(Sidebar):
         taken = spec.guides if spec else ()
         for kind in GUIDE_KINDS:
             if kind in taken:
-                _draw_guide(layout, settings, kind)
+                _draw_guide(layout, settings, kind, spec.spans)
         if "mask" in taken:
             row = layout.row()
             row.active = settings.guide_mask
             row.prop(settings, "mask_collection", text="Mask of", placeholder="Selection")
+        if any(kind in strengths.KINDS for kind in taken):
+            _draw_moving(layout, context, spec)
         _draw_not_taken(layout, context, settings, spec, [kind for kind in GUIDE_KINDS if kind not in taken])
 
 
-def _draw_guide(layout, settings, kind: str) -> None:
-    """A guide's name, its box, and beside it how strictly it is kept to."""
+def _draw_guide(layout, settings, kind: str, moves: bool) -> None:
+    """A guide's name, its box, beside it how strictly it is kept to, and a diamond for a keyframe where that may change."""
     on = f"guide_{kind}"
     row = layout.column(heading=settings.bl_rna.properties[on].name).row(align=True)
     row.prop(settings, on, text="")
     strength = row.row(align=True)
     strength.active = getattr(settings, on)
-    if kind in shot.STRENGTHS:
-        strength.prop(settings, f"strength_{kind}", text="")
-    else:
+    if kind not in strengths.KINDS:
         strength.label(text="")
+        return
+    strength.prop(settings, strengths.field(kind), text="")
+    if moves:
+        row.prop_decorator(settings, strengths.field(kind))
+
+
+def _draw_moving(layout, context, spec) -> None:
+    """What becomes of strengths that are keyframed."""
+    moving = any(strengths.animated(context.scene, kind) for kind in spec.guides)
+    if moving and not spec.spans:
+        write_wrapped(layout, context, f"{spec.label} keeps one strength throughout: keyframed ones count as at the shot's first frame.", icon="INFO")
+    elif spec.spans:
+        write_wrapped(layout, context, "Strengths follow their keyframes, frame by frame." if moving else "Keyframe a strength to limit it to some frames.")
 
 
 def _draw_not_taken(layout, context, settings, spec, kinds) -> None:
