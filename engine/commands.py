@@ -112,6 +112,7 @@ def shoot(
     guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8")] = None,
+    draft: Annotated[bool | None, typer.Option("--draft/--full", help="Skip steps that would change little")] = None,
     kind: Annotated[str | None, typer.Option("--format", help="png, png16 or exr")] = None,
     out: Annotated[Path | None, typer.Option(help="The take's folder")] = None,
     as_lines: Annotated[bool, typer.Option("--json", help="Print the wire's events")] = False,
@@ -120,7 +121,7 @@ def shoot(
     teller = JsonTeller() if as_lines else PlainTeller.fitting()
     try:
         given = {"family": family, "model": model, "prompt": prompt, "negative": negative, "seed": seed, "frames": frames, "fps": fps,
-                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "format": kind,
+                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "draft": draft, "format": kind,
                  "size": Size.parse(size) if size is not None else None,
                  "guides": tuple(map(_guide, guide)) if guide else None,
                  "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None,

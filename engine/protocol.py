@@ -105,6 +105,7 @@ class FamilySpec:
     audio: bool = False                     # sound comes with the pictures
     plans: bool = False                     # its models can be kept in memory in several ways
     window: int = 0                         # frames sampled at once at most; 0: it depends on the weights
+    drafts: float = 0.0                     # change of the first block below which a draft skips the others; 0: it makes none
 
 
 # ---------------------------------------------------------------- the shot
@@ -176,6 +177,7 @@ class Shot:
     landing: dict[str, str] = dataclasses.field(default_factory=dict)   # options of the landings: scene, camera, channel, distance
     name: str = ""                          # what the artist calls it
     plan: str = ""                          # one of PLANS; "": the fastest that fits
+    draft: bool = False                     # steps that would change little are skipped: faster, and not quite the same picture
 
     def numbered(self, index: int) -> int:
         """Scene frame (and file number) of the image `index`, which counts from 0."""
@@ -217,6 +219,8 @@ class Take:
     sound: str = ""                         # a WAV file as long as the frames, "" for families without
     plan: str = ""                          # how the model was kept in memory: full, turns, fp8, blocks
     planned_bytes: int = 0                  # what that was estimated to need; peak_bytes is what it did
+    evaluations: int = 0                    # of transformer blocks, for a draft
+    skipped: int = 0                        # of them
     version: int = VERSION
 
     @property

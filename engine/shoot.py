@@ -21,6 +21,7 @@ from .pace import Pace, between
 from .plan import Plan
 from .protocol import Progress, Reel, Shot, Take
 from .proxy import Proxy
+from .sampling.draft import Draft
 from .studio import Studio
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class _Rolling:
         self.anchors = self.pace.stills(self.stills)
         self.beside = clip.Beside(shot, "camera" in self.spec.guides)
         self.joins = clip.Joins()
+        self.draft = Draft(self.spec.drafts) if shot.draft else None
         self.before = None          # the last frame that was made, for those that lie after it
         clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
 
@@ -128,7 +130,7 @@ class _Rolling:
                       guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
                       strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
                       stills=clip.within(self.anchors, stretch), spans=clip.spans(self.shot, stretch),
-                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps})
+                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.draft})
 
     def _denoised(self, stretch: clip.Stretch, window: Window):
         """The window's clean latent."""
@@ -205,12 +207,15 @@ class _Rolling:
                     device=place.label, created=take.now(), engine=take.versions(), seconds=self.clock.seconds(),
                     peak_bytes=device.peak_bytes(place), notes=self._notes(made),
                     not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film, sound=sound,
-                    **({"plan": self.plan.name, "planned_bytes": self.plan.bytes} if self.plan else {}))
+                    **({"plan": self.plan.name, "planned_bytes": self.plan.bytes} if self.plan else {}),
+                    **({"evaluations": self.draft.evaluations, "skipped": self.draft.skipped} if self.draft else {}))
 
     def _notes(self, made: int) -> tuple[str, ...]:
         notes = [f"Up-scaled from {self.native} to {self.shot.size}"] if self.native != self.shot.size else []
         if made != self.pace.made:
             notes.append(f"{made} frames were made, the last {made - self.pace.made} trimmed")
+        if self.draft:
+            notes.append(self.draft.note())
         if len(self.stretches) > 1:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
         return (*notes, *self.pace.notes(), *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,

@@ -80,7 +80,7 @@ def remove(settings, name: str) -> None:
 
 
 def leave_out(settings, line: str) -> None:
-    """Switches off what a refusal named: `stills 2`, `references 4 5`, `source`, or a field such as `first_image`."""
+    """Switches off what a refusal named: `stills 2`, `references 4 5`, `source`, or a field such as `first_image` or `draft`."""
     name, *numbers = line.split()
     for number in numbers:
         if int(number) < len(getattr(settings, name)):
@@ -88,4 +88,4 @@ def leave_out(settings, line: str) -> None:
     if name == "source":
         settings.source_from = "NONE"
     elif not numbers:
-        setattr(settings, name, "")
+        setattr(settings, name, type(getattr(settings, name))())

@@ -130,6 +130,8 @@ class SoraSettings(bpy.types.PropertyGroup):
     guidance: FloatProperty(
         name="Guidance", description="How strictly the prompt is followed. 1 follows it loosely, high values exaggerate",
         default=FIRST.guidance, min=0.0, soft_max=12.0, max=100.0)
+    draft: BoolProperty(
+        name="Draft", description="Skip most of the model in steps that would change little: faster, and not quite the picture that the same seed gives in full")
     plan: EnumProperty(name="Memory", description="How the model is kept in the device's memory", default=AUTOMATIC, items=PLAN_ITEMS)
     format: EnumProperty(name="Format", description="How the frames are written", default="png", items=FORMAT_ITEMS)
 

@@ -41,7 +41,8 @@ def frozen(context) -> Shot:
         seed=settings.seed, size=size, frames=frames, frame_start=start, fps=scene.render.fps / scene.render.fps_base,
         out=str(folder / name), steps=settings.steps, guidance=settings.guidance, format=settings.format,
         guides=tuple(Guide(kind=kind, path="", strength=strengths.now(settings, kind)) for kind in guides),
-        landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings), **more)
+        landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings),
+        draft=settings.draft and spec.drafts > 0, **more)
     shot = replace(shot, guides=strengths.over(scene, shot, spec))
     if clip:
         shot = replace(shot, source=_source(shot, clip, settings.source_change if spec.changes else 1.0))
@@ -220,7 +221,7 @@ def restore(scene, shot: Shot) -> None:
     settings.frame_source, settings.frame_start, settings.frame_end = "CUSTOM", shot.frame_start, shot.numbered(shot.frames - 1)
     settings.size_source, settings.size_width, settings.size_height = "CUSTOM", shot.size.width, shot.size.height
     settings.seed, settings.lock_seed, settings.format = shot.seed, True, shot.format
-    settings.plan = shot.plan or choices.AUTOMATIC
+    settings.plan, settings.draft = shot.plan or choices.AUTOMATIC, shot.draft
     settings.steps = shot.steps or spec.steps
     settings.guidance = shot.guidance if shot.guidance >= 0 else spec.guidance
     kinds = {guide.kind for guide in shot.guides}

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..sampling import guidance as guiding
 from ..sampling import samplers, schedules
+from ..sampling.draft import Draft, FirstBlock
 from . import text as texts
 from .autoencoder import SPACE, TIME, Autoencoder, AutoencoderConfig
 from .guides import GUIDES
@@ -89,11 +90,12 @@ class Blockout(nn.Module):
         return self.autoencoder.encode(video if place == 0 else video.expand(-1, -1, 1 + TIME, -1, -1))[:, :, -1:]
 
     def denoiser(self, text: Text, negative: Text | None, guides: dict[str, Tensor] | None = None, known: Tensor | None = None,
-                 known_mask: Tensor | None = None, guidance: float = GUIDANCE) -> Callable[[Tensor, Tensor], Tensor]:
+                 known_mask: Tensor | None = None, guidance: float = GUIDANCE, draft: Draft | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x, sigma) -> x0 for x (1, C, K, h, w).
 
         guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], at 8h x 8w; either may be left out.
         known (1, C, K, h, w) with known_mask (1, 1, K, h, w), or broadcasting to it: 1 where known. negative None is the empty prompt.
+        With a `draft`, steps that would change little are skipped and counted.
         """
         place = {"device": self.device, "dtype": self.dtype}
         guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in GUIDES}
@@ -101,6 +103,7 @@ class Blockout(nn.Module):
         both = [text] if guidance == 1 else [text, negative or self.encode_text("")]
         words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]
         shares = [torch.tensor(t.shares, **place).view(-1, 1, 1, 1, 1) for t in both]
+        cache = None if draft is None else FirstBlock(draft, len(self.transformer.blocks))
         with torch.no_grad():
             layout = self.transformer.guides(guides, given)
         if known is not None:
@@ -110,7 +113,7 @@ class Blockout(nn.Module):
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             clean, mask = (torch.zeros_like(x), torch.zeros_like(x[:, :1])) if known is None else (known, known_mask)
             many = lambda y: y.expand(sum(each), *y.shape[1:])
-            out = self.transformer.denoised(many(x), torch.as_tensor(sigma, **place).expand(sum(each)), words, layout, many(clean), many(mask))
+            out = self.transformer.denoised(many(x), torch.as_tensor(sigma, **place).expand(sum(each)), words, layout, many(clean), many(mask), cache)
             told = [(estimates * share).sum(0, keepdim=True) for estimates, share in zip(out.split(each), shares)]
             x0 = told[0] if guidance == 1 else guiding.guided(*told, guidance)
             return guiding.held(x0, known, known_mask)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sampling.draft import FirstBlock
 from .autoencoder import SPACE, TIME
 from .guides import GUIDES, depth_planes
 from .text import TOKENS, TextEncoder
@@ -131,16 +132,16 @@ class Transformer(nn.Module):
         given (B, 2), mask (B, 1, K, h, w) with 1 where `known` holds -> the clean latent (B, C, K, h, w)."""
         return self.denoised(x, sigma, text, self.guides(guides, given), known, mask)
 
-    def denoised(self, x: Tensor, sigma: Tensor, text: Tensor, layout: Tensor, known: Tensor, mask: Tensor) -> Tensor:
-        """As `forward`, with the guides' embedding `layout` (B or 1, N or 1, D), which is the same in every step of a clip."""
+    def denoised(self, x: Tensor, sigma: Tensor, text: Tensor, layout: Tensor, known: Tensor, mask: Tensor, cache: FirstBlock | None = None) -> Tensor:
+        """As `forward`, with the guides' embedding `layout` (B or 1, N or 1, D), which is the same in every step of a clip. `cache`: a draft's."""
         turn = sigma[:, None] * 1000 * torch.exp(-math.log(1000) * torch.arange(64, device=x.device) / 64)
         c = F.silu(self.time(torch.cat([turn.cos(), turn.sin()], -1)) + text.mean(1))
         h = self.noisy(patchify(x)) + self.known(patchify(torch.cat([known * mask, mask], 1))) + layout
         h = torch.cat([text, h], 1)
         turns = tuple(t.to(h) for t in rotations(self.config.width // self.config.heads // 2, *x.shape[2:]))
         time = self.modulation(c).view(len(x), 6, -1)
-        for block in self.blocks:
-            h = block(h, time, turns)
+        through = lambda h, blocks: reduce(lambda h, block: block(h, time, turns), blocks, h)
+        h = through(h, self.blocks) if cache is None else cache.through(h, lambda h: through(h, self.blocks[:1]), lambda h: through(h, self.blocks[1:]))
         shift, scale = self.last(c)[:, None].chunk(2, -1)
         h = F.layer_norm(h[:, TOKENS:], (h.shape[-1],)) * (1 + scale) + shift
         return unpatchify(self.out(h), x.shape)

@@ -47,14 +47,15 @@ def denoised(scheduler, latent: Tensor, velocity: Velocity, first: int = 0, hold
 
 
 def answered(call: Callable[..., Tensor], texts: tuple[Tensor, Tensor | None], guidance: float, tokens: int) -> Tensor:
-    """The guided velocity from `call(copies, text)`, which takes its inputs `copies` times. Few tokens are asked for both texts at once:
-    then it is starting the many small operations that takes the time, and a batch starts them once."""
+    """The guided velocity from `call(copies, text, which)`, which takes its inputs `copies` times. Few tokens are asked for both texts at
+    once: then it is starting the many small operations that takes the time, and a batch starts them once. `which` names the texts: what a
+    draft remembers of one says nothing of another."""
     import torch
     positive, negative = texts
     if negative is not None and tokens <= BATCHED:
-        both = call(2, torch.cat([positive, negative]))
+        both = call(2, torch.cat([positive, negative]), "both")
         return guided(both[:1], both[1:], guidance)
-    return guided(call(1, positive), None if negative is None else call(1, negative), guidance)
+    return guided(call(1, positive, "positive"), None if negative is None else call(1, negative, "negative"), guidance)
 
 
 def guided(positive: Tensor, negative: Tensor | None, guidance: float) -> Tensor:

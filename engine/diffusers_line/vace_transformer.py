@@ -9,8 +9,10 @@ class Transformer(WanVACETransformer3DModel):
     """diffusers' own; only a tuple of controls takes another way through the same blocks."""
 
     def forward(self, hidden_states, timestep, encoder_hidden_states, control_hidden_states=None, control_hidden_states_scale=None,
-                return_dict=True, **more):
-        """hidden_states (1, C, T, h, w); a control (1, 96, T, h, w) and its scale (layers,) or (layers, 1, tokens, 1), or a tuple of each."""
+                return_dict=True, cache=None, **more):
+        """`cache`, a draft's sampling.draft.FirstBlock, is for tuples of controls: diffusers' own would add the controls' hints twice.
+
+        hidden_states (1, C, T, h, w); a control (1, 96, T, h, w) and its scale (layers,) or (layers, 1, tokens, 1), or a tuple of each."""
         if not isinstance(control_hidden_states, tuple):
             return super().forward(hidden_states, timestep, encoder_hidden_states, control_hidden_states=control_hidden_states,
                                    control_hidden_states_scale=control_hidden_states_scale, return_dict=return_dict, **more)
@@ -18,12 +20,19 @@ class Transformer(WanVACETransformer3DModel):
         tokens = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2)
         temb, steps, text, _ = self.condition_embedder(timestep, encoder_hidden_states, None)
         steps = steps.unflatten(1, (6, -1))
-        hints = self._hints(tokens, text, steps, rotary, control_hidden_states, control_hidden_states_scale)
-        for index, block in enumerate(self.blocks):
-            tokens = block(tokens, text, steps, rotary)
-            if index in hints:
-                tokens = tokens + hints[index].to(tokens.device)
-        return (self._unpatched(tokens, temb, shape),)
+
+        def first(x: torch.Tensor) -> torch.Tensor:
+            return self.blocks[0](x, text, steps, rotary)
+
+        def others(x: torch.Tensor) -> torch.Tensor:
+            hints = self._hints(tokens, text, steps, rotary, control_hidden_states, control_hidden_states_scale)
+            for index, block in enumerate(self.blocks):
+                x = block(x, text, steps, rotary) if index else x
+                if index in hints:
+                    x = x + hints[index].to(x.device)
+            return x
+        ended = others(first(tokens)) if cache is None else cache.through(tokens, first, others)
+        return (self._unpatched(ended, temb, shape),)
 
     def _hints(self, tokens, text, steps, rotary, controls, scales) -> dict[int, torch.Tensor]:
         """Layer of the main blocks -> what the controls add there."""

@@ -42,7 +42,7 @@ class Footage:
         self.placing = self.placed_by(parts, self.place)
         self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using)
         self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
-        self._wardrobe = Wardrobe([parts[name] for name in ("transformer", "transformer_2") if parts.get(name) is not None])
+        self._wardrobe = Wardrobe(self.experts())
         self._linear: Linear | None = None
 
     def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
@@ -55,8 +55,12 @@ class Footage:
         patch = self._any_transformer().config.patch_size[1]
         return SizeGrid(multiple=self.autoencoder.stride * patch, shortest=self.autoencoder.stride * patch, longest=4096)
 
+    def experts(self) -> list[Any]:
+        """The transformers: one, or two for much and for little noise."""
+        return [self.parts[name] for name in ("transformer", "transformer_2") if self.parts.get(name) is not None]
+
     def _any_transformer(self):
-        return self.parts.get("transformer") or self.parts["transformer_2"]
+        return self.experts()[0]
 
     def native(self, size: Size) -> Size:
         return pictures.native(size, self.grid, self.most)

@@ -44,6 +44,7 @@ class Window:
     change: float = 1.0                     # how much of `source` is made anew, 0..1
     cameras: Any = None                     # engine.camera.Cameras, one for each frame, for pictures of `size`
     fps: float = 24.0
+    draft: Any = None                       # engine.sampling.draft.Draft, which counts; None: every block in every step
 
 
 class Model(Protocol):

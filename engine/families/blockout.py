@@ -31,6 +31,7 @@ SPEC = FamilySpec(
     guidance=3.0,
     models=("blockout-v0",),
     loras=True,
+    drafts=0.3,
 )
 WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
 OVERLAP = 5             # frames that a window shares with the one before: two latent frames, the most that training often held
@@ -91,7 +92,7 @@ class Footage:
         with torch.inference_mode():
             noise = self._blockout.noise(window.frames, window.size.width, window.size.height, window.seed)
             known, mask = self._known(window, noise)
-            denoise = self._blockout.denoiser(window.text, window.negative, self._guides(window), known, mask, window.guidance)
+            denoise = self._blockout.denoiser(window.text, window.negative, self._guides(window), known, mask, window.guidance, window.draft)
             steps = samplers.euler(denoise, noise, self._blockout.sigmas(window.steps))
         while True:
             with torch.inference_mode():        # entered for each step: a generator must not keep it while it rests

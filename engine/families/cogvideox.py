@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..diffusers_line import pictures
+from ..diffusers_line.drafts import THRESHOLD, drafting
 from ..diffusers_line.piped import Piped
 from ..diffusers_line.stepping import stepped
 from ..errors import GuideError, Remedy
@@ -32,6 +33,7 @@ SPEC = FamilySpec(
     models=("cogvideox-fun-5b-control", "cogvideox-fun-5b-pose"),
     plans=True,
     window=49,
+    drafts=THRESHOLD,
 )
 LENGTH = 226        # tokens
 
@@ -81,8 +83,9 @@ class Control(Piped):
                              guidance_scale=window.guidance, prompt_embeds=window.text, negative_prompt_embeds=window.negative,
                              generator=self.dice(window), output_type="latent", callback_on_step_end=callback,
                              max_sequence_length=self._length()).frames
-        for found in stepped(run):
-            yield (found[2] if isinstance(found, tuple) else found).transpose(1, 2)
+        with drafting(window.draft, [self.parts["transformer"]], self.placing.plan):
+            for found in stepped(run):
+                yield (found[2] if isinstance(found, tuple) else found).transpose(1, 2)
 
     def encode_still(self, picture: Tensor) -> Tensor:
         vae = self.parts["vae"]

@@ -1,15 +1,18 @@
 """Wan VACE: layouts (depth, edges, grey, normals), masks, keyframes anywhere, reference pictures, several guides at once."""
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..diffusers_line import steps
+from ..diffusers_line.drafts import THRESHOLD, possible
 from ..diffusers_line.wan_footage import Footage
 from ..errors import GuideError, Remedy
 from ..footprint import Given
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
+from ..sampling.draft import FirstBlock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +41,7 @@ SPEC = FamilySpec(
     loras=True,
     plans=True,
     window=81,
+    drafts=THRESHOLD,
 )
 
 
@@ -94,13 +98,16 @@ class Layout(Footage):
 
     def _velocity(self, window: Window, latents: list[Tensor], scales: list[Tensor]):
         transformer, texts = self.parts["transformer"], self.texts(window)
-        control, scale = (latents[0], scales[0]) if len(latents) == 1 else (tuple(latents), tuple(scales))
+        draft = window.draft if window.draft and possible(window.draft, self.placing.plan) else None
+        control, scale = (latents[0], scales[0]) if len(latents) == 1 and draft is None else (tuple(latents), tuple(scales))
+        blocks = len(transformer.blocks) + len(latents) * len(transformer.vace_blocks)
+        caches = defaultdict(lambda: draft and FirstBlock(draft, blocks))
 
         def velocity(latent: Tensor, timestep: Tensor) -> Tensor:
-            def call(copies: int, text: Tensor) -> Tensor:
+            def call(copies: int, text: Tensor, which: str) -> Tensor:
                 each = (copies, -1, -1, -1, -1)
                 shown = tuple(one.expand(each) for one in control) if isinstance(control, tuple) else control.expand(each)
                 return transformer(hidden_states=latent.to(self.dtype).expand(each), timestep=timestep.expand(copies), encoder_hidden_states=text,
-                                   control_hidden_states=shown, control_hidden_states_scale=scale, return_dict=False)[0]
+                                   control_hidden_states=shown, control_hidden_states_scale=scale, return_dict=False, cache=caches[which])[0]
             return steps.answered(call, texts, window.guidance, self.tokens(latent))
         return velocity

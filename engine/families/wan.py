@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..diffusers_line import pictures, steps
+from ..diffusers_line.drafts import THRESHOLD, drafting
 from ..diffusers_line.wan_footage import Footage
 from ..errors import CHOOSE, KeyframeError, ModelError
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
@@ -36,6 +37,7 @@ SPEC = FamilySpec(
     loras=True,
     plans=True,
     window=81,
+    drafts=THRESHOLD,
 )
 LARGE = 1280 * 720      # pixels of the models made for 720p
 
@@ -118,7 +120,8 @@ class Film(Footage):
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         """One clean latent (1, C, T, h, w) a step."""
-        return self.placed(self.estimates(window))
+        with drafting(window.draft, self.experts(), self.placing.plan):
+            yield from self.placed(self.estimates(window))
 
     def estimates(self, window: Window) -> Iterator[Tensor]:
         scheduler = steps.fresh(self.parts["scheduler"], window.steps, self.place)
@@ -147,11 +150,12 @@ class Film(Footage):
         """The guided velocity; `at` chooses the expert."""
         expert = self.expert(at)
 
-        def call(copies: int, text: Tensor) -> Tensor:
+        def call(copies: int, text: Tensor, which: str) -> Tensor:
             def each(one: Tensor | None) -> Tensor | None:
                 return one if one is None else one.repeat(copies, *[1] * (one.ndim - 1))
-            return expert(hidden_states=each(given.to(self.dtype)), timestep=each(timestep), encoder_hidden_states=text, return_dict=False,
-                          **{name: each(one) for name, one in more.items()})[0]
+            with expert.cache_context(which):
+                return expert(hidden_states=each(given.to(self.dtype)), timestep=each(timestep), encoder_hidden_states=text, return_dict=False,
+                              **{name: each(one) for name, one in more.items()})[0]
         return steps.answered(call, self.texts(window), window.guidance, self.tokens(given))
 
     def plain_velocity(self, window: Window):

@@ -111,6 +111,8 @@ class Seed(Sidebar):
         row.prop(settings, "lock_seed", text="", icon="LOCKED" if settings.lock_seed else "UNLOCKED")
         layout.prop(settings, "steps")
         layout.prop(settings, "guidance")
+        if spec and spec.drafts:
+            layout.prop(settings, "draft")
         row = layout.row()
         row.active = spec is not None and spec.plans
         row.prop(settings, "plan")

@@ -193,6 +193,21 @@ def test_the_mask_remembers_collection_or_selection(scene):
     assert shot.landing(bpy.context)["mask"] == "Collection"
 
 
+def test_a_draft_is_asked_of_families_that_make_drafts(scene):
+    settings = scene.sora
+    assert not shot.frozen(bpy.context).draft
+    settings.draft = True
+    frozen = shot.frozen(bpy.context)
+    assert frozen.draft
+    settings.draft = False
+    shot.restore(scene, frozen)
+    assert settings.draft
+    settings.family, settings.use_guides = "ltx2", False
+    assert not shot.frozen(bpy.context).draft and settings.draft
+    bpy.ops.sora.remedy(action="leave_out", value="draft")
+    assert settings.draft is False
+
+
 def test_restore_is_the_reverse_of_frozen(scene):
     settings = scene.sora
     settings.negative, settings.strip_channel, settings.land_backdrop, settings.backdrop_distance, settings.guide_normal = "fog", 3, True, 12.5, False

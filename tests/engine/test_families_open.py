@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine import device, families
-from engine.errors import Cut, GuideError, KeyframeError
+from engine.errors import Cut, GuideError, KeyframeError, ShotError
 from engine.families import Window
 from engine.protocol import Guide, Progress, Size, Span
 from tests.engine.open_stage import FRAMES, SIZE, Stage, differing, noise, pixels
@@ -335,3 +335,33 @@ def test_over_the_wire_a_shot_of_another_family_becomes_a_take(stage, engines):
     assert one.stage(long.id, "denoise").stage == "denoise"
     one.say(Cancel(shot=long.id))
     assert isinstance(one.ending(long.id), Cancelled)
+
+
+# ---------------------------------------------------------------- drafts
+@pytest.mark.parametrize(("family", "model"), [("wan", "wan_text"), ("wan", "wan_experts"), ("vace", "vace"), ("cogvideox", "cogvideox")])
+def test_a_draft_skips_blocks_and_leaves_no_trace(stage, family, model):
+    given = asked(stage, family, steps=10, **({"guides": (stage.guide("depth"), stage.guide("edges"))} if family == "vace" else {}))
+    full = stage.roll(family, model, **given)
+    draft = stage.roll(family, model, **given, draft=True)
+    again = stage.roll(family, model, **given)
+    assert 0 < draft.skipped < draft.evaluations and any(note.startswith("Draft: ") for note in draft.notes)
+    assert (pixels(full) == pixels(again)).all() and full.evaluations == 0
+    assert (pixels(full) != pixels(draft)).any()
+
+
+def test_a_draft_that_skips_nothing_is_the_whole_thing(stage):
+    """The way through the blocks is another one, the arithmetic the same."""
+    from engine.sampling.draft import Draft
+    for family, model in (("wan", "wan_text"), ("vace", "vace")):
+        loaded = families.family(family).load(stage.model(model), device.chosen())
+        window = Window(frames=FRAMES, size=SIZE, seed=7, steps=3, guidance=5.0, text=loaded.text("a red car"), negative=loaded.text(""),
+                        guides={"depth": np.random.default_rng(0).random((FRAMES, SIZE.height, SIZE.width, 1), dtype=np.float32)} if family == "vace" else {})
+        strict = Draft(-1.0)
+        *_, full = loaded.sample(window)
+        *_, draft = loaded.sample(replace(window, draft=strict))
+        assert strict.evaluations > 0 == strict.skipped and torch.allclose(full, draft, atol=1e-5), family
+
+
+def test_a_family_without_drafts_says_so(stage):
+    with pytest.raises(ShotError, match="makes no drafts"):
+        stage.roll("ltx2", "ltx2", draft=True)

@@ -244,3 +244,27 @@ def test_memory_follows_the_window(a_shot):
     peaks = [int(subprocess.run([sys.executable, "-c", PEAK, as_json(a_shot(f"long{frames}", frames=frames))], cwd=ROOT, capture_output=True,
                                 text=True, check=True).stdout) for frames in (49, 401)]
     assert peaks[1] <= 1.25 * peaks[0], json.dumps(peaks)
+
+
+# ---------------------------------------------------------------- drafts
+def test_a_draft_skips_blocks_and_leaves_no_trace(a_shot, tmp_path):
+    import torch
+
+    from engine import shoot
+    from engine.blockout import model
+    from engine.blockout.autoencoder import AutoencoderConfig
+    from engine.blockout.transformer import TransformerConfig
+    torch.manual_seed(0)
+    made = model.Blockout(AutoencoderConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8, 8), deep=1), TransformerConfig(width=48, depth=4, heads=1))
+    for weights in made.parameters():
+        if not weights.any():
+            torch.nn.init.normal_(weights, std=0.1)
+    model.save(made, tmp_path / "deep")
+    warm, fields = shoot.Studio(), {"model": str(tmp_path / "deep"), "frames": 53, "steps": 8}      # two windows
+
+    def roll(name: str, **more):
+        return shoot.roll(a_shot(name, **fields, **more), lambda progress: None, threading.Event(), warm)
+    full, draft, again = roll("full"), roll("draft", draft=True), roll("again")
+    assert draft.evaluations == 2 * 8 * 4 and 0 < draft.skipped < draft.evaluations and draft.skipped % 3 == 0
+    assert f"Draft: {draft.skipped} of {draft.evaluations} block evaluations were skipped" in draft.notes
+    assert pixels(full) == pixels(again) != pixels(draft) and (full.evaluations, full.skipped) == (0, 0)

@@ -97,7 +97,7 @@ def skyreels():
 def cogvideox():
     from diffusers import AutoencoderKLCogVideoX, CogVideoXFunControlPipeline, CogVideoXTransformer3DModel, DDIMScheduler
     transformer = CogVideoXTransformer3DModel(
-        num_attention_heads=4, attention_head_dim=8, in_channels=8, out_channels=4, time_embed_dim=2, text_embed_dim=32, num_layers=1, sample_width=2,
+        num_attention_heads=4, attention_head_dim=8, in_channels=8, out_channels=4, time_embed_dim=2, text_embed_dim=32, num_layers=2, sample_width=2,
         sample_height=2, sample_frames=9, patch_size=2, temporal_compression_ratio=4, max_text_seq_length=32).eval()
     vae = AutoencoderKLCogVideoX(
         in_channels=3, out_channels=3, down_block_types=("CogVideoXDownBlock3D",) * 4, up_block_types=("CogVideoXUpBlock3D",) * 4,
