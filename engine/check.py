@@ -5,7 +5,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from . import clip, families
+from . import clip, families, latents
 from .errors import CHOOSE, GuideError, KeyframeError, ModelError, Remedy, ShotError
 from .protocol import FORMATS, PLANS, FamilySpec, Guide, Shot
 
@@ -23,6 +23,8 @@ def shot(asked: Shot) -> None:
     _guides(asked, spec)
     _keyframes(asked, spec)
     _beside(asked, spec)
+    if asked.latents:
+        latents.check(asked)
     own = getattr(families.family(asked.family), "check", None)
     if own is not None:
         own(asked, folder)

@@ -114,6 +114,7 @@ def shoot(
     lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8")] = None,
     draft: Annotated[bool | None, typer.Option("--draft/--full", help="Skip steps that would change little")] = None,
     kind: Annotated[str | None, typer.Option("--format", help="png, png16 or exr")] = None,
+    from_latents: Annotated[Path | None, typer.Option(help="A take: what it sampled is decoded once more, in another --format or --size")] = None,
     out: Annotated[Path | None, typer.Option(help="The take's folder")] = None,
     as_lines: Annotated[bool, typer.Option("--json", help="Print the wire's events")] = False,
 ) -> int:
@@ -126,6 +127,8 @@ def shoot(
                  "guides": tuple(map(_guide, guide)) if guide else None,
                  "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None,
                  "loras": tuple(map(_lora, lora)) if lora else None}
+        if from_latents is not None:
+            shot_file, given["latents"] = shot_file or from_latents, str(from_latents.expanduser().resolve())
         shot = _shot(shot_file, {name: value for name, value in given.items() if value is not None}, out)
     except SoraError as error:
         return teller.end("", error)

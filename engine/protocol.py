@@ -176,6 +176,7 @@ class Shot:
     landings: tuple[str, ...] = ()
     landing: dict[str, str] = dataclasses.field(default_factory=dict)   # options of the landings: scene, camera, channel, distance
     name: str = ""                          # what the artist calls it
+    latents: str = ""                       # a take's folder: what it kept is decoded once more, and nothing sampled
     plan: str = ""                          # one of PLANS; "": the fastest that fits
     draft: bool = False                     # steps that would change little are skipped: faster, and not quite the same picture
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from . import check, clip, device, families, frames, take
+from . import check, clip, device, families, frames, latents, take
 from .ahead import heed
 from .clock import Clock
 from .errors import OutOfMemory
@@ -65,7 +65,7 @@ def _rolled(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, plac
     heed(cut)
     with clock.stage("text"):
         clock.say("text")
-        texts = studio.text(model, shot.prompt), studio.text(model, shot.negative)
+        texts = (None, None) if shot.latents else (studio.text(model, shot.prompt), studio.text(model, shot.negative))
     heed(cut)
     return _Rolling(shot, model, texts, clock, cut, worn, plan).to_take(place)
 
@@ -88,7 +88,7 @@ class _Rolling:
                  worn: tuple[str, ...] = (), plan: Plan | None = None):
         self.shot, self.model, self.texts, self.clock, self.cut, self.worn, self.plan = shot, model, texts, clock, cut, worn, plan
         self.spec = families.family(shot.family).SPEC
-        self.native = model.native(shot.size)
+        self.native = latents.native(shot) if shot.latents else model.native(shot.size)
         self.steps = shot.steps or self.spec.steps
         self.guidance = shot.guidance if shot.guidance >= 0 else self.spec.guidance
         self.pace = Pace(shot, getattr(model, "native_fps", self.spec.native_fps))
@@ -98,9 +98,9 @@ class _Rolling:
         self.anchors = self.pace.stills(self.stills)
         self.beside = clip.Beside(shot, "camera" in self.spec.guides)
         self.joins = clip.Joins()
-        self.draft = Draft(self.spec.drafts) if shot.draft else None
+        self.draft = Draft(self.spec.drafts) if shot.draft and not shot.latents else None
         self.before = None          # the last frame that was made, for those that lie after it
-        clock.expect(steps=self.steps * len(self.stretches), frames=shot.frames)
+        clock.expect(steps=0 if shot.latents else self.steps * len(self.stretches), frames=shot.frames)
 
     def to_take(self, place: device.Device) -> Take:
         with (Screening(self.shot.out) as self.screening, Proxy(self.shot, self.cut) as proxy,
@@ -108,7 +108,9 @@ class _Rolling:
             tail = None
             for stretch in self.stretches:
                 window = self._window(stretch, tail)
-                tail = self._printed(stretch, window, self._denoised(stretch, window), printer)
+                latent = latents.read(self.shot, stretch).to(place.name) if self.shot.latents else self._denoised(stretch, window)
+                latents.keep(self.shot, stretch, self.native, latent)
+                tail = self._printed(stretch, window, latent, printer)
             with self.clock.stage("write"):
                 self.clock.say("write", self.shot.frames, self.shot.frames)
                 printed = tuple(printer.finish())
@@ -140,8 +142,6 @@ class _Rolling:
             for step, latent in enumerate(self.model.sample(window), 1):
                 heed(self.cut)
                 self.clock.step("denoise", done + step, self._glimpse(latent, window, last=step == self.steps))
-        if getattr(self.model, "keeps_latents", False):
-            take.keep_latent(self.shot, stretch.index, latent)
         return latent
 
     def _glimpse(self, latent, window: Window, last: bool) -> Reel | None:
@@ -199,7 +199,7 @@ class _Rolling:
         if not self.spec.audio:
             return ""
         with self.clock.stage("sound"):
-            return take.keep_sound(self.shot, *self.model.sound(self.shot.fps, self.shot.frames))
+            return take.same_sound(self.shot) if self.shot.latents else take.keep_sound(self.shot, *self.model.sound(self.shot.fps, self.shot.frames))
 
     def _take(self, place: device.Device, film: str, sound: str) -> Take:
         made = self.stretches[-1].start + self.stretches[-1].frames
@@ -212,6 +212,8 @@ class _Rolling:
 
     def _notes(self, made: int) -> tuple[str, ...]:
         notes = [f"Up-scaled from {self.native} to {self.shot.size}"] if self.native != self.shot.size else []
+        if self.shot.latents:
+            notes.append(f"Made once more from what {Path(self.shot.latents).name} had sampled")
         if made != self.pace.made:
             notes.append(f"{made} frames were made, the last {made - self.pace.made} trimmed")
         if self.draft:

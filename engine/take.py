@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import platform
+import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from .protocol import SHOT_FILE, TAKE_FILE, VERSION, Shot, Take, as_json
 from .release import ENGINE_VERSION
 
 INDEX_FILE = "take.sequence.json"
-LATENTS = "latents"             # folder in the take's
 SOUND = "sound.wav"
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "av", "OpenEXR", "opencv-python-headless", "safetensors")
 
@@ -50,18 +50,6 @@ def finish(take: Take, printed: tuple[Printed, ...]) -> Path:
     return folder
 
 
-def keep_latent(shot: Shot, window: int, latent) -> Path:
-    """Writes a window's clean latent (1, C, T, h, w), from which frames can be decoded again. Raises DiskFull or FolderError."""
-    from safetensors.torch import save_file
-    path = Path(shot.out, LATENTS, f"{window:04d}.safetensors")
-    try:
-        path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise told(error, path.parent) from error
-    replace(path, lambda partial: save_file({"latent": latent.detach().float().contiguous().cpu()}, partial))
-    return path
-
-
 def keep_sound(shot: Shot, samples, rate: int) -> str:
     """Writes float32 samples (channels, n), -1..1, as 16-bit WAV beside the frames; its name. Raises DiskFull or FolderError."""
     import wave
@@ -72,6 +60,15 @@ def keep_sound(shot: Shot, samples, rate: int) -> str:
             file.setparams((whole.shape[1], 2, rate, len(whole), "NONE", ""))
             file.writeframes(whole.tobytes())
     replace(Path(shot.out, SOUND), write)
+    return SOUND
+
+
+def same_sound(shot: Shot) -> str:
+    """The name of the sound that came with the shot's latents, copied; "" where there was none. Raises DiskFull or FolderError."""
+    kept = Path(shot.latents, SOUND)
+    if not kept.is_file():
+        return ""
+    replace(Path(shot.out, SOUND), lambda partial: shutil.copyfile(kept, partial))
     return SOUND
 
 

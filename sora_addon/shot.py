@@ -196,7 +196,7 @@ def again(folder: Path, takes: Path, vary: bool = False) -> Shot:
     name = library.take_id(before.name, datetime.now())
     there = all(guide.path and Path(guide.path).exists() for guide in before.guides)
     shot = replace(
-        before, id=name, out=str(takes / name), seed=random.SystemRandom().randrange(2**31) if vary else before.seed,
+        before, id=name, out=str(takes / name), latents="", seed=random.SystemRandom().randrange(2**31) if vary else before.seed,
         guides=before.guides if there else tuple(replace(guide, path="") for guide in before.guides))
     shot = replace(shot, source=_source_again(before, folder, shot))
     slate.freeze(shot)
@@ -209,6 +209,15 @@ def _source_again(before: Shot, folder: Path, shot: Shot) -> Guide | None:
     if clip is None or not Path(clip.path).is_relative_to(before.out):
         return clip
     kept = Path(folder) / Path(clip.path).relative_to(before.out)       # the take may have been moved since
+def developed(folder: Path, takes: Path, kind: str) -> Shot:
+    """The shot of a take as a new one that decodes what was sampled once more, in the format `kind`. Raises SoraError."""
+    if not Path(folder, "latents").is_dir():
+        raise ShotError("This take kept no latents; shoot it again in the other format.", Remedy(action="shoot_again", label="Shoot Again"))
+    shot = replace(again(folder, takes), latents=str(folder), format=kind)
+    slate.freeze(shot)
+    return shot
+
+
     pictures = footage.numbered(kept, Remedy(action="choose_folder", label="Choose a Folder"))
     return replace(clip, path=str(footage.linked(list(pictures.values()), shot.frame_start, Path(shot.out) / footage.FOLDER)))
 

@@ -23,7 +23,6 @@ class Piped:
     """Components behind a pipeline, on the device as a memory plan says; a family adds how it samples, encodes and decodes."""
 
     window, overlap = 81, 1
-    keeps_latents = True
 
     def __init__(self, pipeline: type, parts: dict[str, Any], folder: Path, place: Device, grid: SizeGrid, most: int):
         import torch

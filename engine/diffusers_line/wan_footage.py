@@ -27,7 +27,6 @@ class Footage:
     """Components on their device, as families.Model describes them, but for `sample`."""
 
     window, overlap = 81, 5
-    keeps_latents = True
 
     def placed_by(self, parts: dict[str, Any], place) -> Placing:
         """What brings the components to the device."""

@@ -54,8 +54,7 @@ class Model(Protocol):
     shot wants on (path, strength), which raises ModelError and returns notes; one whose SPEC has `audio` has `sound(fps, frames)`,
     which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(needed, floor, asked) -> plan.Plan`
     is there where the model can be kept in memory in several ways: it goes over to the plan `asked` for, or to the fastest one from `floor`
-    on that fits, `keeps_latents` where its latents are worth keeping, `native_fps` where its frame rate
-    is another one than its family's.
+    on that fits, `native_fps` where its frame rate is another one than its family's.
     """
 
     window: int                             # frames sampled at once, on the grid

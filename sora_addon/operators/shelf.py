@@ -6,7 +6,8 @@ from pathlib import Path
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from .. import library, onward, shot, takes
+from .. import library, onward, pump, shot, takes
+from ..settings import FORMAT_ITEMS
 from .refusals import forget, refusing
 from .shooting import take_chosen
 
@@ -53,6 +54,23 @@ class RestoreSettings(bpy.types.Operator):
     @refusing
     def execute(self, context):
         shot.restore(context.scene, takes.opened(takes.chosen(context)).shot)
+        return {"FINISHED"}
+
+
+class Develop(bpy.types.Operator):
+    """Make the frames of the chosen take once more from what was sampled, in another format: quick, and the same picture"""
+
+    bl_idname, bl_label = "sora.develop", "Develop As"
+    format: EnumProperty(name="Format", items=FORMAT_ITEMS)
+
+    @classmethod
+    def poll(cls, context):
+        return take_chosen(cls, context)
+
+    @refusing
+    def execute(self, context):
+        pump.submit(context, shot.developed(Path(takes.chosen(context).folder), shot.takes_folder(context), self.format))
+        forget(context)
         return {"FINISHED"}
 
 
@@ -168,4 +186,4 @@ class Refresh(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (Land, RestoreSettings, Remix, Extend, Star, Reveal, DeleteTake, Refresh)
+CLASSES = (Land, RestoreSettings, Develop, Remix, Extend, Star, Reveal, DeleteTake, Refresh)

@@ -70,6 +70,7 @@ def _draw_chosen(layout, context, row) -> None:
     again = buttons.row(align=True)
     again.operator("sora.shoot_again", icon="FILE_REFRESH").vary = False
     again.operator("sora.shoot_again", text="Vary", icon="RNDCURVE").vary = True
+    buttons.operator_menu_enum("sora.develop", "format", text="Develop As", icon="IMAGE_RGB")
     onward = buttons.row(align=True)
     onward.operator("sora.remix", icon="SHADERFX")
     onward.operator("sora.extend", icon="TRACKING_FORWARDS_SINGLE")

@@ -191,6 +191,22 @@ def test_shoot_again_star_restore_and_delete(press):
     assert len(session.takes) == 2 and not folder.exists() and (folder.parent / ".trash" / folder.name).exists()
 
 
+def test_a_take_is_developed_in_another_format(press):
+    press("prints")
+    first = shoot()
+    with pytest.raises(RuntimeError, match="kept no latents"):
+        bpy.ops.sora.develop(format="exr")
+    assert bpy.context.window_manager.sora.remedy_action == "shoot_again"
+    (Path(first.shot.out) / "latents").mkdir()
+    bpy.ops.sora.develop(format="exr")
+    pump.run_until_idle(60)
+    second = pump.slate.entries[-1]
+    assert (second.shot.latents, second.shot.format, second.shot.seed) == (first.shot.out, "exr", first.shot.seed)
+    bpy.ops.sora.shoot_again()
+    pump.run_until_idle(60)
+    assert (pump.slate.entries[-1].shot.latents, pump.slate.entries[-1].shot.format) == ("", "exr")
+
+
 def test_a_failure_can_be_tried_again(press):
     press("fails")
     entry = shoot()

@@ -1,0 +1,81 @@
+"""Final latents, kept with the take as they were sampled: frames can be decoded again, in another format or size, without sampling."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import Remedy, ShotError
+from .frames import replace, told
+from .protocol import Shot, Size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .clip import Stretch
+
+FOLDER = "latents"              # in the take's; one file a window
+AGAIN = Remedy(action="shoot_again", label="Shoot Again")
+
+
+def keep(shot: Shot, stretch: Stretch, native: Size, latent: Tensor) -> Path:
+    """Writes a window's clean latent (1, C, T, h, w). Raises DiskFull or FolderError."""
+    from safetensors.torch import save_file
+    path = _file(shot.out, stretch.index)
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise told(error, path.parent) from error
+    said = {**_clip(shot), "native": str(native), **_place(stretch)}
+    replace(path, lambda partial: save_file({"latent": latent.detach().contiguous().cpu()}, partial, said))
+    return path
+
+
+def check(shot: Shot) -> None:
+    """Refuses a shot whose `latents` are not there, or of another clip. Raises ShotError."""
+    _agree(_said(_file(shot.latents, 0)), _clip(shot), shot)
+
+
+def native(shot: Shot) -> Size:
+    """The size at which they were sampled, whatever the shot's is now. Raises ShotError."""
+    return Size.parse(_said(_file(shot.latents, 0)).get("native", ""))
+
+
+def read(shot: Shot, stretch: Stretch) -> Tensor:
+    """A window's latent, on the CPU. Raises ShotError."""
+    from safetensors.torch import load_file
+    path = _file(shot.latents, stretch.index)
+    _agree(_said(path), {**_clip(shot), **_place(stretch)}, shot)
+    return load_file(path)["latent"]
+
+
+def _file(take: str, window: int) -> Path:
+    return Path(take, FOLDER, f"{window:04d}.safetensors")
+
+
+def _clip(shot: Shot) -> dict[str, str]:
+    return {"family": shot.family, "model": shot.model, "frames": str(shot.frames), "fps": f"{shot.fps:.6g}"}
+
+
+def _place(stretch: Stretch) -> dict[str, str]:
+    return {"first": str(stretch.start), "length": str(stretch.frames)}
+
+
+def _said(path: Path) -> dict[str, str]:
+    """What a file says of itself. Raises ShotError."""
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(path, "pt") as file:
+            if "latent" not in file.keys():
+                raise ShotError(f"{path} holds no latent.", AGAIN)
+            return file.metadata() or {}
+    except FileNotFoundError as error:
+        raise ShotError(f"{path.parent.parent.name or path} kept no latents from which frames could be made again.", AGAIN) from error
+    except (OSError, SafetensorError) as error:
+        raise ShotError(f"{path} cannot be read: {error}.", AGAIN) from error
+
+
+def _agree(said: dict[str, str], wanted: dict[str, str], shot: Shot) -> None:
+    for name, value in wanted.items():
+        if said.get(name) != value:
+            raise ShotError(f"The latents in {Path(shot.latents).name} are of another clip: their {name} is {said.get(name) or 'not known'}, not {value}.",
+                            AGAIN)
