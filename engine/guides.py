@@ -5,6 +5,7 @@
     beauty  (h, w, 3)  display-referred sRGB, 0..1
     mask    (h, w, 1)  how much of the pixel is inside, 0..1
     edges   (h, w, 1)  1 on an edge
+    layout  (h, w, 1)  1 on the outline of a box
     vector  (h, w, 2)  where the pixel was one frame before, less where it is: pixels, x right, y down
 """
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import exr, guide_files
+from . import exr, guide_files, layout
 from .errors import GuideError
 from .outlines import outlines
 from .protocol import Guide, Shot, Size
@@ -47,8 +48,11 @@ def _check(guide: Guide, shot: Shot) -> None:
     if guide.kind == "camera":
         views(Path(guide.path), shot, guide)
         return
+    if guide.kind == "layout":
+        layout.read(guide, shot)
+        return
     if guide.kind not in LAYERS:
-        raise GuideError(f"There is no guide called {guide.kind!r}; there are: camera, {', '.join(LAYERS)}.")
+        raise GuideError(f"There is no guide called {guide.kind!r}; there are: camera, layout, {', '.join(LAYERS)}.")
     files = guide_files.sequence(guide, shot)
     guide_files.check_sizes(files, guide, shot)
     if files[0].suffix.lower() == ".exr":
@@ -63,12 +67,13 @@ class Reader:
     def __init__(self, guide: Guide, shot: Shot):
         """Lists the files. Raises GuideError."""
         self.guide, self.shot = guide, shot
-        self.files = guide_files.sequence(guide, shot)
+        self._boxes = layout.read(guide, shot) if guide.kind == "layout" else None
+        self.files = [] if self._boxes else guide_files.sequence(guide, shot)
         self.near, self.far = guide.near, guide.far
         self._views: list[dict] | None = None
         self._odd: dict[int, int] = {}              # frame -> pixels that are no distance
         self._flat = False
-        self._decode: Callable[[int], np.ndarray] = getattr(self, f"_{guide.kind}")
+        self._decode: Callable[[int], np.ndarray] | None = getattr(self, f"_{guide.kind}", None)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -86,7 +91,7 @@ class Reader:
         frames = []
         for index in range(start, start + count):
             with guide_files.remedied(self.guide, self.shot):
-                image = self._decode(index)
+                image = self._decode(index) if self._decode else self._drawn(index, size)
             if self.guide.kind == "vector" and size:
                 image = image * np.float32([size.width / image.shape[1], size.height / image.shape[0]])
             frames.append(guide_files.resized(image, size))
@@ -156,6 +161,11 @@ class Reader:
             return stored[..., :1].clip(0, 1)
         objects = stored[..., 4].view(np.uint32) if stored.shape[-1] > 4 else None
         return outlines(_inverse(stored[..., 0]), stored[..., 1:4], objects)[..., None]
+
+    def _drawn(self, index: int, size: Size | None) -> np.ndarray:
+        """Lines are as wide at any size: they are drawn at the size that is asked for."""
+        of, frames = self._boxes
+        return layout.drawn(frames[index], of, size or of)
 
     def _vector(self, index: int) -> np.ndarray:
         if self.files[index].suffix.lower() != ".exr":

@@ -18,7 +18,7 @@ from .errors import FolderError, Remedy, ShotError, SoraError, VersionError, Wir
 VERSION = 1
 LONGEST_LINE = 4_000_000        # characters; a shot with 5,000 camera matrices stays a file, so nothing honest is longer
 
-GUIDE_KINDS = ("depth", "normal", "beauty", "mask", "edges", "vector", "camera")
+GUIDE_KINDS = ("depth", "normal", "beauty", "mask", "edges", "layout", "vector", "camera")
 FORMATS = ("png", "png16", "exr")
 LANDINGS = ("strip", "compositor", "camera", "backdrop")
 PLANS = ("full", "turns", "fp8", "blocks")           # ways of keeping a model in memory, from the fastest to the smallest
@@ -131,7 +131,7 @@ class Guide:
     """A sequence of images of one kind, one file for each of the shot's frames, or a `camera.json`.
 
     `path` is a folder with numbered EXR (or PNG) files, several kinds may share one multi-layer folder;
-    for `camera` it is a JSON file. `near` and `far` are metres, fixed over the shot, for depth only.
+    for `camera` and `layout` it is a JSON file. `near` and `far` are metres, fixed over the shot, for depth only.
     """
 
     kind: str

@@ -141,15 +141,20 @@ class SoraSettings(bpy.types.PropertyGroup):
     guide_beauty: BoolProperty(name="Beauty", description="The scene as it renders: keeps colours and light")
     guide_mask: BoolProperty(name="Mask", description="Where the clip may change")
     guide_edges: BoolProperty(name="Edges", description="Outlines of the scene")
+    guide_layout: BoolProperty(name="Layout", description="Boxes around things: where they are and how large, not what they look like")
     guide_vector: BoolProperty(name="Motion", description="How far everything moves from frame to frame")
     guide_camera: BoolProperty(name="Camera", description="The camera's path and lens")
     strength_depth: _strength("Distances")
     strength_normal: _strength("Normals")
     strength_beauty: _strength("Colours")
     strength_edges: _strength("Edges")
+    strength_layout: _strength("Boxes")
     strength_vector: _strength("Motions")
     mask_collection: PointerProperty(
         type=bpy.types.Collection, name="Mask", description="What the mask shows. Empty: what is selected when you press Generate")
+
+    layout_collection: PointerProperty(
+        type=bpy.types.Collection, name="Layout", description="What boxes are drawn around. Empty: what is selected when you press Generate")
 
     use_keyframes: BoolProperty(name="Keyframes", description="Stills that the clip must show")
     first_image: StringProperty(

@@ -169,11 +169,17 @@ def landing(context) -> dict[str, str]:
         "camera": scene.camera.name if scene.camera else "",
         "view_layer": context.view_layer.name,
         "mask": settings.mask_collection.name if settings.mask_collection else "",
-        "selection": json.dumps(sorted(thing.name for thing in context.view_layer.objects.selected)) if settings.guide_mask else "null",
+        "layout": settings.layout_collection.name if settings.layout_collection else "",
+        "selection": json.dumps(sorted(thing.name for thing in context.view_layer.objects.selected)) if _of_selection(settings) else "null",
         "channel": str(settings.strip_channel) if settings.strip_channel else "",
         "distance": f"{settings.backdrop_distance:.6g}" if settings.backdrop_distance else "",
         "film": "1" if settings.land_compositor and settings.film else "",
     }
+
+
+def _of_selection(settings) -> bool:
+    """Whether a guide may be of what is selected."""
+    return settings.guide_mask or settings.guide_layout
 
 
 # ---------------------------------------------------------------- folders
@@ -242,6 +248,7 @@ def restore(scene, shot: Shot) -> None:
     for name in protocol.LANDINGS:
         setattr(settings, f"land_{name}", name in shot.landings)
     settings.mask_collection = bpy.data.collections.get(shot.landing.get("mask", ""))
+    settings.layout_collection = bpy.data.collections.get(shot.landing.get("layout", ""))
     settings.strip_channel = int(shot.landing.get("channel") or 0)
     settings.backdrop_distance = float(shot.landing.get("distance") or 0)
     settings.film = shot.landing.get("film") == "1"

@@ -2,7 +2,8 @@
 
 VACE (Jiang et al. 2025, https://arxiv.org/abs/2503.07598) takes one video and one mask: where the mask is 0 the video is kept,
 where it is 1 the video is only a hint of what shall be there. Depth is near-white grey; contours are dark on white, as its own
-annotator draws them; plain grey where there is no hint.
+annotator draws them, and so are the boxes of a layout: colours would stand for words of a list that does not come with the model.
+Plain grey where there is no hint.
 """
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from .wan_autoencoder import Autoencoder
 if TYPE_CHECKING:
     from torch import Tensor
 
-HINTS = ("depth", "edges", "beauty", "normal")      # in the order in which they are shown; `mask` is none
+HINTS = ("depth", "edges", "layout", "beauty", "normal")     # in the order in which they are shown; `mask` is none
 LIGHT = np.float32([-0.4, 0.5, 0.77])               # towards the light, camera space
 
 
@@ -53,7 +54,7 @@ def hint(kind: str, guide: np.ndarray) -> np.ndarray:
     """A guide (T, h, w, C) as VACE knows such pictures, (T, h, w, 1), 0..1."""
     if kind == "depth":
         return guide
-    if kind == "edges":
+    if kind in ("edges", "layout"):
         return 1 - guide
     if kind == "beauty":
         return guide @ np.float32([[0.2126], [0.7152], [0.0722]])

@@ -1,4 +1,4 @@
-"""Wan VACE: layouts (depth, edges, grey, normals), masks, keyframes anywhere, reference pictures, several guides at once."""
+"""Wan VACE: layouts (depth, edges, grey, boxes, normals), masks, keyframes anywhere, reference pictures, several guides at once."""
 from __future__ import annotations
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ SPEC = FamilySpec(
     label="Wan VACE",
     note="Follows a layout: depth, edges, grey, masks, keyframes at any frame, pictures of the subject",
     licence="Apache-2.0",
-    guides=("depth", "normal", "beauty", "mask", "edges"),
+    guides=("depth", "normal", "beauty", "mask", "edges", "layout"),
     spans=True,
     keyframes=True,
     source=True,

@@ -13,6 +13,9 @@ from .. import beside, compat, families, lines, strengths
 from .spaces import Sidebar, write_wrapped
 
 
+OF_OBJECTS = (("mask", "Mask of"), ("layout", "Boxes around"))         # guides that are of some objects only
+
+
 # ---------------------------------------------------------------- guides
 class Guides(Sidebar):
     """What of the scene steers the clip."""
@@ -29,10 +32,11 @@ class Guides(Sidebar):
         for kind in GUIDE_KINDS:
             if kind in taken:
                 _draw_guide(layout, settings, kind, spec.spans)
-        if "mask" in taken:
-            row = layout.row()
-            row.active = settings.guide_mask
-            row.prop(settings, "mask_collection", text="Mask of", placeholder="Selection")
+        for kind, of in OF_OBJECTS:
+            if kind in taken:
+                row = layout.row()
+                row.active = getattr(settings, f"guide_{kind}")
+                row.prop(settings, f"{kind}_collection", text=of, placeholder="Selection")
         if any(kind in strengths.KINDS for kind in taken):
             _draw_moving(layout, context, spec)
         _draw_not_taken(layout, context, settings, spec, [kind for kind in GUIDE_KINDS if kind not in taken])

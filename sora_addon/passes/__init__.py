@@ -15,10 +15,12 @@ from ...engine.protocol import Guide, Shot
 from . import camera
 from .beauty import Beauty
 from .camera import Camera
+from .chosen import selected
 from .depth import Depth
 from .edges import Edges
+from .layout import Layout
 from .lens import camera_at, view
-from .mask import Mask, selected
+from .mask import Mask
 from .normal import Normal
 from .render import Pass, Reel, printed, scratch_is_safe, writing
 from .stage import purge
@@ -26,7 +28,7 @@ from .vector import Vector
 
 __all__ = ["PASSES", "check", "purge", "roll", "selected"]
 
-PASSES: dict[str, type[Pass]] = {each.kind: each for each in (Depth, Normal, Beauty, Mask, Edges, Vector, Camera)}
+PASSES: dict[str, type[Pass]] = {each.kind: each for each in (Depth, Normal, Beauty, Mask, Edges, Layout, Vector, Camera)}
 FOLDER = "guides"           # within the shot's own
 
 
@@ -57,6 +59,8 @@ def roll(scene, shot: Shot) -> Generator[tuple[int, int], None, tuple[Guide, ...
         for index in range(shot.frames):
             scene = _again(name)            # undo and redo replace every datablock between two ticks
             views.append(view(scene, shot, shot.numbered(index)))
+            for each in passes:
+                each.look(scene, views[-1])
             for reel, sharing in reels.items():
                 printed(scene, shot, shot.numbered(index), reel, sharing, Path(scratch), folder / reel.folder)
             yield index + 1, shot.frames

@@ -5,15 +5,12 @@ switched on or off on the objects themselves.
 """
 from __future__ import annotations
 
-import json
-
 import bpy
 
-from ...engine.errors import Remedy, ShotError
+from .chosen import chosen
 from .render import Pass, Reel, cycles
 
 SAMPLES = 8
-OFF = Remedy(action="drop_guide", label="Switch the Mask Off", value="mask")
 
 
 def flat(stage) -> None:
@@ -28,7 +25,7 @@ class Mask(Pass):
     kind, reel = "mask", Reel("mask", flat)
 
     def __init__(self, scene, shot):
-        self.names = masked(scene, shot.landing)
+        self.names = chosen(scene, shot.landing, self.kind)
 
     def arrange(self, stage):
         stage.layer.use_pass_combined = True
@@ -41,30 +38,6 @@ class Mask(Pass):
                     collection.objects.link(thing)
             stage.scene.collection.children.link(collection)
             stage.layer.layer_collection.children[collection.name].holdout = not inside
-
-
-def masked(scene, landing: dict[str, str]) -> frozenset[str]:
-    """Names of the masked objects: of the collection `mask`, or the JSON list `selection`; without one (null), what is selected now.
-
-    Raises ShotError when there is no such collection or nothing in it.
-    """
-    name = landing.get("mask", "")
-    if name:
-        collection = next((each for each in scene.collection.children_recursive if each.name == name), None)
-        if collection is None:
-            raise ShotError(f"The mask's collection “{name}” is not in the scene “{scene.name}”.", OFF)
-        found, empty = [thing.name for thing in collection.all_objects], f"The mask's collection “{name}” is empty."
-    else:
-        frozen = json.loads(landing.get("selection", "null"))
-        found, empty = selected(scene) if frozen is None else frozen, "Nothing is selected for the mask."
-    if not found:
-        raise ShotError(empty, OFF)
-    return frozenset(found)
-
-
-def selected(scene) -> list[str]:
-    """Names of the selected objects, in any view layer of the scene."""
-    return sorted({thing.name for layer in scene.view_layers for thing in layer.objects if thing.select_get(view_layer=layer)})
 
 
 def _rendered(layer_collection, hidden: bool, held: bool) -> dict:

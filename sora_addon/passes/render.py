@@ -40,6 +40,9 @@ class Pass:
     def arrange(self, stage: Stage) -> None:
         """Switches on what the pass needs, on the stage only."""
 
+    def look(self, scene, view: dict) -> None:
+        """Told of every frame before it is rendered, by its entry of `camera.json` (lens.view)."""
+
     def printed(self, path: Path) -> None:
         """Told of every frame that was written."""
 
