@@ -209,12 +209,6 @@ def again(folder: Path, takes: Path, vary: bool = False) -> Shot:
     return shot
 
 
-def _source_again(before: Shot, folder: Path, shot: Shot) -> Guide | None:
-    """The source clip of a take that lies in `folder`, for another shot; what the take holds itself gets a second name there."""
-    clip = before.source
-    if clip is None or not Path(clip.path).is_relative_to(before.out):
-        return clip
-    kept = Path(folder) / Path(clip.path).relative_to(before.out)       # the take may have been moved since
 def developed(folder: Path, takes: Path, kind: str) -> Shot:
     """The shot of a take as a new one that decodes what was sampled once more, in the format `kind`. Raises SoraError."""
     if not Path(folder, "latents").is_dir():
@@ -224,6 +218,12 @@ def developed(folder: Path, takes: Path, kind: str) -> Shot:
     return shot
 
 
+def _source_again(before: Shot, folder: Path, shot: Shot) -> Guide | None:
+    """The source clip of a take that lies in `folder`, for another shot; what the take holds itself gets a second name there."""
+    clip = before.source
+    if clip is None or not Path(clip.path).is_relative_to(before.out):
+        return clip
+    kept = Path(folder) / Path(clip.path).relative_to(before.out)       # the take may have been moved since
     pictures = footage.numbered(kept, Remedy(action="choose_folder", label="Choose a Folder"))
     return replace(clip, path=str(footage.linked(list(pictures.values()), shot.frame_start, Path(shot.out) / footage.FOLDER)))
 
