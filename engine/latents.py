@@ -19,14 +19,15 @@ AGAIN = Remedy(action="shoot_again", label="Shoot Again")
 
 def keep(shot: Shot, stretch: Stretch, native: Size, latent: Tensor) -> Path:
     """Writes a window's clean latent (1, C, T, h, w). Raises DiskFull or FolderError."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     path = _file(shot.out, stretch.index)
     try:
         path.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise told(error, path.parent) from error
     said = {**_clip(shot), "native": str(native), **_place(stretch)}
-    replace(path, lambda partial: save_file({"latent": latent.detach().contiguous().cpu()}, partial, said))
+    written = save({"latent": latent.detach().contiguous().cpu()}, said)
+    replace(path, lambda partial: partial.write_bytes(written))         # save_file would make a file that nobody else may read
     return path
 
 

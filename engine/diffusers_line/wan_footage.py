@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..device import Device
     from ..families import Window
+    from .tiny_decoder import Tiny
 
 LENGTH = 512        # tokens
 
@@ -42,7 +43,7 @@ class Footage:
         self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using)
         self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
         self._wardrobe = Wardrobe(self.experts())
-        self._linear: Linear | None = None
+        self._seen_by: Linear | Tiny | None = None
 
     def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
         """Places the components by the plan `asked` for, or the fastest from `floor` on that fits. Raises ModelError."""
@@ -111,9 +112,10 @@ class Footage:
         return steps.noise(shape, window.seed, self.place)
 
     def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
-        if self._linear is None:
-            self._linear = Linear(self.autoencoder._encode)
-        return self._linear.shown(latent)
+        if self._seen_by is None:
+            from . import tiny_decoder
+            self._seen_by = tiny_decoder.found(self.autoencoder.channels, self.place) or Linear(self.autoencoder._encode)
+        return self._seen_by.shown(latent)
 
     def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
         return self.autoencoder.decode(latent)

@@ -1,0 +1,68 @@
+"""The tiny decoder of previews: the published network's arithmetic, and files that are none."""
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.diffusers_line import tiny_decoder
+from engine.errors import ModelError
+
+
+def weights(channels: int, patch: int) -> dict[str, torch.Tensor]:
+    """Random ones by the published names and shapes, with a time step of two in the later stages."""
+    dice, made = torch.Generator().manual_seed(0), {}
+
+    def conv(name, into, out, side=3, bias=True):
+        made[f"decoder.{name}.weight"] = torch.randn((out, into, side, side), generator=dice) / (into * side * side) ** 0.5
+        if bias:
+            made[f"decoder.{name}.bias"] = torch.randn(out, generator=dice) * 0.1
+    conv(1, channels, 256)
+    for at, wide, narrow, steps in ((3, 256, 128, 1), (9, 128, 64, 2), (15, 64, 64, 2)):
+        for block in range(at, at + 3):
+            for layer, into in ((0, 2 * wide), (2, wide), (4, wide)):
+                conv(f"{block}.conv.{layer}", into, wide)
+        conv(f"{at + 4}.conv", wide, wide * steps, 1, bias=False)
+        conv(at + 5, wide, narrow, bias=False)
+    conv(22, 64, 3 * patch ** 2)
+    return made
+
+
+def frame_by_frame(state: dict, latent: torch.Tensor, patch: int) -> np.ndarray:
+    """The same network as a person would write it down from its description: modules, one frame after the other, nothing enlarged in time."""
+    def conv(name, x):
+        weight = state[f"decoder.{name}.weight"]
+        layer = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
+        layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(state.get(f"decoder.{name}.bias", torch.zeros(len(weight))))
+        return layer(x)
+    frames = [torch.relu(conv(1, torch.tanh(one / 3) * 3)) for one in latent.unbind(2)]
+    for at in (3, 9, 15):
+        for block in range(at, at + 3):
+            frames = [torch.relu(one + conv(f"{block}.conv.4", torch.relu(conv(f"{block}.conv.2", torch.relu(conv(f"{block}.conv.0", torch.cat([one, old], 1)))))))
+                      for one, old in zip(frames, [torch.zeros_like(frames[0]), *frames])]
+        frames = [nn.Upsample(scale_factor=2)(one) for one in frames]
+        frames = [conv(at + 5, conv(f"{at + 4}.conv", one)[:, -one.shape[1]:]) for one in frames]
+    frames = [nn.PixelShuffle(patch)(conv(22, torch.relu(one))).clamp(0, 1) for one in frames]
+    return torch.cat(frames).permute(0, 2, 3, 1).detach().numpy()
+
+
+@pytest.mark.parametrize(("channels", "patch"), [(16, 1), (48, 2)])
+def test_it_is_the_published_network(channels, patch):
+    state, latent = weights(channels, patch), torch.randn((1, channels, 3, 4, 6), generator=torch.Generator().manual_seed(1))
+    seen = tiny_decoder.Tiny(state).shown(latent)
+    assert seen.shape == (3, 32 * patch, 48 * patch, 3) and np.allclose(seen, frame_by_frame(state, latent, patch), atol=1e-4)
+    assert tiny_decoder.Tiny(state).shown(torch.zeros((1, channels, 1, 60, 104))).shape[2] <= 256
+
+
+def test_files_are_opened_or_refused(tmp_path):
+    from safetensors.torch import save_file
+    place, cpu = tmp_path / "previews", torch.device("cpu")
+    place.mkdir()
+    save_file(weights(16, 1), place / "taew2_1.safetensors")
+    assert tiny_decoder.opened(place / "taew2_1.safetensors", cpu).shown(torch.zeros((1, 16, 20, 2, 2))).shape[0] == 16
+    assert tiny_decoder.found(16, cpu, tmp_path) is None                             # a processor draws by the linear map
+    assert tiny_decoder.found(16, torch.device("meta"), tmp_path / "elsewhere") is None
+    save_file({"decoder.1.weight": torch.zeros((2, 16, 3, 3))}, place / "taew2_1.safetensors")
+    assert tiny_decoder.found(16, torch.device("meta"), tmp_path) is None            # another network: coarse previews, no failure
+    (place / "pickle.safetensors").write_bytes(b"\x80\x04no")
+    with pytest.raises(ModelError):
+        tiny_decoder.opened(place / "pickle.safetensors", cpu)
