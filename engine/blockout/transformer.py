@@ -102,12 +102,12 @@ class GuideEmbedding(nn.Module):
     def forward(self, guides: dict[str, Tensor], given: Tensor) -> Tensor:
         """guides as in GUIDES (absent ones left out), given (B, 2) of 0 or 1 -> (B, N, D), or (B, 1, D) without guides."""
         x = self.given(given)[:, None]
-        h = 0
+        h = torch.zeros_like(x)                                # none at all is what training knows as guides that are not given
         if "depth" in guides:
             h = h + self.depth(guide_patches(depth_planes(guides["depth"]) - .3)) * given[:, :1, None]
         if "normal" in guides:
             h = h + self.normal(guide_patches(guides["normal"])) * given[:, 1:, None]
-        return x if isinstance(h, int) else x + h + self.mix(F.gelu(h))
+        return x + h + self.mix(F.gelu(h))
 
 
 class Transformer(nn.Module):

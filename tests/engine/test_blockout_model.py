@@ -84,6 +84,12 @@ def test_a_guide_patch_is_what_lies_under_its_token():
     assert guide_patches(guide)[0, :6].eq(1).all()
 
 
+def test_guides_that_are_not_given_are_as_if_they_were_not_there(blockout):
+    absent, there = torch.zeros(1, 2), {"depth": torch.rand(1, 1, 5, 16, 24), "normal": torch.rand(1, 3, 5, 16, 24)}
+    blockout.transformer.guides.mix.bias.data.uniform_(-1, 1)
+    assert torch.allclose(blockout.transformer.guides(there, absent), blockout.transformer.guides({}, absent))
+
+
 def test_the_first_frame_reaches_the_last_and_back(blockout):
     x, sigma = torch.randn(1, 16, 3, 3, 4), torch.tensor([.5])
     words, none = blockout.encode_text("a car").embedding, (torch.zeros(1, 2), torch.zeros_like(x), torch.zeros_like(x[:, :1]))
