@@ -98,7 +98,6 @@ class Batch:
     guides: dict[str, Tensor]                                  # of all; 0 where a clip has none
     there: Tensor                                              # (B, 2): which it has
     ids: Tensor
-    weights: Tensor
 
     @classmethod
     def of(cls, pieces: list[Piece], k: int) -> Batch:
@@ -107,7 +106,7 @@ class Batch:
         guides = {kind: torch.stack([p.guides[kind][:, :t] if kind in p.guides else torch.zeros(c, t, 8 * h, 8 * w) for p in pieces])
                   for kind, c in GUIDES.items()}
         there = torch.tensor([[float(kind in p.guides) for kind in GUIDES] for p in pieces])
-        return cls(torch.stack([p.latent[:, :k] for p in pieces]), guides, there, *text.batch([p.caption for p in pieces]))
+        return cls(torch.stack([p.latent[:, :k] for p in pieces]), guides, there, text.batch([p.caption for p in pieces]))
 
 
 class Draws:
@@ -125,7 +124,7 @@ class Draws:
         alike = [p for p in self.pieces if p.latent.shape[2:] == (h, w) and p.latent.shape[1] >= k]
         count = max(FEWEST, round(TOKENS_A_STEP / (k * h * w)))
         b = Batch.of([one, *(alike[pick(len(alike))] for _ in range(count - 1))], k)
-        return flow.loss(model, b.x0, b.guides, b.ids, b.weights, g, b.there)
+        return flow.loss(model, b.x0, b.guides, b.ids, g, b.there)
 
 
 class Judge:
@@ -141,7 +140,7 @@ class Judge:
         b = Batch.of([piece], min(5, piece.latent.shape[1]))
         eps = torch.randn(b.x0.shape, generator=torch.Generator().manual_seed(5))
         x, sigma, empty = (1 - AT) * b.x0 + AT * eps, torch.full((1,), AT), torch.zeros_like(b.x0)
-        out = model(x, sigma, model.text(b.ids, b.weights), b.guides, torch.zeros(1, len(GUIDES)), empty, empty[:, :1])
+        out = model(x, sigma, model.text(b.ids), b.guides, torch.zeros(1, len(GUIDES)), empty, empty[:, :1])
         return (out - b.x0).square().mean().item()
 
 

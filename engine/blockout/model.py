@@ -80,8 +80,7 @@ class Blockout(nn.Module):
     def encode_text(self, prompt: str) -> Text:
         tokens = texts.tokens(prompt)
         plain, shares = zip(*texts.parts(tokens))
-        ids, weights = texts.batch(plain)
-        return Text(self.transformer.text(ids.to(self.device), weights.to(self.device, self.dtype)), tokens.not_understood, shares)
+        return Text(self.transformer.text(texts.batch(plain).to(self.device)), tokens.not_understood, shares)
 
     @torch.no_grad()
     def encode_still(self, still: Tensor, place: int) -> Tensor:

@@ -83,12 +83,12 @@ def parts(prompt: Tokens) -> list[tuple[Tokens, float]]:
     return [(Tokens(ids, (1.,) * len(ids), ()), share) for ids, share in found if share]
 
 
-def batch(prompts: list[Tokens]) -> tuple[Tensor, Tensor]:
-    """Padded ids (B, TOKENS) long and weights (B, TOKENS)."""
-    ids, weights = torch.zeros(len(prompts), TOKENS, dtype=torch.long), torch.ones(len(prompts), TOKENS)
+def batch(prompts: list[Tokens]) -> Tensor:
+    """Padded ids (B, TOKENS), long; weights are what `parts` makes of them."""
+    ids = torch.zeros(len(prompts), TOKENS, dtype=torch.long)
     for i, t in enumerate(prompts):
-        ids[i, :len(t.ids)], weights[i, :len(t.ids)] = torch.tensor(t.ids, dtype=torch.long), torch.tensor(t.weights)
-    return ids, weights
+        ids[i, :len(t.ids)] = torch.tensor(t.ids, dtype=torch.long)
+    return ids
 
 
 class TextEncoder(nn.Module):
@@ -101,10 +101,10 @@ class TextEncoder(nn.Module):
         self.layer = nn.TransformerEncoderLayer(d, heads, 2 * d, 0., "gelu", batch_first=True, norm_first=True)
         self.nothing = nn.Parameter(torch.randn(TOKENS, d) * .02)
 
-    def forward(self, ids: Tensor, weights: Tensor, dropped: Tensor | None = None) -> Tensor:
-        """ids, weights (B, TOKENS), dropped (B,) bool -> embeddings (B, TOKENS, D)."""
+    def forward(self, ids: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """ids (B, TOKENS), dropped (B,) bool -> embeddings (B, TOKENS, D)."""
         written = (ids > 0)[..., None]
-        x = self.layer(self.word(ids) * weights[..., None] + self.place) * written
+        x = self.layer(self.word(ids) + self.place) * written
         empty = ~written.any(1, keepdim=True)
         if dropped is not None:
             empty = empty | dropped[:, None, None]

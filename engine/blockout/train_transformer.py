@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import conditions, data, shards, text
+from . import conditions, data, flow, shards, text
 from .autoencoder import Autoencoder
 from .optimise import Muon
 from .train_autoencoder import as_video
 from .training import Run
 from .transformer import Transformer
 
-SHIFT = 4.0
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.25, {"short": 1.}), (.37, {"short": .65, "long": .35}), (.5, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.7, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.88, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (1., {"short": .4, "plain": .25, "stills": .15, "large": .2}))
+MIXES = ((.16, {"short": 1.}), (.24, {"short": .65, "long": .35}), (.33, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.46, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (.58, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (.66, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (1., {"short": .5, "plain": .32, "stills": .06, "large": .12}))
 WHOLE = ((1.,), (1.,))
 PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "stills": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
          "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
@@ -35,7 +35,6 @@ class Shard:
     inverse_depth: np.ndarray
     normal: np.ndarray
     ids: Tensor
-    weights: Tensor
 
 
 @dataclass(slots=True)
@@ -58,9 +57,9 @@ class Library:
             with torch.no_grad():
                 latent = torch.cat([self.autoencoder.encode(as_video(rgb[i:i + 4])) for i in range(0, len(rgb), 4)])
             np.save(path, latent.half().numpy())
-        ids, weights = text.batch([text.tokens(c) for c in shards.captions(folder)])
+        ids = text.batch([text.tokens(c) for c in shards.captions(folder)])
         opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("latent", "inverse_depth", "normal")]
-        return Shard(*opened, ids, weights)
+        return Shard(*opened, ids)
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]
@@ -68,19 +67,9 @@ class Library:
 
 def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator) -> Tensor:
     """The flow-matching loss of some clips of a shard, cut to their first k latent frames."""
-    x0 = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32))
-    t = 4 * (k - 1) + 1
+    x0, t = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32)), 4 * (k - 1) + 1
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
-    b, _, _, h, w = x0.shape
-    sigma, given, mask = conditions.sigmas(g, b, SHIFT), conditions.given(g, b), conditions.known_mask(g, b, k, h, w)
-    known = x0 + torch.randn(x0.shape, generator=g) * .12 * torch.rand(b, 1, 1, 1, 1, generator=g)      # as if it had been generated
-    dropped = torch.rand(b, generator=g) < .1
-    words = model.text(shard.ids[rows], shard.weights[rows], dropped)
-    s = sigma.view(-1, 1, 1, 1, 1)
-    x = (1 - s) * x0 + s * torch.randn(x0.shape, generator=g)
-    error = (model(x, sigma, words, guides, given, known, mask) - x0).square() * (1 - mask)
-    each = error.flatten(1).sum(1) / ((1 - mask).flatten(1).sum(1) * x0.shape[1])
-    return (each / sigma.clamp(min=.25).square()).mean()
+    return flow.loss(model, x0, guides, shard.ids[rows], g)
 
 
 class Draws:
@@ -118,7 +107,6 @@ class HeldOut:
     x0: Tensor
     guides: dict[str, Tensor]
     ids: Tensor
-    weights: Tensor
 
     @classmethod
     def rendered(cls, autoencoder: Autoencoder, count: int = 16) -> HeldOut:
@@ -126,12 +114,12 @@ class HeldOut:
         with torch.no_grad():
             x0 = autoencoder.encode(as_video(np.stack([c.rgb for c in clips])))
         guides = conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
-        return cls(x0, guides, *text.batch([text.tokens(c.caption) for c in clips]))
+        return cls(x0, guides, text.batch([text.tokens(c.caption) for c in clips]))
 
     def __call__(self, model: Transformer) -> dict[str, float]:
         b, _, k, h, w = self.x0.shape
         eps = torch.randn(self.x0.shape, generator=torch.Generator().manual_seed(5))
-        words, empty = model.text(self.ids, self.weights), torch.zeros(b, 1, k, h, w)
+        words, empty = model.text(self.ids), torch.zeros(b, 1, k, h, w)
         found = {}
         for name, flag in (("text", 0.), ("guides", 1.)):
             for sigma in (1., .8, .5):
