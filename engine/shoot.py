@@ -220,8 +220,9 @@ class _Rolling:
             notes.append(self.draft.note())
         if len(self.stretches) > 1:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
+        own = getattr(families.family(self.shot.family), "notes", lambda shot: ())
         return (*notes, *self.pace.notes(), *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
-                *getattr(self.model, "notes", tuple)())
+                *own(self.shot))
 
 
 def printed_count(shot: Shot) -> int:

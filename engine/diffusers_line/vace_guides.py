@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HINTS = ("depth", "edges", "layout", "beauty", "normal")     # in the order in which they are shown; `mask` is none
+NOTES = {"normal": "Normals were shown to VACE as grey clay lit from the upper left: it knows no normals",
+         "beauty": "Beauty was shown to VACE in grey: it adds the colours itself"}
 LIGHT = np.float32([-0.4, 0.5, 0.77])               # towards the light, camera space
 
 
@@ -62,9 +64,9 @@ def hint(kind: str, guide: np.ndarray) -> np.ndarray:
     return np.where(np.any(guide, -1, keepdims=True), 0.15 + 0.85 * lit, 0).astype(np.float32)      # normals: lit clay, which is grey to VACE
 
 
-def notes(guides) -> tuple[str, ...]:
+def notes(kinds: tuple[str, ...]) -> tuple[str, ...]:
     """What was shown as something else than it is."""
-    return ("Normals were shown to VACE as grey clay lit from the upper left: it knows no normals",) if "normal" in guides else ()
+    return tuple(NOTES[kind] for kind in kinds if kind in NOTES)
 
 
 def _most(window, kind: str) -> float:

@@ -4,8 +4,8 @@ A family is one file with `SPEC` (a protocol.FamilySpec) and `load(folder, devic
 `folder(model) -> Path`, where its models do not lie in the models folder ("" is its default), `check(shot, folder)`, which refuses
 what one model of the family cannot do although another can, `area(folder)`, pixels of the largest picture, where its models
 differ, `made(folder) -> Size`, where they make pictures of one size only, `given(shot) -> footprint.Given`, what a shot gives them that
-takes memory, and `TOGETHER`, frames sampled at once, where that is less than its window. A new family is one new file and one line
-here; families never import each other.
+takes memory, `notes(shot)`, what its takes say of it, and `TOGETHER`, frames sampled at once, where that is less than its window.
+A new family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
 

@@ -62,6 +62,12 @@ def given(shot: Shot) -> Given:
     return Given(hints=len(vace_guides.counting(shot.guides)), pictures=len(shot.references))
 
 
+def notes(shot: Shot) -> tuple[str, ...]:
+    """What was shown as something else than it is."""
+    from ..diffusers_line import vace_guides
+    return vace_guides.notes(vace_guides.counting(shot.guides))
+
+
 def load(folder: Path, device: Device) -> "Layout":
     """The weights of `folder` on `device`. Raises ModelError."""
     from ..diffusers_line import loading, wan_footage

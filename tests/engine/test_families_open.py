@@ -135,6 +135,12 @@ def test_several_guides_count_each(stage):
         assert differing(both, stage.latent("vace", "vace", guides=others))
 
 
+def test_a_take_says_what_was_shown_as_something_else(stage):
+    notes = " ".join(stage.roll("vace", "vace", guides=tuple(stage.guide(kind, 1) for kind in ("depth", "normal", "beauty"))).notes)
+    assert "grey clay" in notes and "Beauty was shown to VACE in grey" in notes
+    assert "VACE" not in " ".join(stage.roll("vace", "vace", guides=(stage.guide("depth", 1), stage.guide("normal", 1, strength=0.0))).notes)
+
+
 def test_a_strength_for_some_frames_counts(stage):
     whole = stage.latent("vace", "vace", guides=(stage.guide("depth", 1),))
     same = stage.latent("vace", "vace", guides=(stage.guide("depth", 1, strength=0.2, spans=(Span(first=0, last=8, strength=1.0),)),))
