@@ -1,15 +1,9 @@
 """The engine's command line. `serve` is looked at first: it must not wait for what the other commands need."""
 from __future__ import annotations
 
+import logging
+import os
 import sys
-
-from . import early
-
-if __name__ == "__main__" and sys.argv[1:2] in (["serve"], ["shoot"]):
-    early.torch_ahead()                 # before the other imports, which it goes beside
-
-import logging  # noqa: E402
-import os  # noqa: E402
 
 
 def main() -> int:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import early
 from .ahead import heed
 from .errors import REPAIR, EngineBroken, FolderError, ModelError, OutOfMemory, Remedy
 
@@ -50,7 +49,8 @@ def chosen() -> Device:
 
 def torch_module():
     """torch, imported. Raises EngineBroken."""
-    early.environment()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # cuBLAS is repeatable only with this, set before it starts
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")                # idle OpenMP threads soon leave the cores to writers, Blender and others
     try:
         import torch
     except (ImportError, OSError) as error:
