@@ -59,9 +59,9 @@ def _open(shot: str, reel: protocol.Reel) -> None:
 
 def close() -> None:
     """Forget the reel; Image Editors show again what they did before."""
-    global _shot, _shown
+    global _shot, _shown, _drawn
     unwatch()
-    _shot, _shown = "", -1
+    _shot, _shown, _drawn = "", -1, -GLANCE
     for kept in (_paths, _unread, _read, _frames):
         kept.clear()
     if _icons is not None:

@@ -40,7 +40,8 @@ def test_a_shot_becomes_a_take(engine, a_shot):
     assert take.files.names() == [f"plate.{number:04d}.png" for number in range(12, 19)] == sorted(os.listdir(Path(shot.out, "frames")))
     assert take.native == Size(96, 64) and take.native_frames == 9 and any("trimmed" in note for note in take.notes)
     assert take.seconds["denoise"] > 0 and take.peak_bytes > 0 and take.shot == shot
-    assert not list(Path(shot.out).glob(".*")) and sorted(os.listdir(shot.out)) == ["frames", "proxy.mp4", "shot.json", "take.json", "take.sequence.json"]
+    assert not list(Path(shot.out).glob(".*"))
+    assert sorted(os.listdir(shot.out)) == ["frames", "latents", "proxy.mp4", "shot.json", "take.json", "take.sequence.json"]
 
 
 def test_the_index_holds_every_file_as_it_is(engine, a_shot):
