@@ -186,6 +186,7 @@ def serve() -> int:
     threading.Thread(target=listen, args=(0, line, wire), name="listen", daemon=True).start()
     warming = threading.Thread(target=warm, name="warm", daemon=True)
     warming.start()
+    import psutil  # noqa: F401  # reads slow files of the kernel's while the other thread imports torch
     studio = None
     while (request := line.following()) is not None:
         if warming.is_alive() and isinstance(request, Shoot):

@@ -25,6 +25,7 @@ class Studio:
         self._floors: dict[tuple[str, Path], str] = {}      # plans that a model was found to need at least
         self._plan = self._insisted = ""        # how the loaded model is kept, and what a person asked for when it was loaded
         self._bare = 0                          # bytes that this process had before it was loaded
+        self._used = False                      # whether anything was loaded, or begun to be, since memory was last given back
 
     def device(self) -> device.Device:
         """Imports torch on the first call. Raises EngineBroken."""
@@ -38,7 +39,7 @@ class Studio:
         if self._loaded is None or self._loaded[0] != wanted or self._stuck(asked):
             self.unload()
             self._device = device.chosen()      # what is free changes
-            self._bare, self._insisted = device.held(self._device), asked
+            self._bare, self._insisted, self._used = device.held(self._device), asked, True
             self._loaded = (wanted, families.family(shot.family).load(wanted[1], self._device))
         return self._loaded[1]
 
@@ -96,5 +97,6 @@ class Studio:
         """Frees the model and everything that came from it."""
         self._loaded, self._plan, self._insisted = None, "", ""
         self._texts.clear()
-        if self._device is not None:
+        if self._used:                          # looking for garbage takes a while, and the first shot has left none
             device.release(self._device)
+            self._used = False
