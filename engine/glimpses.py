@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +53,5 @@ def _sized(picture: np.ndarray) -> np.ndarray:
 
 def _png(picture: np.ndarray) -> bytes:
     """8 bits, RGB, rows without predictors: Blender's side reads it with numpy alone."""
-    height, width, _ = picture.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)
-    rows[:, 1:] = quantised(picture, 255).reshape(height, -1)
-    parts = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-                                           for kind, body in parts)
+    import cv2
+    return cv2.imencode(".png", np.ascontiguousarray(quantised(picture, 255)[..., ::-1]), (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE))[1].tobytes()

@@ -41,7 +41,7 @@ def sequence(guide: Guide, shot: Shot) -> list[Path]:
     Files are numbered at the end of their names. Any first number will do, if the rest follow without a gap.
     """
     folder, remedy = Path(guide.path), way_out(guide, shot)
-    files = _numbered(guide, folder, remedy)
+    files = numbered(folder, f"The {guide.kind} guide", remedy)
     numbers = sorted(files)
     if not numbers:
         raise GuideError(f"The {guide.kind} guide's folder {folder} has no numbered EXR, PNG or JPEG files.", remedy)
@@ -57,18 +57,19 @@ def sequence(guide: Guide, shot: Shot) -> list[Path]:
     raise GuideError(f"The {guide.kind} guide has a frame too many, {files[extra].name} in {folder}; the shot has {shot.frames} frames.", remedy)
 
 
-def _numbered(guide: Guide, folder: Path, remedy: Remedy) -> dict[int, Path]:
+def numbered(folder: Path, what: str, remedy: Remedy | None = None) -> dict[int, Path]:
+    """Number -> picture, of the files of a folder that end in a number. Raises GuideError, in which `what` is what the folder holds."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise GuideError(f"The {guide.kind} guide's folder {folder} cannot be read: {error.strerror or error}.", remedy) from error
+        raise GuideError(f"{what}'s folder {folder} cannot be read: {error.strerror or error}.", remedy) from error
     found: dict[int, Path] = {}
     for path in entries:
         number = NUMBER.search(path.stem)
         if path.suffix.lower() not in (".exr", *PICTURES) or path.name.startswith(".") or number is None:
             continue
         if int(number[1]) in found:
-            raise GuideError(f"The {guide.kind} guide has two files of one number, {found[int(number[1])].name} and {path.name}.", remedy)
+            raise GuideError(f"{what} has two files of one number, {found[int(number[1])].name} and {path.name}.", remedy)
         found[int(number[1])] = path
     return found
 

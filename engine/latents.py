@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from .errors import Remedy, ShotError
 from .frames import replace, told
-from .protocol import Shot, Size
+from .protocol import LATENTS, Shot, Size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .clip import Stretch
 
-FOLDER = "latents"              # in the take's; one file a window
 AGAIN = Remedy(action="shoot_again", label="Shoot Again")
 
 
@@ -50,7 +49,7 @@ def read(shot: Shot, stretch: Stretch) -> Tensor:
 
 
 def _file(take: str, window: int) -> Path:
-    return Path(take, FOLDER, f"{window:04d}.safetensors")
+    return Path(take, LATENTS, f"{window:04d}.safetensors")
 
 
 def _clip(shot: Shot) -> dict[str, str]:

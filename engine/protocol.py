@@ -240,7 +240,7 @@ class Finding:
     remedy: Remedy | None = None
 
 
-TAKE_FILE, SHOT_FILE = "take.json", "shot.json"
+TAKE_FILE, SHOT_FILE, LATENTS = "take.json", "shot.json", "latents"      # in a take's folder; the last is a folder, one file a window
 
 
 def read_take(folder: str | Path) -> Take:

@@ -192,8 +192,8 @@ def takes_folder(context) -> Path:
 
 
 # ---------------------------------------------------------------- once more
-def again(folder: Path, takes: Path, vary: bool = False) -> Shot:
-    """The shot of a take as a new one, with the same seed or, to `vary`, another. Raises FolderError or WireError.
+def again(folder: Path, takes: Path, vary: bool = False, **otherwise) -> Shot:
+    """The shot of a take as a new one, with the same seed or, to `vary`, another; fields may be `otherwise`. Raises FolderError or WireError.
 
     Guides that still lie in the take are used as they are, so that the same seed gives the same pixels; where one is
     gone, all are rendered again. A source clip that lies in the take is taken along.
@@ -202,8 +202,9 @@ def again(folder: Path, takes: Path, vary: bool = False) -> Shot:
     name = library.take_id(before.name, datetime.now())
     there = all(guide.path and Path(guide.path).exists() for guide in before.guides)
     shot = replace(
-        before, id=name, out=str(takes / name), latents="", seed=random.SystemRandom().randrange(2**31) if vary else before.seed,
-        guides=before.guides if there else tuple(replace(guide, path="") for guide in before.guides))
+        before, id=name, out=str(takes / name), seed=random.SystemRandom().randrange(2**31) if vary else before.seed,
+        guides=before.guides if there else tuple(replace(guide, path="") for guide in before.guides),
+        **({"latents": ""} | otherwise))
     shot = replace(shot, source=_source_again(before, folder, shot))
     slate.freeze(shot)
     return shot
@@ -211,11 +212,9 @@ def again(folder: Path, takes: Path, vary: bool = False) -> Shot:
 
 def developed(folder: Path, takes: Path, kind: str) -> Shot:
     """The shot of a take as a new one that decodes what was sampled once more, in the format `kind`. Raises SoraError."""
-    if not Path(folder, "latents").is_dir():
+    if not Path(folder, protocol.LATENTS).is_dir():
         raise ShotError("This take kept no latents; shoot it again in the other format.", Remedy(action="shoot_again", label="Shoot Again"))
-    shot = replace(again(folder, takes), latents=str(folder), format=kind)
-    slate.freeze(shot)
-    return shot
+    return again(folder, takes, latents=str(folder), format=kind)
 
 
 def _source_again(before: Shot, folder: Path, shot: Shot) -> Guide | None:

@@ -18,14 +18,14 @@ from .. import guide_files
 from ..errors import SoraError
 from ..guides import Reader
 from ..protocol import TAKE_FILE, FrameGrid, Guide, Shot, Size, Take, read_take
+from .autoencoder import TIME
 from .guides import GUIDES
 from .model import WINDOW_FRAMES
 
 log = logging.getLogger(__name__)
 
 FILMS = (".mp4", ".mov", ".webm", ".mkv", ".m4v", ".avi")
-IMAGES = (*guide_files.PICTURES, ".exr")
-GRID = FrameGrid(stride=4, offset=1)
+GRID = FrameGrid(stride=TIME, offset=1)
 SHORTEST = 5                                                   # frames: the first latent frame alone would be a still
 Sized = Callable[[int, int], tuple[int, int]]                  # (width, height) -> the size that Blockout draws for it
 
@@ -101,9 +101,8 @@ def _captioned(path: Path) -> Path:
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    """A folder's numbered images in order. Raises ClipsError when one is missing between them."""
-    numbered = {int(found[1]): path for path in sorted(folder.iterdir())
-                if path.suffix.lower() in IMAGES and not path.name.startswith(".") and (found := guide_files.NUMBER.search(path.stem))}
+    """A folder's numbered images in order. Raises ClipsError when one is missing between them, GuideError when there are two of one number."""
+    numbered = guide_files.numbered(folder, f"The clip {folder.name}")
     for number in range(min(numbered, default=0), max(numbered, default=-1)):
         if number not in numbered:
             raise ClipsError(f"{folder.name} has no image number {number}, but later ones; render it again, or make two clips of the folder.")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import bpy
 
+import sora
+
 CONTAINERS = ("row", "column", "box", "split", "grid_flow", "column_flow", "menu_pie")
 
 
@@ -30,6 +32,19 @@ class Proxy:
 
     def __setattr__(self, name, value):
         setattr(self._layout, name, value)
+
+
+@contextmanager
+def registered(takes):
+    """Blender's own start-up scene with the extension on, and its takes in the folder `takes`."""
+    bpy.ops.wm.read_factory_settings()
+    addon = bpy.context.preferences.addons.new()
+    addon.module = "sora"
+    sora.register()
+    bpy.context.preferences.addons["sora"].preferences.takes_folder = str(takes)
+    yield bpy.context.scene
+    sora.unregister()
+    bpy.context.preferences.addons.remove(bpy.context.preferences.addons["sora"])
 
 
 @contextmanager

@@ -1,30 +1,26 @@
 """Settings become a shot, or a sentence with a way out."""
 import json
+import sys
 from pathlib import Path
 
 import bpy
 import pytest
 
-import sora
 from sora.engine import protocol
 from sora.engine.errors import FolderError, KeyframeError, ModelError, ShotError
 from sora.engine.protocol import Size
 from sora.sora_addon import shot
 
+sys.path.insert(0, str(Path(__file__).parent))
+import layouts  # noqa: E402
+
 
 @pytest.fixture
 def scene(tmp_path):
-    bpy.ops.wm.read_factory_settings()
-    addon = bpy.context.preferences.addons.new()
-    addon.module = "sora"
-    sora.register()
-    bpy.context.preferences.addons["sora"].preferences.takes_folder = str(tmp_path / "takes")
-    scene = bpy.context.scene
-    scene.sora.prompt, scene.frame_end = "a stone arch", 49
-    scene.render.resolution_x, scene.render.resolution_y = 832, 480
-    yield scene
-    sora.unregister()
-    bpy.context.preferences.addons.remove(bpy.context.preferences.addons["sora"])
+    with layouts.registered(tmp_path / "takes") as scene:
+        scene.sora.prompt, scene.frame_end = "a stone arch", 49
+        scene.render.resolution_x, scene.render.resolution_y = 832, 480
+        yield scene
 
 
 def refusal(kind=ShotError):

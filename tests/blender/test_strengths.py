@@ -17,18 +17,11 @@ FRAMES = 9
 
 @pytest.fixture
 def scene(tmp_path):
-    bpy.ops.wm.read_factory_settings()
-    addon = bpy.context.preferences.addons.new()
-    addon.module = "sora"
-    sora.register()
-    bpy.context.preferences.addons["sora"].preferences.takes_folder = str(tmp_path / "takes")
-    scene = bpy.context.scene
-    scene.sora.prompt, scene.sora.family, scene.sora.guide_mask = "a stone arch", "vace", False
-    scene.frame_start, scene.frame_end = 101, 100 + FRAMES
-    scene.frame_set(104)
-    yield scene
-    sora.unregister()
-    bpy.context.preferences.addons.remove(bpy.context.preferences.addons["sora"])
+    with layouts.registered(tmp_path / "takes") as scene:
+        scene.sora.prompt, scene.sora.family, scene.sora.guide_mask = "a stone arch", "vace", False
+        scene.frame_start, scene.frame_end = 101, 100 + FRAMES
+        scene.frame_set(104)
+        yield scene
 
 
 def keyed(scene, kind: str, interpolation: str, **strength_at) -> None:
