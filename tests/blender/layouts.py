@@ -11,8 +11,6 @@ from contextlib import contextmanager
 
 import bpy
 
-import sora
-
 CONTAINERS = ("row", "column", "box", "split", "grid_flow", "column_flow", "menu_pie")
 
 
@@ -37,6 +35,7 @@ class Proxy:
 @contextmanager
 def registered(takes):
     """Blender's own start-up scene with the extension on, and its takes in the folder `takes`."""
+    import sora             # an installed extension is drawn with this file, too, and has another name
     bpy.ops.wm.read_factory_settings()
     addon = bpy.context.preferences.addons.new()
     addon.module = "sora"
