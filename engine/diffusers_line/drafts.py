@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..sampling.draft import Draft
 
-THRESHOLD = 0.1         # not measured on real weights yet: what the cache's author and others use for models of this line lies about it
 BLOCKWISE = "nothing was skipped, because this memory plan brings the model block by block"
 
 

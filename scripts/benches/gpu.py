@@ -83,8 +83,8 @@ def gaps(card: Card, steps) -> tuple[list[float], object]:
 
 def ours(card: Card, found: dict, plan: str, window, folder: Path) -> tuple[dict, object]:
     """Seconds a step and of decoding, peak bytes, by one plan; and the latent."""
-    from engine.families import wan
-    film = wan.Film(found, {}, folder, card.place, 10 ** 9)
+    from engine.diffusers_line.wan import Film
+    film = Film(found, {}, folder, card.place, 10 ** 9)
     film.placing.apply(plan)
     card.device.forget_peak(card.place)
     seconds, latent = gaps(card, film.sample(window))

@@ -1,0 +1,57 @@
+"""SANA-WM at work, through diffusers' own pipeline: Blender's camera matrices and intrinsics as they are."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..families.sana_wm import SPEC
+from ..protocol import Size
+from . import pictures
+from .piped import Piped
+from .stepping import Euler, stepped
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..families import Window
+
+LENGTH = 300        # tokens
+
+
+class Flight(Piped):
+    """SANA-WM as families.Model describes it. Long shots go on from the last frame of the window before."""
+
+    window = SPEC.window
+
+    def native(self, size: Size) -> Size:
+        """Near the one size that it was trained at, whatever the shot's: smaller pictures are made large and scaled down."""
+        wide, tall = self.parts["transformer"].config.image_size * 16 // 9, self.parts["transformer"].config.image_size
+        return Size(max(wide // self._grid.multiple, 1) * self._grid.multiple, max(tall // self._grid.multiple, 1) * self._grid.multiple)
+
+    def sample(self, window: Window) -> Iterator[Tensor]:
+        import PIL.Image
+        import torch
+        if window.tail is not None:
+            first = window.tail[-1].permute(1, 2, 0).float().cpu().numpy()
+        else:
+            first = window.stills[0]
+        image = PIL.Image.fromarray((first.clip(0, 1) * 255 + 0.5).astype("uint8"))
+
+        def run(callback):
+            with torch.inference_mode():
+                return self.pipe(image, window.text, c2w=window.cameras.c2w.astype("float32"), intrinsics=window.cameras.K.astype("float32"),
+                                 height=window.size.height, width=window.size.width, num_frames=window.frames, num_inference_steps=window.steps,
+                                 guidance_scale=window.guidance, negative_prompt=window.negative, generator=self.dice(window), fps=round(window.fps),
+                                 output_type="latent", callback_on_step_end=callback, max_sequence_length=LENGTH).frames
+        euler = Euler(self.pipe.scheduler)
+        for found in stepped(run):
+            yield euler.estimate(found[0], found[2]) if isinstance(found, tuple) else found
+
+    def encode_still(self, picture: Tensor) -> Tensor:
+        return self.pipe._encode_first_frame(picture[:, :, 0], self.place, self.parts["transformer"].dtype)
+
+    def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
+        import torch
+        with torch.inference_mode():
+            video = self.pipe._decode_latents(latent)
+        yield from self.chunks(video)
