@@ -2,8 +2,11 @@
 
     full      every component on the device
     turns     one component on the device at a time: text, then transformer, then autoencoder
-    fp8       as turns, with the transformer's weights kept in 8 bits and widened layer by layer
+    int8      as turns, with the weights of the transformer's blocks kept in 8 bits, a scale for each row, and widened layer by layer
+    fp8       the same with floating point of 8 bits: less exact and no smaller, so that only a person asks for it
     blocks    as turns, with the transformer's blocks brought one by one
+
+A transformer of a GGUF file is narrow already; 8 bits would not make it smaller.
 
 Estimates are of weights from the files' headers and of activations as footprint.py counts them; the take records them beside the
 measured peak.
@@ -20,7 +23,7 @@ from .device import Device
 from .diffusers_line.steps import BATCHED
 from .errors import CHOOSE, ModelError
 from .footprint import Given
-from .models import admission
+from .models import admission, quantised
 from .protocol import PLANS
 
 CHOICE = "SORA_PLAN"            # environment: one of PLANS, whatever the estimate says
@@ -28,6 +31,8 @@ SPARE = 0.92                    # of what is free: the allocator's gaps and the 
 TRANSFORMERS = ("transformer", "transformer_2")
 BOTH_TEXTS = ("LTX2VideoTransformer3DModel", "CogVideoXTransformer3DModel", "SanaWMTransformer3DModel")      # asked at once whatever their number
 BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
+NARROW = ("int8", "fp8")
+LASTING = (*NARROW, "blocks")   # plans that change the weights for good: only loading again leaves them
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Need:
     blocks: int                 # of the transformer: how many parts it is brought in
     sampling: int               # activations of one step
     decoding: int               # activations of the autoencoder
+    bits: int = 16              # of one of the transformer's weights while it runs
+    packed: bool = False        # the transformer's weights are kept as its file has them, narrower than that
 
     def bytes(self, plan: str) -> int:
         """The most that `plan` has on the device at once."""
@@ -46,7 +53,9 @@ class Need:
         decode = self.weights.get("vae", 0) + self.decoding
         if plan == "full":
             return sum(self.weights.values()) + max(self.sampling, self.decoding)
-        held = {"turns": largest, "fp8": largest // 2 + largest // max(self.blocks, 1), "blocks": min(3, self.blocks) * largest // max(self.blocks, 1)}[plan]
+        block = largest // max(self.blocks, 1)
+        narrow = largest * 8 // self.bits + block
+        held = {"turns": largest, "int8": narrow, "fp8": narrow, "blocks": min(3, self.blocks) * block}[plan]
         return max(rest, held + self.sampling, decode)
 
 
@@ -62,7 +71,9 @@ class Plan:
 
 def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Given()) -> Need:
     """What `frames` of `pixels` each need with the diffusers model in `folder`, beside what the shot gives it. Raises ModelError."""
-    weights = {name: count * (32 if name == "vae" else BITS[dtype]) // 8 for name, count in parameters(folder).items()}
+    counted, bits = parameters(folder), BITS[dtype]
+    files = {name: sum(path.stat().st_size for path in folder.glob(f"{name}/*{quantised.SUFFIX}")) for name in TRANSFORMERS}
+    weights = {name: files.get(name) or count * (32 if name == "vae" else bits) // 8 for name, count in counted.items()}
     config, vae = _configuration(folder), _configuration(folder, "vae")
     width = config.get("hidden_size") or config.get("num_attention_heads", 16) * config.get("attention_head_dim", 64)
     inner = config.get("ffn_dim") or 4 * width
@@ -70,8 +81,11 @@ def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Give
     clip = math.ceil((frames - 1) / time) + 1
     tokens = math.ceil(pixels / area) * (clip * (1 + given.clips) + given.pictures)
     texts = 2 if tokens <= BATCHED or config.get("_class_name") in BOTH_TEXTS else 1
-    sampling = texts * footprint.sampling(config, tokens, given, width, inner, _timed(folder)) * BITS[dtype] // 8
-    return Need(weights, config.get("num_layers", 1), int(sampling), int(footprint.decoding(vae, frames, pixels, BITS[dtype])))
+    layers, packed = config.get("num_layers", 1), any(files.values())
+    sampling = texts * footprint.sampling(config, tokens, given, width, inner, _timed(folder)) * bits // 8
+    if packed:                  # one block at most is widened at a time
+        sampling += max(counted.get(name, 0) for name in TRANSFORMERS) // layers * bits // 8
+    return Need(weights, layers, int(sampling), int(footprint.decoding(vae, frames, pixels, bits)), bits, packed)
 
 
 def _timed(folder: Path) -> bool:
@@ -93,7 +107,7 @@ def strides(folder: Path) -> tuple[int, int]:
 def parameters(folder: Path) -> dict[str, int]:
     """Component -> how many numbers its weights are, from the headers of its files. Raises ModelError."""
     found = {}
-    for path in sorted(folder.glob("*/*.safetensors")):
+    for path in sorted([*folder.glob("*/*.safetensors"), *folder.glob(f"*/*{quantised.SUFFIX}")]):
         tensors, _ = admission.header(path)
         found[path.parent.name] = found.get(path.parent.name, 0) + sum(math.prod(tensor.shape) for tensor in tensors.values())
     return found
@@ -108,23 +122,27 @@ def choose(wanted: Need, device: Device, floor: str = "full", asked: str = "") -
     if asked and asked not in PLANS:
         raise ModelError(f"{CHOICE} asks for the plan {asked!r}; there are: {', '.join(PLANS)}.", CHOOSE)
     room = int(device.free * SPARE)
-    plans = [Plan(name, wanted.bytes(name), wanted.bytes(name) <= room) for name in _usable(device)]
-    if asked:
-        return next((plan for plan in plans if plan.name == asked), plans[0])
-    slower = plans[next((at for at, plan in enumerate(plans) if plan.name == floor), 0):]
+    plans = [Plan(name, wanted.bytes(name), wanted.bytes(name) <= room) for name in usable(device, wanted.packed)]
+    if asked in [plan.name for plan in plans]:
+        return next(plan for plan in plans if plan.name == asked)
+    slower = [plan for plan in plans if plan.name != "fp8" and PLANS.index(plan.name) >= PLANS.index(floor)] or plans[-1:]
     return next((plan for plan in slower if plan.fits), slower[-1])
 
 
-def following(plan: str, device: Device) -> str:
+def following(plan: str, device: Device, packed: bool = False) -> str:
     """The plan that needs less than `plan`, or ""."""
-    usable = _usable(device)
-    at = usable.index(plan) + 1 if plan in usable else len(usable)
-    return usable[at] if at < len(usable) else ""
+    slower = [name for name in usable(device, packed) if name != "fp8" and PLANS.index(name) > PLANS.index(plan)]
+    return slower[0] if slower else ""
 
 
-def _usable(device: Device) -> tuple[str, ...]:
-    """On a CPU everything is in one memory already; only fewer bits help there."""
-    return ("full", "fp8") if device.name == "cpu" else PLANS
+def usable(device: Device, packed: bool = False) -> tuple[str, ...]:
+    """On a CPU everything is in one memory already; only fewer bits help there, and a transformer that is `packed` has few."""
+    return tuple(name for name in PLANS if (name not in NARROW or not packed) and (name in ("full", *NARROW) or device.name != "cpu"))
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether the model's transformer comes as GGUF."""
+    return any(next(folder.glob(f"{name}/*{quantised.SUFFIX}"), None) for name in TRANSFORMERS)
 
 
 def _configuration(folder: Path, component: str = "") -> dict:

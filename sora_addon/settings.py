@@ -46,7 +46,9 @@ def _family_items(self, _context):
 
 def _model_items(self, _context):
     names = next((spec.models for spec in families.specs() if spec.name == self.family_name), ())
-    return _items("model", [(name, name, "") for name in names] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
+    from . import stock             # it looks after the engine, which reads these settings
+    own = [(model.name, model.label, "Imported") for model in stock.imported(self.family_name) if model.name not in names]
+    return _items("model", [*((name, name, "") for name in names), *own] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
 
 
 def _number(items: list, chosen: str) -> int:

@@ -39,6 +39,11 @@ def lacking(family: str, model: str) -> catalogue.Model | None:
     return listing.lacking(family, model) if listing else None
 
 
+def imported(family: str) -> list[catalogue.Model]:
+    """Models of the family that no catalogue has: they came from this machine."""
+    return [model for model in (listing.of(family) if listing else ()) if model.is_here and model.kind == "diffusers" and not model.repository]
+
+
 # ---------------------------------------------------------------- what operators call
 def refresh() -> None:
     """Read the models folder again. Raises EngineMissing."""

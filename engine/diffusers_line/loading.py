@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CHOOSE, ModelError
-from ..models import admission
+from ..models import admission, assembling
+from . import single_file
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,19 @@ def components(folder: Path, allowed: dict[str, tuple[str, ...]], dtypes: dict[s
     return found
 
 
+def aside(folder: Path, allowed: dict[str, tuple[str, ...]], dtypes: dict[str, Any]) -> dict[str, Any]:
+    """As `components`, of those folders that no pipeline's index names but that are there; their own configurations name the class."""
+    found = {}
+    for component, classes in allowed.items():
+        name = configuration(folder, component).get("_class_name")
+        if name is None:
+            continue
+        if name not in classes:
+            raise ModelError(f"{folder} wants {component} to be {str(name)[:60]!r}; this family takes {' or '.join(classes)}.", CHOOSE)
+        found[component] = _opened(_class(name, component), folder / component, dtypes.get(component))
+    return found
+
+
 def _class(name: str, component: str) -> type:
     """The class called `name` in the one library that makes such components. Raises ModelError."""
     import diffusers
@@ -65,15 +79,17 @@ def _class(name: str, component: str) -> type:
 def _elsewhere(name: str) -> type | None:
     """Classes that diffusers keeps below its own top."""
     from diffusers.pipelines import ltx2
-    return {"LTX2TextConnectors": ltx2.LTX2TextConnectors, "LTX2Vocoder": ltx2.LTX2Vocoder}.get(name)
+    there = ("LTX2TextConnectors", "LTX2Vocoder", "LTX2VocoderWithBWE", "LTX2LatentUpsamplerModel")
+    return getattr(ltx2, name, None) if name in there else None
 
 
 def _opened(kind: type, folder: Path, dtype) -> Any:
-    """`kind.from_pretrained`, from this folder alone. Raises ModelError."""
+    """`kind.from_pretrained`, from this folder alone, or the one file with its weights. Raises ModelError."""
     from safetensors import SafetensorError
     weights = {} if dtype is None else {"dtype": dtype, "use_safetensors": True}
+    alone = assembling.single(folder)
     try:
-        made = kind.from_pretrained(str(folder), local_files_only=True, **weights)
+        made = single_file.opened(kind, alone, dtype) if alone else kind.from_pretrained(str(folder), local_files_only=True, **weights)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         raise ModelError(f"{folder} cannot be loaded: {type(error).__name__}: {str(error)[:300]}.", CHOOSE) from error
     return made.eval().requires_grad_(False) if hasattr(made, "eval") else made

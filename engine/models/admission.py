@@ -1,4 +1,4 @@
-"""What may lie in a model folder: plain names, safetensors with an honest header, JSON without code in it.
+"""What may lie in a model folder: plain names, safetensors and GGUF with an honest header, JSON without code in it.
 
 Everything is judged from the bytes before any library opens them. Tensor names are compared, never made into paths.
 """
@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..errors import CHOOSE, ModelError
+from . import quantised
 
 WEIGHTS = ".safetensors"
-KEPT = (WEIGHTS, ".json", ".txt", ".model")                 # weights, configurations, tokenizers
+KEPT = (WEIGHTS, quantised.SUFFIX, ".json", ".txt", ".model")                 # weights, configurations, tokenizers
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 REFUSED = (*PICKLES, ".py", ".pyc", ".so", ".dll", ".dylib", ".zip", ".tar", ".gz", ".7z", ".sh", ".bat", ".exe", ".ps1")
 HEADER_BYTES = 25_000_000               # the hub's own limit for a safetensors header
@@ -79,17 +80,17 @@ def files_of(folder: Path) -> list[str]:
 
 def check_file(path: Path) -> None:
     """Raises ModelError when the model file at `path` is not what its name says or is damaged."""
-    if path.suffix.lower() == WEIGHTS:
+    if path.suffix.lower() in (WEIGHTS, quantised.SUFFIX):
         header(path)
     elif path.suffix.lower() == ".json":
         check_json(path)
 
 
-# ---------------------------------------------------------------- safetensors
+# ---------------------------------------------------------------- weights
 def header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file. Raises ModelError for anything that the format does not allow.
+    """Tensors and metadata of a safetensors or GGUF file. Raises ModelError for anything that the format does not allow.
 
-    Format: https://github.com/huggingface/safetensors#format; a length of 8 bytes, JSON, then the tensors without gaps.
+    Format of the former: https://github.com/huggingface/safetensors#format; a length of 8 bytes, JSON, then the tensors without gaps.
     A file that is as it was is not read again.
     """
     try:
@@ -103,6 +104,9 @@ def header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _header(path: Path, size: int, state: tuple[int, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """As `header`; `state` is what changes with the file's content."""
     try:
+        if path.suffix.lower() == quantised.SUFFIX:
+            tensors, said = quantised.tensors(path, size)
+            return {name: Tensor(*facts) for name, facts in tensors.items()}, said
         with path.open("rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0

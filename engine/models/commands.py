@@ -102,7 +102,7 @@ def verify(name: Annotated[str, typer.Argument(help="A model's name; all of them
 
 
 @models_app.command(name="import")
-def import_model(source: Annotated[Path, typer.Argument(help="A diffusers folder or a safetensors file")],
+def import_model(source: Annotated[Path, typer.Argument(help="A diffusers folder, a safetensors or a GGUF file")],
                  folder: Folder = None,
                  family: Annotated[str, typer.Option(help="Whose it is; found out where it can be")] = "",
                  name: Annotated[str, typer.Option(help="What it will be called")] = "",
@@ -111,12 +111,15 @@ def import_model(source: Annotated[Path, typer.Argument(help="A diffusers folder
                  lora: Annotated[bool, typer.Option("--lora", help="It is a LoRA")] = False,
                  trigger: Annotated[list[str] | None, typer.Option(help="LoRA: a word that calls it up; may be given several times")] = None,
                  strength: Annotated[float, typer.Option(help="LoRA: how strongly it is meant to be used")] = 1.0,
+                 base: Annotated[str, typer.Option(help="A transformer in one file: the model that has the rest")] = "",
+                 component: Annotated[str, typer.Option(help="A transformer in one file: transformer_2 for the second of two experts")] = "",
                  as_json: AsJson = False) -> int:
     """Take in a model or a LoRA that is already on this machine."""
     def steps():
         from .importing import Given, bring
 
-        given = Given(name=name, family=family, licence=licence, link=link, lora=lora, triggers=tuple(trigger or ()), strength=strength)
+        given = Given(name=name, family=family, licence=licence, link=link, lora=lora, triggers=tuple(trigger or ()), strength=strength,
+                      base=base, component=component)
         return (yield from bring(source, Store(folder or default_folder()), given))
 
     return _watch(steps, as_json)

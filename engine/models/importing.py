@@ -1,7 +1,8 @@
-"""Models that are already on a disk: a diffusers folder, one safetensors file, a LoRA. Copied or linked, never run."""
+"""Models that are already on a disk: a diffusers folder, one safetensors or GGUF file, a LoRA. Copied or linked, never run."""
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import re
@@ -13,12 +14,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import CHOOSE, DiskFull, ModelError, Remedy
-from . import catalogue, links, recognise
+from . import assembling, catalogue, links, quantised, recognise
 from .admission import REFUSED, WEIGHTS, admit_name, check_folder, check_json, header
+from .assembling import Assembly
 from .lock import unwritable
 from .progress import Progress
 from .pull import RESERVE, free_space
 from .store import Installed, Kept, Store, digest
+
+log = logging.getLogger(__name__)
 
 CLASSES = {"WanPipeline": "wan", "WanImageToVideoPipeline": "wan", "WanVideoToVideoPipeline": "wan", "WanVACEPipeline": "vace",
            "LTX2Pipeline": "ltx2", "LTX2ImageToVideoPipeline": "ltx2", "LTX2ConditionPipeline": "ltx2", "SanaWMPipeline": "sana_wm",
@@ -36,6 +40,8 @@ class Given:
     lora: bool = False
     triggers: tuple[str, ...] = ()
     strength: float = 1.0
+    base: str = ""              # of a transformer in one file: the model that has the rest
+    component: str = ""         # which of that model's transformers it stands for
 
 
 def bring(source: Path, store: Store, given: Given) -> Generator[Progress, None, Installed]:
@@ -45,16 +51,17 @@ def bring(source: Path, store: Store, given: Given) -> Generator[Progress, None,
         raise ModelError(f"{source} is not there.", CHOOSE)
     if not math.isfinite(given.strength) or abs(given.strength) > 10:
         raise ModelError(f"A LoRA's strength of {given.strength} is not between -10 and 10.", CHOOSE)
-    model, files = (_folder if source.is_dir() else _file)(source, given)
+    model, files = _folder(source, given) if source.is_dir() else _file(source, given, store)
     root = source if source.is_dir() else source.parent
+    whole = bool(files.shared)                                  # it lies in a folder of its own, whatever is linked
     staging = store.staging(model.name).with_name(f"{model.name}.import")
     try:
         staging.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(staging.with_name(f"{model.name}.lock"), timeout=0):
             shutil.rmtree(staging, ignore_errors=True)          # half of an earlier import
             staging.mkdir()
-            kept = yield from (_linked if given.link else _copied)(files, staging, model.name)
-            where = links.written(root, store.folder) if given.link else {}
+            kept = yield from (_linked(files, model.name) if given.link and not whole else _copied(files, staging, model.name, given.link))
+            where = links.written(root, store.folder) if given.link and not whole else {}
             return store.adopt(replace(model, files=kept, **where), staging)
     except Timeout as error:
         raise ModelError(f"{model.name} is already being imported or pulled by another process.", CHOOSE) from error
@@ -62,7 +69,7 @@ def bring(source: Path, store: Store, given: Given) -> Generator[Progress, None,
         raise unwritable(staging, error) from error
 
 
-def _folder(source: Path, given: Given) -> tuple[Installed, dict[str, Path]]:
+def _folder(source: Path, given: Given) -> tuple[Installed, Assembly]:
     """A diffusers folder, every file looked into; its files by the names that they keep."""
     names = check_folder(source)
     pipeline = check_json(source / "model_index.json")["_class_name"]
@@ -71,12 +78,12 @@ def _folder(source: Path, given: Given) -> tuple[Installed, dict[str, Path]]:
         raise ModelError(f"{source} is a {pipeline}, which no family here loads; say --family when one does.", CHOOSE)
     if CLASSES.get(pipeline, family) != family:
         raise ModelError(f"{source} is a {pipeline}, which belongs to {CLASSES[pipeline]}, not to {family}.", CHOOSE)
-    return _installed(given, source.name, family, "diffusers"), {name: source / name for name in names}
+    return _installed(given, source.name, family, "diffusers"), Assembly({name: source / name for name in names})
 
 
-def _file(source: Path, given: Given) -> tuple[Installed, dict[str, Path]]:
-    """One safetensors file: a LoRA, or a checkpoint for `from_single_file`."""
-    if source.suffix.lower() != WEIGHTS:
+def _file(source: Path, given: Given, store: Store) -> tuple[Installed, Assembly]:
+    """One safetensors or GGUF file: a LoRA, a transformer to be made a whole model, or another checkpoint."""
+    if source.suffix.lower() not in (WEIGHTS, quantised.SUFFIX):
         what = "could run code when it is loaded" if source.suffix.lower() in REFUSED else "is not a safetensors file"
         raise ModelError(f"{source} {what}; convert it to safetensors first.", CHOOSE)
     tensors, said = header(source)
@@ -88,8 +95,12 @@ def _file(source: Path, given: Given) -> tuple[Installed, dict[str, Path]]:
     facts = recognise.agree(source, family, kind)
     if given.lora and not given.triggers and said.get("trigger"):           # as `scripts/train_blockout.py lora` writes them
         given = replace(given, triggers=tuple(said["trigger"].split(", ")))
+    if facts.component == "transformer" and family in assembling.FAMILIES:
+        return (_installed(given, source.stem, family, "diffusers", facts), assembling.assembly(source, family, store, given.base, given.component))
+    if source.suffix.lower() != WEIGHTS:
+        raise ModelError(f"{source.name} is of {family}; GGUF files are read for {' and '.join(assembling.FAMILIES)}.", CHOOSE)
     model = _installed(given, source.stem, family, kind, facts)
-    return model, {str(admit_name(source.name)) if given.link else f"{model.name}{WEIGHTS}": source}
+    return model, Assembly({str(admit_name(source.name)) if given.link else f"{model.name}{WEIGHTS}": source})
 
 
 def _installed(given: Given, called: str, family: str, kind: str, facts: recognise.Facts | None = None) -> Installed:
@@ -102,15 +113,48 @@ def _installed(given: Given, called: str, family: str, kind: str, facts: recogni
                      component=facts.component if facts else "", width=facts.width if facts else 0)
 
 
-def _linked(files: dict[str, Path], staging: Path, model: str) -> Generator[Progress, None, dict[str, Kept]]:
-    kept, total = {}, sum(path.stat().st_size for path in files.values())
-    for name, path in files.items():
+def _linked(files: Assembly, model: str) -> Generator[Progress, None, dict[str, Kept]]:
+    kept, total = {}, sum(path.stat().st_size for path in files.copied.values())
+    for name, path in files.copied.items():
         kept[name] = digest(path)
         yield Progress(model=model, file=name, done=sum(file.size for file in kept.values()), total=total)
     return kept
 
 
-def _copied(files: dict[str, Path], staging: Path, model: str) -> Generator[Progress, None, dict[str, Kept]]:
+def _copied(files: Assembly, staging: Path, model: str, link: bool = False) -> Generator[Progress, None, dict[str, Kept]]:
+    """Everything in the folder `staging`; what can be shared with another model on the same disk is, and with `link` the source as well."""
+    kept = {}
+    for name, content in files.written.items():
+        kept[name] = _written(staging / name, content)
+    shared = {name: path for name, (path, _) in files.shared.items()} | (files.copied if link else {})
+    alone = files.copied | shared
+    for name, path in shared.items():
+        if _hard(path, staging / name):
+            kept[name] = files.shared[name][1] if name in files.shared else digest(staging / name)
+            alone.pop(name)
+        elif name in files.copied:
+            raise ModelError(f"{path} cannot be linked from {staging.parent}: the disks differ, or cannot. Import it without linking.", CHOOSE)
+    return kept | (yield from _bytes_of(alone, staging, model))
+
+
+def _hard(path: Path, target: Path) -> bool:
+    """Another name for the same bytes, where the disk can have one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError as error:
+        log.info("%s is copied, not linked: %s", path, error)
+        return False
+    return True
+
+
+def _written(target: Path, content: bytes) -> Kept:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return digest(target)
+
+
+def _bytes_of(files: dict[str, Path], staging: Path, model: str) -> Generator[Progress, None, dict[str, Kept]]:
     total, free = sum(path.stat().st_size for path in files.values()), free_space(staging)
     if total + RESERVE > free:
         raise DiskFull(f"{model} needs {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free at {staging.parent}; it can be linked instead.",

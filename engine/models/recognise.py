@@ -55,7 +55,7 @@ def recognise(tensors: dict[str, Tensor]) -> Facts:
             if any(names.search(name) for name in adapters):
                 return Facts(True, families, width=_lora_width(tensors, adapters))
         return Facts(True, (), known=False)
-    plain = {_bare(name): tensor for name, tensor in tensors.items()}
+    plain = {bare(name): tensor for name, tensor in tensors.items()}
     for family, names, component, wide in CHECKPOINTS:
         if any(name in plain for name in names):
             shape = plain[wide].shape if wide in plain else ()
@@ -77,7 +77,8 @@ def agree(path: Path, family: str, kind: str) -> Facts:
     return facts
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
+    """The name of a tensor as the model's authors have it."""
     for prefix in PREFIXES:
         if name.startswith(prefix):
             return name[len(prefix):]

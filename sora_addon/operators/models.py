@@ -84,13 +84,16 @@ def _family_items(_self, _context):
 
 
 class ImportModel(bpy.types.Operator):
-    """Take in a model that is on this machine: a diffusers folder or a safetensors file"""
+    """Take in a model that is on this machine: a diffusers folder, a safetensors or a GGUF file"""
 
     bl_idname, bl_label = "sora.import_model", "Import"
     filepath: StringProperty(name="Folder or File", subtype="FILE_PATH", options={"SKIP_SAVE"})
-    filter_glob: StringProperty(default="*.safetensors", options={"HIDDEN"})
+    filter_glob: StringProperty(default="*.safetensors;*.gguf", options={"HIDDEN"})
     family: EnumProperty(name="Family", description="Whose it is", items=_family_items)
     called: StringProperty(name="Name", description="What it will be called. Empty: as the file or folder is", options={"SKIP_SAVE"})
+    base: StringProperty(name="Rest From", options={"SKIP_SAVE"}, description="For a transformer in one file: the model here that has the text encoder and "
+                         "the autoencoder. Empty: the first one that fits")
+    second: BoolProperty(name="Second Expert", options={"SKIP_SAVE"}, description="For a transformer in one file: it is the one for little noise (Wan 2.2 A14B)")
     link: BoolProperty(name="Leave Where It Is", description="Remember the place instead of copying the files")
     lora: BoolProperty(name="LoRA", description="The file is a LoRA")
     triggers: StringProperty(name="Trigger Words", description="Words that call the LoRA up, with commas between", options={"SKIP_SAVE"})
@@ -114,6 +117,7 @@ class ImportModel(bpy.types.Operator):
         if self.lora:
             words = [word.strip() for word in self.triggers.split(",") if word.strip()]
             given += ["--lora", f"--strength={self.strength:g}", *(f"--trigger={word}" for word in words)]
+        given += [*(("--base", self.base) if self.base else ()), *(("--component", "transformer_2") if self.second else ())]
         return [*given, *(("--link",) if self.link else ())]
 
 

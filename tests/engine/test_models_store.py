@@ -93,13 +93,16 @@ def test_the_models_folder_may_move_and_be_renamed(folder, source, tmp_path):
 
 
 def test_a_single_file_is_recognised_by_its_tensors(folder, tmp_path):
-    said = taken(folder, checkpoint(tmp_path / "wan2.1_t2v_1.3B [bf16].safetensors"))
-    assert (said["family"], said["kind"]) == ("wan", "single_file") and said["path"].endswith("wan2.1_t2v_1.3b-bf16.safetensors")
+    said = taken(folder, checkpoint(tmp_path / "ltx-2 vae [bf16].safetensors", ("audio_vae.per_channel_statistics.mean-of-means",)))
+    assert (said["family"], said["kind"]) == ("ltx2", "single_file") and said["path"].endswith("ltx-2-vae-bf16.safetensors")
     found = Store(folder).named(said["name"])
-    assert (found.component, found.width) == ("transformer", 1536) and found.path.is_file()
-    vace = taken(folder, checkpoint(tmp_path / "vace.safetensors", ("model.diffusion_model.vace_blocks.0.after_proj.bias",
-                                                                     "model.diffusion_model.head.modulation"), 5120))
-    assert vace["family"] == "vace" and Store(folder).named("vace").width == 5120
+    assert found.component == "checkpoint" and found.path.is_file()
+
+
+def test_a_transformer_alone_is_nothing_to_shoot_with(folder, tmp_path):
+    for name in ("wan.safetensors", "vace.safetensors"):
+        more = ("model.diffusion_model.vace_blocks.0.after_proj.bias",) if name.startswith("vace") else ()
+        assert "folded" in failure(models("import", checkpoint(tmp_path / name, ("model.diffusion_model.head.modulation", *more)), "--folder", folder))
 
 
 def test_a_file_without_known_names_needs_a_family(folder, tmp_path):
@@ -114,10 +117,10 @@ def test_a_checkpoint_of_another_family_is_refused(folder, tmp_path, source):
     assert "another --name" in failure(models("import", source, "--name", "ltx-2", "--folder", folder))
 
 
-@pytest.mark.parametrize("name", ["model.ckpt", "model.pt", "model.bin", "model.gguf"])
-def test_other_files_are_refused(folder, tmp_path, name):
+@pytest.mark.parametrize(("name", "said"), [("model.ckpt", "safetensors"), ("model.pt", "safetensors"), ("model.bin", "safetensors"), ("model.gguf", "GGUF")])
+def test_other_files_are_refused(folder, tmp_path, name, said):
     (tmp_path / name).write_bytes(b"x" * 100)
-    assert "safetensors" in failure(models("import", tmp_path / name, "--family", "wan", "--folder", folder))
+    assert said in failure(models("import", tmp_path / name, "--family", "wan", "--folder", folder))
 
 
 def test_bad_imports_leave_nothing_behind(folder, source, tmp_path):

@@ -55,6 +55,12 @@ def wan_text():
     return WanPipeline(**_text(), vae=_wan_vae(), transformer=_wan(), transformer_2=None)
 
 
+def wan_even():
+    """As `wan_text`, in widths that GGUF's blocks of 32 weights divide."""
+    from diffusers import WanPipeline
+    return WanPipeline(**_text(), vae=_wan_vae(), transformer=_wan(attention_head_dim=16, ffn_dim=64), transformer_2=None)
+
+
 def wan_experts():
     from diffusers import WanPipeline
     return WanPipeline(**_text(), vae=_wan_vae(), transformer=_wan(), transformer_2=_wan(), boundary_ratio=0.875)
@@ -160,7 +166,7 @@ def sana_wm():
                           scheduler=FlowMatchEulerDiscreteScheduler())
 
 
-MAKERS = {"wan_text": wan_text, "wan_experts": wan_experts, "wan_pictures": wan_pictures, "wan_picture_experts": wan_picture_experts, "wan_grown": wan_grown,
+MAKERS = {"wan_text": wan_text, "wan_even": wan_even, "wan_experts": wan_experts, "wan_pictures": wan_pictures, "wan_picture_experts": wan_picture_experts, "wan_grown": wan_grown,
           "vace": vace, "skyreels": skyreels, "cogvideox": cogvideox, "ltx2": ltx2, "sana_wm": sana_wm}
 
 

@@ -1,0 +1,239 @@
+"""Transformers in one file, safetensors or GGUF: made a whole model by what is here, loaded, shot with, or refused in words."""
+import json
+import os
+import struct
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from engine import device, families, plan
+from engine.errors import ModelError
+from engine.models import admission, importing, store
+from engine.protocol import Lora
+from tests.engine import tiny_families
+from tests.engine.open_stage import SIZE, Stage, differing
+
+NAMES = (("condition_embedder.time_embedder.linear_1", "time_embedding.0"), ("condition_embedder.time_embedder.linear_2", "time_embedding.2"),
+         ("condition_embedder.text_embedder.linear_1", "text_embedding.0"), ("condition_embedder.text_embedder.linear_2", "text_embedding.2"),
+         ("condition_embedder.time_proj", "time_projection.1"), ("attn2", "cross_attn"), ("attn1", "self_attn"), (".to_out.0.", ".o."), (".to_q.", ".q."),
+         (".to_k.", ".k."), (".to_v.", ".v."), ("ffn.net.0.proj", "ffn.0"), ("ffn.net.2", "ffn.2"), ("norm2", "norm3"), ("scale_shift_table", "modulation"))
+
+
+class Shelf(Stage):
+    """Also shoots with models of the models folder, by their names."""
+
+    def model(self, name: str):
+        return super().model(name) if name in tiny_families.MAKERS else name
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory, checkpoints):
+    """With a models folder in which a small Wan model lies, called `base`."""
+    with pytest.MonkeyPatch.context() as surroundings:
+        surroundings.setenv("SORA_CACHE", "")
+        made = Shelf(tmp_path_factory.mktemp("single"), checkpoints)
+        surroundings.setenv(store.ENVIRONMENT, str(made.folder / "models"))
+        bring(made.model("wan_even"), name="base")
+        yield made
+
+
+def bring(source: Path, **given) -> store.Installed:
+    steps = importing.bring(source, store.Store(store.default_folder()), importing.Given(**given))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """Of a transformer twice as wide and with a block more than the base's, under its authors' names."""
+    torch.manual_seed(3)
+    made = tiny_families._wan(num_attention_heads=4, attention_head_dim=16, ffn_dim=96, num_layers=3)
+    for one in made.parameters():
+        if not one.any():
+            torch.nn.init.normal_(one, std=0.1)
+    return made, {authors(name): one.detach().clone() for name, one in made.state_dict().items()}
+
+
+def authors(name: str) -> str:
+    if name.startswith(("scale_shift_table", "proj_out")):
+        return name.replace("scale_shift_table", "head.modulation").replace("proj_out", "head.head")
+    for ours, theirs in NAMES:
+        name = name.replace(ours, theirs)
+    return name
+
+
+def as_gguf(path: Path, state: dict, kind=gguf.GGMLQuantizationType.Q8_0) -> Path:
+    """Matrices of blocks quantised, the first layer in 16 bits with its five sides, the rest whole; as the published ones."""
+    writer = gguf.GGUFWriter(str(path), "wan")
+    for name, one in state.items():
+        numbers = one.numpy()
+        if name.startswith(("blocks", "vace_blocks")) and one.ndim == 2:
+            writer.add_tensor(name, gguf.quants.quantize(numbers, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, numbers.astype(np.float16) if name == "patch_embedding.weight" else numbers.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(stage, weights):
+    """The same transformer imported as safetensors, and as GGUF with 8 bits a weight."""
+    save_file({f"model.diffusion_model.{name}": one for name, one in weights[1].items()}, stage.folder / "Plain One.safetensors")
+    return {"plain": bring(stage.folder / "Plain One.safetensors", name="plain"),
+            "packed": bring(as_gguf(stage.folder / "Packed-Q8_0.gguf", weights[1]), name="packed")}
+
+
+def latent(stage, name: str, **more):
+    return stage.latent("wan", name, **more)
+
+
+def test_a_file_becomes_a_whole_model_that_shares_what_it_can(stage, made):
+    packed, base = made["packed"], store.Store(store.default_folder()).named("base")
+    assert (packed.kind, packed.family, packed.component) == ("diffusers", "wan", "transformer") and packed.root == packed.folder
+    assert sorted(path.name for path in (packed.folder / "transformer").iterdir()) == ["config.json", "single_file.gguf"]
+    for name in ("text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
+        assert os.path.samefile(packed.folder / name, base.folder / name) and packed.files[name].sha256 == base.files[name].sha256
+    config = json.loads((packed.folder / "transformer/config.json").read_text())
+    assert (config["num_layers"], config["num_attention_heads"], config["ffn_dim"], config["in_channels"]) == (3, 4, 96, 16)
+    assert families.weights("wan", "packed") == packed.folder
+
+
+def test_the_same_picture_comes_of_either_file(stage, made, weights):
+    loaded = families.family("wan").load(families.weights("wan", "plain"), device.chosen())
+    for name, one in weights[0].state_dict().items():
+        assert torch.equal(loaded.parts["transformer"].state_dict()[name], one), name
+    whole, packed, base = (latent(stage, name) for name in ("plain", "packed", "base"))
+    assert differing(whole, base), "another transformer"
+    assert 0 < np.linalg.norm(whole - packed) < 0.02 * np.linalg.norm(whole)
+    assert differing(packed, latent(stage, "packed")) == []
+
+
+@pytest.mark.parametrize(("kind", "error"), [("Q5_1", 0.06), ("Q4_0", 0.2), ("BF16", 0.01)])
+def test_fewer_bits_are_further_away(stage, made, weights, kind, error):
+    bring(as_gguf(stage.folder / f"{kind}.gguf", weights[1], gguf.GGMLQuantizationType[kind]), name=kind.lower())
+    whole, packed = latent(stage, "plain"), latent(stage, kind.lower())
+    assert 0 < np.linalg.norm(whole - packed) < error * np.linalg.norm(whole)
+
+
+def test_what_it_needs_is_what_its_file_has(stage, made):
+    packed, whole = (plan.need(families.weights("wan", name), "bfloat16", 9, 4096) for name in ("packed", "plain"))
+    assert packed.weights["transformer"] == (made["packed"].folder / "transformer/single_file.gguf").stat().st_size
+    assert packed.packed and not whole.packed and packed.weights["vae"] == whole.weights["vae"]
+    assert packed.sampling > whole.sampling, "one block is widened"
+    card = device.Device("cuda", "a card", "bfloat16", 2**40, 1)
+    assert plan.usable(card, True) == ("full", "turns", "blocks") and plan.choose(packed, card).name == "blocks"
+    assert plan.following("turns", card, True) == "blocks" and plan.following("full", device.chosen(), True) == ""
+    take = stage.roll("wan", "packed", plan="int8")
+    assert take.plan == "full", "8 bits would not make it smaller"
+
+
+@pytest.mark.parametrize("name", ["turns", "blocks"])
+def test_plans_bring_it_and_take_it_away(stage, made, name):
+    shown = []
+    for chosen in ("full", name):
+        loaded = families.family("wan").load(families.weights("wan", "packed"), device.chosen())
+        loaded.placing.apply(chosen)
+        window = families.Window(frames=9, size=loaded.native(SIZE), seed=1, steps=2, guidance=4.0,
+                                 text=loaded.text("a"), negative=loaded.text(""))
+        shown.append(list(loaded.sample(window))[-1])
+    assert torch.equal(*shown)
+
+
+def test_it_wears_loras_and_takes_them_off(stage, made):
+    dice = torch.Generator().manual_seed(5)
+    state = {f"transformer.blocks.{block}.attn1.to_q.lora_{half}.weight": torch.randn(shape, generator=dice) * 0.3
+             for block in range(3) for half, shape in (("A", (2, 64)), ("B", (64, 2)))}
+    save_file(state, stage.folder / "worn.safetensors")
+    bare, worn = (latent(stage, "packed", loras=loras) for loras in ((), (Lora(name=str(stage.folder / "worn.safetensors")),)))
+    whole = latent(stage, "plain", loras=(Lora(name=str(stage.folder / "worn.safetensors")),))
+    assert differing(bare, worn) and np.linalg.norm(whole - worn) < 0.2 * np.linalg.norm(whole - latent(stage, "plain"))
+    assert differing(bare, latent(stage, "packed")) == []
+
+
+# ---------------------------------------------------------------- refused
+def refused(source: Path, **given) -> ModelError:
+    before = sorted(path.name for path in store.default_folder().iterdir() if not path.name.startswith("."))
+    with pytest.raises(ModelError) as error:
+        bring(source, **given)
+    assert before == sorted(path.name for path in store.default_folder().iterdir() if not path.name.startswith("."))
+    return error.value
+
+
+def test_a_file_that_nothing_here_completes_says_what_to_get(stage, made, weights):
+    state = {name: torch.zeros(128, 64) if name == "head.head.weight" else one for name, one in weights[1].items()}     # another autoencoder's channels
+    save_file(state, stage.folder / "other.safetensors")
+    said = refused(stage.folder / "other.safetensors")
+    assert "takes its text encoder and autoencoder from a wan model" in said.sentence and "base" in refused(stage.folder / "other.safetensors", base="base").sentence
+    vace = {**weights[1], "vace_blocks.0.after_proj.bias": torch.zeros(64), "vace_patch_embedding.weight": torch.zeros(64, 96, 1, 2, 2)}
+    said = refused(as_gguf(stage.folder / "vace.gguf", vace))
+    assert said.remedy.action == "get_model" and said.remedy.value == "wan2.1-vace-1.3b"
+
+
+def test_a_file_of_another_family_or_of_half_a_model(stage, made, weights):
+    assert "belongs to wan, not to vace" in refused(stage.folder / "Packed-Q8_0.gguf", family="vace").sentence
+    save_file({name: one for name, one in weights[1].items() if not name.startswith("blocks.1.")}, stage.folder / "half.safetensors")
+    assert "lacks blocks" in refused(stage.folder / "half.safetensors").sentence
+    save_file({**weights[1], "blocks.0.ffn.0.scale_weight": torch.ones(1)}, stage.folder / "scaled.safetensors")
+    assert "scales of their own" in refused(stage.folder / "scaled.safetensors").sentence
+    other = {"transformer_blocks.0.attn.to_q.weight": torch.zeros(32, 32)}
+    assert "does not say whose it is" in refused(as_gguf(stage.folder / "odd.gguf", other)).sentence
+
+
+def test_a_file_that_lacks_a_tensor_is_not_run(stage, made, weights):
+    save_file({name: one for name, one in weights[1].items() if name != "blocks.1.cross_attn.o.weight"}, stage.folder / "less.safetensors")
+    bring(stage.folder / "less.safetensors", name="less")
+    with pytest.raises(ModelError, match="missing"):
+        latent(stage, "less")
+    save_file({**weights[1], "blocks.1.extra.weight": torch.zeros(1)}, stage.folder / "more.safetensors")
+    bring(stage.folder / "more.safetensors", name="more")
+    with pytest.raises(ModelError, match="does not fit"):
+        latent(stage, "more")
+
+
+@pytest.mark.parametrize("cut", [3, 20, 200, -1000, -33])
+def test_a_truncated_gguf(stage, made, cut):
+    short = stage.folder / f"short{cut}.gguf"
+    short.write_bytes((stage.folder / "Packed-Q8_0.gguf").read_bytes()[:cut])
+    assert "damaged" in refused(short).sentence
+
+
+def test_a_flipped_bit_anywhere_in_a_gguf_is_refused_or_changes_nothing_but_a_name_or_number(stage, made):
+    """In the header it is refused at the import, or leads to another honest header; anywhere at all once the file was checked in."""
+    whole = (stage.folder / "Packed-Q8_0.gguf").read_bytes()
+    known, _ = admission.header(stage.folder / "Packed-Q8_0.gguf")
+    dice, flipped = np.random.default_rng(0), stage.folder / "flipped.gguf"
+    for at in [0, 4, 8, 16, *dice.integers(24, 6000, 150).tolist()]:
+        content = bytearray(whole)
+        content[at] ^= 1 << int(dice.integers(8))
+        flipped.write_bytes(content)
+        try:
+            tensors, _ = admission.header(flipped)
+        except ModelError as error:
+            assert error.sentence.endswith(".")
+            continue
+        assert len(tensors) == len(known) and sum(one != other for one, other in zip(tensors.items(), known.items(), strict=True)) <= 1, at
+    path = made["packed"].folder / "transformer/single_file.gguf"
+    path.write_bytes(bytes([*whole[:-100], whole[-100] ^ 1, *whole[-99:]]))
+    with pytest.raises(ModelError, match="not the file that was checked in"):
+        families.weights("wan", "packed")
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(("patch", "said"), [((0, b"GGML"), "not a GGUF"), ((4, struct.pack("<I", 1)), "not a GGUF"), ((8, struct.pack("<Q", 2**60)), "too many"),
+                                             ((24, struct.pack("<Q", 2**60)), "cut off or too long")])
+def test_headers_that_lie(tmp_path, stage, made, patch, said):
+    content = bytearray((stage.folder / "Packed-Q8_0.gguf").read_bytes())
+    content[patch[0]:patch[0] + len(patch[1])] = patch[1]
+    (tmp_path / "lying.gguf").write_bytes(content)
+    with pytest.raises(ModelError, match=said):
+        admission.header(tmp_path / "lying.gguf")
