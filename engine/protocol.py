@@ -21,7 +21,7 @@ LONGEST_LINE = 4_000_000        # characters; a shot with 5,000 camera matrices 
 GUIDE_KINDS = ("depth", "normal", "beauty", "mask", "edges", "layout", "vector", "camera")
 FORMATS = ("png", "png16", "exr")
 LANDINGS = ("strip", "compositor", "camera", "backdrop")
-PLANS = ("full", "turns", "fp8", "blocks")           # ways of keeping a model in memory, from the fastest to the smallest
+PLANS = ("full", "turns", "int8", "fp8", "blocks")   # ways of keeping a model in memory, from the fastest to the smallest
 STAGES = ("waiting", "guides", "load", "text", "encode", "denoise", "decode", "write", "proxy")
 
 
@@ -218,7 +218,7 @@ class Take:
     not_understood: tuple[str, ...] = ()    # words of the prompt that the model does not know
     proxy: str = ""
     sound: str = ""                         # a WAV file as long as the frames, "" for families without
-    plan: str = ""                          # how the model was kept in memory: full, turns, fp8, blocks
+    plan: str = ""                          # how the model was kept in memory: full, turns, int8, fp8, blocks
     planned_bytes: int = 0                  # what that was estimated to need; peak_bytes is what it did
     evaluations: int = 0                    # of transformer blocks, for a draft
     skipped: int = 0                        # of them

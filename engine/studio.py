@@ -7,10 +7,8 @@ from pathlib import Path
 
 from . import device, families
 from .estimate import estimated, need
-from .plan import CHOICE, Plan, following
+from .plan import CHOICE, LASTING, Plan, following, is_packed
 from .protocol import Estimated, Shot
-
-LASTING = ("fp8", "blocks")     # plans that change the weights for good: only loading again leaves them
 
 
 class Studio:
@@ -73,7 +71,7 @@ class Studio:
         """After memory did not suffice: forgets the model and remembers the plan to load it by next, "" where there is none."""
         if self._loaded is None or not self._plan or os.environ.get(CHOICE):     # what the environment insists on is all there is
             return ""
-        slower = following(self._plan, self.device())
+        slower = following(self._plan, self.device(), is_packed(self._loaded[0][1]))
         if slower:
             self._floors[self._loaded[0]] = slower
         self.unload()

@@ -17,7 +17,8 @@ PLAN_ITEMS = (
     (AUTOMATIC, "Automatic", "The fastest way that fits the device's free memory"),
     ("full", "All at Once", "The whole model on the device: fastest, needs most"),
     ("turns", "In Turns", "Text encoder, transformer and autoencoder on the device one after the other"),
-    ("fp8", "8 Bits", "In turns, with the transformer's weights kept in 8 bits: half the memory, small differences in the picture"),
+    ("int8", "8 Bits", "In turns, with the transformer's weights kept as whole numbers of 8 bits: half the memory, small differences in the picture"),
+    ("fp8", "8 Bits, Floating", "The same with floating point: no smaller and less exact; for comparing"),
     ("blocks", "Block by Block", "In turns, with the transformer brought in blocks: slowest, needs least"),
 )
 NO_CHOICE = "default"
@@ -45,8 +46,8 @@ def _family_items(self, _context):
 
 
 def _model_items(self, _context):
-    names = next((spec.models for spec in families.specs() if spec.name == self.family_name), ())
     from . import stock             # it looks after the engine, which reads these settings
+    names = next((spec.models for spec in families.specs() if spec.name == self.family_name), ())
     own = [(model.name, model.label, "Imported") for model in stock.imported(self.family_name) if model.name not in names]
     return _items("model", [*((name, name, "") for name in names), *own] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
 
@@ -145,7 +146,7 @@ class SoraSettings(bpy.types.PropertyGroup):
     guide_edges: BoolProperty(name="Edges", description="Outlines of the scene")
     guide_layout: BoolProperty(name="Layout", description="Boxes around things: where they are and how large, not what they look like")
     guide_vector: BoolProperty(name="Motion", description="How far everything moves from frame to frame")
-    guide_camera: BoolProperty(name="Camera", description="The camera's path and lens")
+    guide_camera: BoolProperty(name="Camera", default=True, description="The camera's path and lens")
     strength_depth: _strength("Distances")
     strength_normal: _strength("Normals")
     strength_beauty: _strength("Colours")

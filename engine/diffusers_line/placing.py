@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import plan as plans
-from ..plan import TRANSFORMERS
+from ..plan import LASTING, NARROW, TRANSFORMERS
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Placing:
     @property
     def lasting(self) -> bool:
         """Whether the transformers were changed for good: only loading again helps."""
-        return self.plan in ("fp8", "blocks")
+        return self.plan in LASTING
 
     def apply(self, plan: str) -> None:
         """Goes over to `plan`, unless the one before is lasting."""
@@ -42,12 +42,19 @@ class Placing:
             return
         for name, part in self._parts.items():
             part.to(self.device if plan == "full" else "cpu")
+        if plan == "int8":
+            self._rounded()
         if plan == "fp8":
             self._narrow()
         if plan == "blocks":
             self._by_blocks()
         log.info("memory plan: %s", plan)
         self.plan = plan
+
+    def _rounded(self) -> None:
+        from .narrow import narrow
+        for name in self._dtypes:
+            narrow(self._parts[name])
 
     def _narrow(self) -> None:
         import torch
@@ -61,14 +68,14 @@ class Placing:
 
     def bring(self, transformer: str) -> None:
         """This transformer is on the device; where there is no room for two, the other is not."""
-        if self.plan not in ("turns", "fp8"):
+        if self.plan not in ("turns", *NARROW):
             return
         for name in self._dtypes:
             self._parts[name].to(self.device if name == transformer else "cpu")
 
     def rest(self) -> None:
         """The transformers make room for the autoencoder."""
-        if self.plan in ("turns", "fp8"):
+        if self.plan in ("turns", *NARROW):
             for name in self._dtypes:
                 self._parts[name].to("cpu")
 

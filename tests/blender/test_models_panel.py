@@ -120,6 +120,31 @@ def test_the_sidebar_says_what_lacks(scene):
     assert not any("get_model" in each for each in sidebar().operators)
 
 
+def test_models_of_this_machine_can_be_chosen(scene):
+    settings = scene.sora
+    settings.family = "wan"
+    stocked(model(state="installed"), model("my-gguf", label="My GGUF", repository="", state="installed"), model("grain", kind="lora", repository="", state="installed"),
+            model("broken", repository="", state="damaged"))
+    assert panel_choices(settings)[-1] == "my-gguf" and not {"grain", "broken"} & set(panel_choices(settings))
+    settings.model = "my-gguf"
+    assert settings.model_name == "my-gguf"
+    stock.listing = None
+    assert settings.model == "my-gguf", "a list that is not there yet changes no choice"
+
+
+def panel_choices(settings) -> list[str]:
+    from sora.sora_addon.settings import _model_items
+    return [item[0] for item in _model_items(settings, None)]
+
+
+def test_an_import_says_whose_the_rest_is():
+    from types import SimpleNamespace
+
+    from sora.sora_addon.operators.models import ImportModel
+    asked = SimpleNamespace(family="FOUND", called="", lora=False, base="wan2.2-t2v-a14b", second=True, link=False)
+    assert ImportModel._options(asked) == ["--base", "wan2.2-t2v-a14b", "--component", "transformer_2"]
+
+
 def test_nothing_is_fetched_offline_or_without_acceptance(scene):
     stocked(model())
     bpy.context.preferences.system.use_online_access = False
@@ -210,9 +235,9 @@ def test_what_a_shot_needs_is_said_by_a_running_engine_only(engine, scene):
     sidebar()
     until(lambda: foresight._answer)
     assert "Needs about 4.0 GB of 10.0 GB free: In Turns" in sidebar().text.replace("\n", " ")
-    engine.plan, scene.frame_end = "fp8", 49
+    engine.plan, scene.frame_end = "int8", 49
     sidebar()
-    until(lambda: foresight._answer and "fp8" in foresight._answer.shot)
+    until(lambda: foresight._answer and "int8" in foresight._answer.shot)
     shown = sidebar()
     assert "free: 8 Bits. It does not fit." in shown.text.replace("\n", " ") and any("set_frames" in each for each in shown.operators)
     bpy.ops.sora.remedy(action="set_plan", value="")
