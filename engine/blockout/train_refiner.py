@@ -1,0 +1,198 @@
+"""The refiner's training: frames as Blockout really makes them, half as large, beside what the renderer shows at full size."""
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import captions, conditions, data, guides, model, shards, world
+from .model import Blockout
+from .optimise import Muon
+from .refiner import SHARED, SPREAD, STEPS, TIMES, Refiner, Refining, enlarged
+from .train_autoencoder import as_video, psnr
+from .training import Run
+from ..sampling import samplers
+
+log = logging.getLogger(__name__)
+
+FRAMES, WHOLE = 5, (17, 33, 49)                                # of a pair, out of a clip of so many: things move as fast as they do in those
+HELD_OUT = 9_800_000
+CROP, SHOWN, BATCH, GRID = 64, 3, 5, 16                                  # pixels of the large picture, frames; the autoencoder's blocks are as large as GRID
+SMALL = "small.npy"                                            # uint8 (N, len(MAKES), T, h, w, 3) in a shard's folder
+MAKES = ("returned", "off", "redrawn")                          # by the autoencoder, its latents a little off, by the transformer from noise
+GIVEN = ((0, 0), (1, 1), (1, 0), (0, 1))                       # nothing, depth and normal, depth, normal
+GIVEN_SHARE = (.15, .55, .2, .1)
+OFF = .2                                                       # standard deviation, in normalised latents, at most
+REDRAWN = (.2, .5)                                            # noise that the transformer begins from
+EDGES = .3                                                     # weight of differences between neighbours, which keep lines thin
+REFRESH = 25
+
+
+def glance(seed: int, h: int, w: int) -> data.Clip:
+    """FRAMES frames of the clip of a seed, wherever."""
+    rng = np.random.default_rng(seed)
+    frames = int(rng.choice(WHOLE))
+    scene, first = world.drawn(rng, frames, w / h), int(rng.integers(frames - FRAMES + 1))
+    caption, some = captions.caption(scene, rng), slice(first, first + FRAMES)
+    scene.eye, scene.yaw, scene.pitch, scene.movers = scene.eye[some], scene.yaw[some], scene.pitch[some], [m[some] for m in scene.movers]
+    return data.Clip(*data.render(scene, h, w, seed), caption, scene)
+
+
+@dataclass(frozen=True, slots=True)
+class Glances(shards.Series):
+    """Few frames a clip: what matters is how they look large, and how they follow one another."""
+
+    def clip(self, n: int, i: int) -> data.Clip:
+        return glance(self.first + n * self.clips + i, *self.shape(n)[1:])
+
+
+SERIES, NAME, COUNT = Glances(((FRAMES, 144, 256),) * 4 + ((FRAMES, 256, 144), (FRAMES, 192, 192)), 16, 60_000_000), "refine", 110      # shards
+
+
+def smaller(x: np.ndarray) -> np.ndarray:
+    """(N, T, H, W, ...) -> (N, T, H/2, W/2, ...) float32: means of 2x2 pixels."""
+    n, t, h, w = x.shape[:4]
+    return np.asarray(x, np.float32).reshape(n, t, h // TIMES, TIMES, w // TIMES, TIMES, *x.shape[4:]).mean((3, 5))
+
+
+def shown(g: torch.Generator, layout: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of depth and normal that are given this time."""
+    flags = GIVEN[int(torch.multinomial(torch.tensor(GIVEN_SHARE), 1, generator=g))]
+    return {kind: layout[kind] for kind, there in zip(guides.GUIDES, flags) if there}
+
+
+def as_made(blockout: Blockout, x: Tensor, layout: dict[str, Tensor], caption: str, make: str, g: torch.Generator) -> Tensor:
+    """A small clip (1, 3, T, h, w) of the latent x as Blockout would have made it; layout as in guides.py."""
+    layout = shown(g, layout)
+    if make == "off":
+        x = x + torch.randn(x.shape, generator=g) * OFF * torch.rand((), generator=g)
+    if make == "redrawn":
+        low, high = REDRAWN
+        sigma = low + (high - low) * float(torch.rand((), generator=g))
+        denoise = blockout.denoiser(blockout.encode_text(caption), None, layout, guidance=3. if torch.rand((), generator=g) < .7 else 1.)
+        *_, (x, _) = samplers.euler(denoise, samplers.noised(x, torch.randn(x.shape, generator=g), sigma), torch.tensor([sigma, sigma * .5, 0.]))
+    return blockout.autoencoder.decode(x, layout or None)
+
+
+@torch.no_grad()
+def makes(blockout: Blockout, rgb: np.ndarray, inverse: np.ndarray, normal: np.ndarray, texts: list[str], seed: int) -> np.ndarray:
+    """Clips of a shard (N, T, H, W, 3) half as large, in each of MAKES."""
+    g, found = torch.Generator().manual_seed(seed), []
+    video = torch.from_numpy(smaller(rgb)).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    layout = conditions.guides(smaller(inverse), smaller(normal), g)
+    for i, caption in enumerate(texts):
+        one = {kind: x[i:i + 1] for kind, x in layout.items()}
+        latent = blockout.autoencoder.encode(video[i:i + 1])
+        clips = torch.cat([as_made(blockout, latent, one, caption, make, g) for make in MAKES])
+        found.append(((clips.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).numpy())
+    return np.stack(found)
+
+
+def prepare(root: Path, blockout: Blockout, n: int) -> None:
+    """Renders shard n and has Blockout make its small side, unless that is there."""
+    folder = shards.write(root, NAME, n, SERIES)
+    if not (folder / SMALL).exists():
+        arrays = [np.load(folder / f"{name}.npy") for name in ("rgb", "inverse_depth", "normal")]
+        np.save(folder / f".{SMALL}", makes(blockout, *arrays, shards.captions(folder), n))
+        os.replace(folder / f".{SMALL}", folder / SMALL)
+        log.info("%s has its small side", folder)
+
+
+class Pairs:
+    """Random crops of small and large clips, the large one's guides and captions; looks for new shards as they appear."""
+
+    def __init__(self, root: Path):
+        self.root, self.open, self.draws = root, {}, 0
+
+    def draw(self, g: torch.Generator) -> tuple[Tensor, Tensor, dict[str, Tensor], list[str]]:
+        """small and large (B, T, 3, ., .) in [-1, 1], guides (B, C, T, H, W), captions."""
+        if self.draws % REFRESH == 0:
+            self._look()
+        self.draws += 1
+        pick = lambda n: int(torch.randint(n, (1,), generator=g))
+        small, rgb, inverse, normal, texts = list(self.open.values())[pick(len(self.open))]
+        rows = torch.randperm(len(rgb), generator=g)[:BATCH].numpy()
+        layout, (h, w), first = conditions.guides(inverse[rows], normal[rows], g), rgb.shape[2:4], pick(FRAMES - SHOWN + 1)
+        some = slice(first, first + SHOWN)
+        cuts = [(pick((h - CROP) // GRID + 1) * GRID, pick((w - CROP) // GRID + 1) * GRID) for _ in rows]
+        large = torch.cat([as_video(rgb[i:i + 1, some, y:y + CROP, x:x + CROP]) for i, (y, x) in zip(rows, cuts)])
+        low = [small[i, pick(len(MAKES)), some, y // TIMES:(y + CROP) // TIMES, x // TIMES:(x + CROP) // TIMES] for i, (y, x) in zip(rows, cuts)]
+        layout = {kind: torch.stack([every[i, :, some, y:y + CROP, x:x + CROP] for i, (y, x) in enumerate(cuts)]) for kind, every in layout.items()}
+        return as_video(np.stack(low)).transpose(1, 2), large.transpose(1, 2), layout, [texts[i] for i in rows]
+
+    def _look(self) -> None:
+        for folder in shards.ready(self.root, NAME):
+            if folder not in self.open and (folder / SMALL).exists():
+                arrays = [np.load(folder / name, mmap_mode="r") for name in (SMALL, "rgb.npy", "inverse_depth.npy", "normal.npy")]
+                self.open[folder] = (*arrays, shards.captions(folder))
+
+
+def sigmas(g: torch.Generator, batch: int) -> Tensor:
+    """(B,) noise levels: a third at the most, where sampling begins, the rest anywhere."""
+    return torch.where(torch.rand(batch, generator=g) < .33, torch.ones(batch), torch.rand(batch, generator=g)).clamp(min=.02)
+
+
+def loss(refiner: Refiner, small: Tensor, large: Tensor, layout: dict[str, Tensor], texts: list[str], g: torch.Generator) -> Tensor:
+    """Mean squared error of the clean residual, and of its differences between neighbours."""
+    b, t = small.shape[:2]
+    plain = enlarged(small.flatten(0, 1)).unflatten(0, (b, t))
+    x0, sigma = (large - plain) / SPREAD, sigmas(g, b)
+    eps = torch.randn(b, 1, *x0.shape[2:], generator=g) * SHARED ** .5 + torch.randn(x0.shape, generator=g) * (1 - SHARED) ** .5
+    x = samplers.noised(x0, eps, sigma.view(-1, 1, 1, 1, 1))
+    given = torch.tensor(GIVEN, dtype=torch.float)[torch.multinomial(torch.tensor(GIVEN_SHARE), b, True, generator=g)]
+    words = refiner.words([caption if torch.rand((), generator=g) > .1 else "" for caption in texts])
+    seen = refiner.see(plain, guides.planes(layout, given).transpose(1, 2), words)
+    error = refiner.denoised(x, sigma, words, seen) - x0
+    edges = error.diff(dim=-1).abs().flatten(1).mean(1) + error.diff(dim=-2).abs().flatten(1).mean(1)
+    return ((error.square().flatten(1).mean(1) + EDGES * edges) / sigma.clamp(min=.4)).mean()
+
+
+def optimisers(refiner: nn.Module) -> list:
+    ends = ("see.into", "noisy", "out")
+    matrices = [p for n, p in refiner.named_parameters() if p.ndim == 4 and not n.startswith(ends)]
+    ours = {id(p) for p in matrices}
+    return [Muon(matrices, lr=.01), torch.optim.AdamW([p for p in refiner.parameters() if id(p) not in ours], 2e-3, betas=(.9, .98), weight_decay=0.)]
+
+
+class HeldOut:
+    """Decibels of clips never trained on: returned by the autoencoder, up-scaled plainly and refined."""
+
+    def __init__(self, blockout: Blockout, count: int = 3):
+        g = torch.Generator().manual_seed(1)
+        self.clips = [glance(HELD_OUT + i, 144, 256) for i in range(count)]
+        self.cases = []
+        for clip in self.clips:
+            rgb, inverse, normal = (x[None] for x in (clip.rgb, clip.inverse_depth, clip.normal))
+            small = conditions.guides(smaller(inverse), smaller(normal), g, rough=False)
+            video = torch.from_numpy(smaller(rgb)).permute(0, 4, 1, 2, 3) / 127.5 - 1
+            with torch.no_grad():
+                low = blockout.autoencoder.decode(blockout.autoencoder.encode(video), small)[0].transpose(0, 1)
+            layout = {kind: x[0].transpose(0, 1) for kind, x in conditions.guides(inverse, normal, g, rough=False).items()}
+            self.cases.append((low, as_video(rgb)[0].transpose(0, 1), layout, clip.caption))
+
+    def __call__(self, refiner: Refiner) -> dict[str, float]:
+        found: dict[str, list] = {"plain": [], "refined": [], "one step": [], "no guides": []}
+        level = lambda a, b: found[b].append(float(psnr(a[None], truth[None])))
+        for low, truth, layout, caption in self.cases:
+            words = refiner.words([caption])
+            level(enlarged(low), "plain")
+            low = (low + 1) / 2
+            for name, strength, steps, along in (("refined", 1., STEPS, layout), ("one step", 1., 1, layout), ("no guides", 1., STEPS, {})):
+                level(Refining(refiner, words, strength, 1, steps)(low, along) * 2 - 1, name)
+        return {name: float(np.mean(x)) for name, x in found.items()}
+
+
+def stage(root: Path, out: Path, minutes: float, weights: Path = model.WEIGHTS) -> None:
+    """Trains on shards of root/refine that `prepare` has made."""
+    torch.manual_seed(3)
+    refiner, blockout = Refiner(), model.load(weights)
+    run = Run("refiner", out, refiner, optimisers(refiner), minutes, horizon=300, seed=3)
+    run.resume()
+    pairs = Pairs(root)
+    run.train(lambda m, g: loss(m, *pairs.draw(g), g), HeldOut(blockout) if run.rank == 0 else None, every=200)
