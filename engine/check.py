@@ -45,6 +45,9 @@ def _words(asked: Shot) -> None:
 def _grid(asked: Shot, spec: FamilySpec) -> None:
     if asked.draft and not spec.drafts:
         raise ShotError(f"{spec.label} makes no drafts; shoot it in full.", Remedy(action="leave_out", label="Shoot in Full", value="draft"))
+    if asked.two_stages and not spec.second:
+        raise ShotError(f"{spec.label} has no second stage; shoot it in one.",
+                        Remedy(action="leave_out", label="Shoot in One Stage", value="two_stages"))
     if not 1 <= asked.frames <= spec.longest:
         fitting = min(max(asked.frames, 1), spec.longest)
         raise ShotError(f"{spec.label} makes 1 to {spec.longest} frames, not {asked.frames}.",

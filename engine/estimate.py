@@ -41,7 +41,7 @@ def _pixels(shot: Shot, family, folder: Path) -> int:
     if hasattr(family, "made"):
         made = family.made(folder)
         return made.width * made.height
-    most = family.area(folder) if hasattr(family, "area") else family.SPEC.native_area
+    most = (family.area(folder) if hasattr(family, "area") else family.SPEC.native_area) * (4 if shot.two_stages else 1)
     asked = shot.size.width * shot.size.height
     return min(asked, most or asked)
 

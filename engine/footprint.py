@@ -33,6 +33,8 @@ class Given:
     hints: int = 0              # guides that a control branch goes through
     pictures: int = 0           # latent frames beside the clip's own: references, keyframes
     clips: int = 0              # whole clips beside it
+    two_stages: bool = False    # a second stage, without guidance, at four times the pixels of the first: its steps take the most
+    precise: bool = False       # decoded in full precision
 
 
 def sampling(config: dict, tokens: int, given: Given, width: int, inner: int, timed: bool) -> float:

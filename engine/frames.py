@@ -1,13 +1,12 @@
 """Decoded frames -> numbered files: encoded in a few threads while the engine goes on, each file appearing whole or not at all.
 
-A frame is a float32 array (height, width, 3), display-referred sRGB from 0 to 1; what is encoded are the whole numbers that
+A frame is a float32 array (height, width, 3) from 0 to 1, coded as `light` knows; what is encoded are the whole numbers that
 `quantised` makes of it, once. Numpy, PyAV, OpenCV and OpenEXR; no torch.
 """
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import hashlib
 import os
 import struct
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import light
 from .ahead import Ahead
 from .errors import DiskFull, FolderError, Remedy
 from .protocol import Files, Shot
@@ -50,17 +50,6 @@ def files(shot: Shot) -> Files:
 
 
 # ---------------------------------------------------------------- one frame -> bytes
-def linear(srgb: np.ndarray) -> np.ndarray:
-    """sRGB 0..1 -> linear Rec.709, by the curve of IEC 61966-2-1."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, np.power((srgb + 0.055) / 1.055, 2.4))
-
-
-@functools.cache
-def linear_halves() -> np.ndarray:
-    """`linear` of every 16-bit value as float16: looking up is many times faster than raising to a power."""
-    return linear(np.arange(65536) / 65535).astype(np.float16)
-
-
 def quantised(frame: np.ndarray, highest: int) -> np.ndarray:
     """(h, w, 3) 0..1 -> whole numbers 0..highest, rounded, contiguous: uint8 up to 255, otherwise uint16."""
     whole = np.multiply(frame, np.float32(highest), order="C")
@@ -103,14 +92,14 @@ def labelled(encoded: bytes | memoryview, labels: dict[str, str]) -> bytes:
     return b"".join((*chunks, encoded[header:]))
 
 
-def write_exr(whole: np.ndarray, labels: dict[str, str], path: Path) -> None:
-    """uint16 (h, w, 3) -> a half-float ZIP EXR of linearised SDR. The array handed to OpenEXR must be contiguous, or it writes other pixels.
+def write_exr(whole: np.ndarray, labels: dict[str, str], path: Path, coding: str = light.SRGB) -> None:
+    """uint16 (h, w, 3) -> a half-float ZIP EXR of linear light. The array handed to OpenEXR must be contiguous, or it writes other pixels.
 
     Raises OSError; what OpenEXR says of a full disk is only text, so the disk itself is asked.
     """
     import OpenEXR
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, "chromaticities": REC709, **labels}
-    half = np.ascontiguousarray(np.take(linear_halves(), whole))
+    half = np.ascontiguousarray(np.take(light.halves(coding), whole))
     try:
         OpenEXR.File(header, {"RGB": half}).write(str(path))
     except RuntimeError as error:
@@ -145,13 +134,26 @@ def told(error: OSError, path: Path) -> FolderError:
                        Remedy(action="choose_folder", label="Choose a Folder"))
 
 
-def write_frame(path: Path, whole: np.ndarray, kind: str, labels: dict[str, str]) -> Printed:
-    """Encodes whole numbers up to HIGHEST[kind] as `kind` (png, png16, exr) into `path`. Raises DiskFull or FolderError."""
+def developed(frame: np.ndarray, kind: str, coding: str = light.SRGB) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w, 3) 0..1 -> the whole numbers that a file of `kind` is made from, and uint8 as a display shows it.
+
+    EXR keeps the codes; in other kinds, what is brighter than white is white.
+    """
+    whole = quantised(frame, HIGHEST[kind] if coding == light.SRGB else light.CODES - 1)
+    if coding != light.SRGB:
+        seen = np.take(light.display(), whole)
+        small = ((seen.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return {"exr": whole, "png16": seen, "png": small}[kind], small
+    return whole, whole if whole.dtype == np.uint8 else (whole >> 8).astype(np.uint8)
+
+
+def write_frame(path: Path, whole: np.ndarray, kind: str, labels: dict[str, str], coding: str = light.SRGB) -> Printed:
+    """Encodes whole numbers as `developed` makes them of `kind` (png, png16, exr) into `path`. Raises DiskFull or FolderError."""
     said = {}
 
     def fill(partial: Path) -> None:
         if kind == "exr":
-            write_exr(whole, labels, partial)
+            write_exr(whole, labels, partial, coding)
             encoded = partial.read_bytes()
         else:
             encoded = (png16 if kind == "png16" else png)(whole, labels)
@@ -162,14 +164,14 @@ def write_frame(path: Path, whole: np.ndarray, kind: str, labels: dict[str, str]
     return Printed(f"{FOLDER}/{path.name}", **said)
 
 
-def labels(shot: Shot) -> dict[str, str]:
+def labels(shot: Shot, coding: str = light.SRGB) -> dict[str, str]:
     """What each frame says of itself; nothing of the take, so that the same pixels are the same file.
 
     Strings only: OpenEXR silently loses integers above 32 bits.
     """
     return {"Software": "Sora", "sora:family": shot.family, "sora:seed": str(shot.seed),
             "sora:prompt_sha256": hashlib.sha256(shot.prompt.encode("utf-8")).hexdigest(),
-            "sora:content": "generated, linearised SDR" if shot.format == "exr" else "generated"}
+            "sora:content": f"generated, {'linearised SDR' if coding == light.SRGB else f'linear from {coding}'}" if shot.format == "exr" else "generated"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +191,9 @@ class Printer(Ahead):
     `print` may raise what an earlier frame ran into: DiskFull or FolderError, or Cut.
     """
 
-    def __init__(self, shot: Shot, cut: threading.Event, shown: Callable[[Exposed], None] = lambda frame: None):
+    def __init__(self, shot: Shot, cut: threading.Event, shown: Callable[[Exposed], None] = lambda frame: None, coding: str = light.SRGB):
         super().__init__(THREADS, THREADS + AHEAD, cut, "printer")
-        self._shot, self._where, self._labels, self._shown = shot, files(shot), labels(shot), shown
+        self._shot, self._where, self._labels, self._shown, self._coding = shot, files(shot), labels(shot, coding), shown, coding
         self._folder = Path(shot.out) / FOLDER
 
     def __enter__(self) -> "Printer":
@@ -208,11 +210,11 @@ class Printer(Ahead):
     def _expose(self, index: int, develop: Callable[[], np.ndarray]) -> Exposed:
         begun = time.perf_counter()
         frame = develop()
-        developed = time.perf_counter()
+        ready = time.perf_counter()
         path = self._folder / (self._where.pattern % self._shot.numbered(index))
-        whole = quantised(frame, HIGHEST[self._shot.format])
-        printed = write_frame(path, whole, self._shot.format, self._labels)
-        return Exposed(index, whole if whole.dtype == np.uint8 else (whole >> 8).astype(np.uint8), printed, developed - begun, time.perf_counter() - developed)
+        whole, picture = developed(frame, self._shot.format, self._coding)
+        printed = write_frame(path, whole, self._shot.format, self._labels, self._coding)
+        return Exposed(index, picture, printed, ready - begun, time.perf_counter() - ready)
 
     def landed(self, exposed: Exposed) -> Printed:
         self._shown(exposed)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .errors import Remedy, ShotError
 from .frames import replace, told
+from .light import SRGB
 from .protocol import LATENTS, Shot, Size
 
 if TYPE_CHECKING:
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 AGAIN = Remedy(action="shoot_again", label="Shoot Again")
 
 
-def keep(shot: Shot, stretch: Stretch, native: Size, latent: Tensor) -> Path:
-    """Writes a window's clean latent (1, C, T, h, w). Raises DiskFull or FolderError."""
+def keep(shot: Shot, stretch: Stretch, native: Size, coding: str, latent: Tensor) -> Path:
+    """Writes a window's clean latent (1, C, T, h, w); `coding` is how its pictures code light. Raises DiskFull or FolderError."""
     from safetensors.torch import save
     path = _file(shot.out, stretch.index)
     try:
         path.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise told(error, path.parent) from error
-    said = {**_clip(shot), "native": str(native), **_place(stretch)}
+    said = {**_clip(shot), "native": str(native), "light": coding, **_place(stretch)}
     written = save({"latent": latent.detach().contiguous().cpu()}, said)
     replace(path, lambda partial: partial.write_bytes(written))         # save_file would make a file that nobody else may read
     return path
@@ -38,6 +39,11 @@ def check(shot: Shot) -> None:
 def native(shot: Shot) -> Size:
     """The size at which they were sampled, whatever the shot's is now. Raises ShotError."""
     return Size.parse(_said(_file(shot.latents, 0)).get("native", ""))
+
+
+def coded(shot: Shot) -> str:
+    """How their pictures code light, as engine.light knows it. Raises ShotError."""
+    return _said(_file(shot.latents, 0)).get("light", SRGB)
 
 
 def read(shot: Shot, stretch: Stretch) -> Tensor:

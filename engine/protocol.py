@@ -106,6 +106,7 @@ class FamilySpec:
     plans: bool = False                     # its models can be kept in memory in several ways
     window: int = 0                         # frames sampled at once at most; 0: it depends on the weights
     drafts: float = 0.0                     # change of the first block below which a draft skips the others; 0: it makes none
+    second: int = 0                         # steps of a second stage, which makes each side twice as long; 0: it has none
 
 
 # ---------------------------------------------------------------- the shot
@@ -179,6 +180,7 @@ class Shot:
     latents: str = ""                       # a take's folder: what it kept is decoded once more, and nothing sampled
     plan: str = ""                          # one of PLANS; "": the fastest that fits
     draft: bool = False                     # steps that would change little are skipped: faster, and not quite the same picture
+    two_stages: bool = False                # sampled at half the size, then made twice as large and refined in a second stage
 
     def numbered(self, index: int) -> int:
         """Scene frame (and file number) of the image `index`, which counts from 0."""

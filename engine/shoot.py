@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from . import check, clip, device, families, frames, latents, take
+from . import check, clip, device, families, frames, latents, light, sampled, take
 from .ahead import heed
 from .clock import Clock
 from .errors import OutOfMemory
@@ -21,7 +21,6 @@ from .pace import Pace, between
 from .plan import Plan
 from .protocol import Progress, Reel, Shot, Take
 from .proxy import Proxy
-from .sampling.draft import Draft
 from .studio import Studio
 
 log = logging.getLogger(__name__)
@@ -63,11 +62,7 @@ def _rolled(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, plac
         plan = studio.fit(model, shot, asked)
         worn = studio.dress(model, shot)
     heed(cut)
-    with clock.stage("text"):
-        clock.say("text")
-        texts = (None, None) if shot.latents else (studio.text(model, shot.prompt), studio.text(model, shot.negative))
-    heed(cut)
-    return _Rolling(shot, model, texts, clock, cut, worn, plan).to_take(place)
+    return _Rolling(shot, model, sampled.of(shot, model, studio, clock, cut), clock, cut, worn, plan).to_take(place)
 
 
 @contextlib.contextmanager
@@ -84,12 +79,10 @@ def _memory(place: device.Device, shot: Shot) -> Iterator[None]:
 class _Rolling:
     """One shot under way."""
 
-    def __init__(self, shot: Shot, model: families.Model, texts: tuple, clock: Clock, cut: threading.Event,
+    def __init__(self, shot: Shot, model: families.Model, source: sampled.Sampling | sampled.Kept, clock: Clock, cut: threading.Event,
                  worn: tuple[str, ...] = (), plan: Plan | None = None):
-        self.shot, self.model, self.texts, self.clock, self.cut, self.worn, self.plan = shot, model, texts, clock, cut, worn, plan
-        self.spec = families.family(shot.family).SPEC
-        self.native = latents.native(shot) if shot.latents else model.native(shot.size)
-        self.steps = shot.steps or self.spec.steps
+        self.shot, self.model, self.source, self.clock, self.cut, self.worn, self.plan = shot, model, source, clock, cut, worn, plan
+        self.spec, self.native = families.family(shot.family).SPEC, source.size
         self.guidance = shot.guidance if shot.guidance >= 0 else self.spec.guidance
         self.pace = Pace(shot, getattr(model, "native_fps", self.spec.native_fps))
         self.stretches = clip.stretches(self.pace.made, model.window, model.overlap, self.spec.frames)
@@ -98,18 +91,17 @@ class _Rolling:
         self.anchors = self.pace.stills(self.stills)
         self.beside = clip.Beside(shot, "camera" in self.spec.guides)
         self.joins = clip.Joins()
-        self.draft = Draft(self.spec.drafts) if shot.draft and not shot.latents else None
         self.before = None          # the last frame that was made, for those that lie after it
-        clock.expect(steps=0 if shot.latents else self.steps * len(self.stretches), frames=shot.frames)
+        clock.expect(steps=source.each * len(self.stretches), frames=shot.frames)
 
     def to_take(self, place: device.Device) -> Take:
         with (Screening(self.shot.out) as self.screening, Proxy(self.shot, self.cut) as proxy,
-              Printer(self.shot, self.cut, partial(self._shown, proxy)) as printer):
+              Printer(self.shot, self.cut, partial(self._shown, proxy), self.source.light) as printer):
             tail = None
             for stretch in self.stretches:
                 window = self._window(stretch, tail)
-                latent = latents.read(self.shot, stretch).to(place.name) if self.shot.latents else self._denoised(stretch, window)
-                latents.keep(self.shot, stretch, self.native, latent)
+                latent = self.source.latent(stretch, window, len(self.stretches), self._glimpse).to(place.name)
+                latents.keep(self.shot, stretch, self.native, self.source.light, latent)
                 tail = self._printed(stretch, window, latent, printer)
             with self.clock.stage("write"):
                 self.clock.say("write", self.shot.frames, self.shot.frames)
@@ -128,26 +120,15 @@ class _Rolling:
             self.clock.say("guides", stretch.index + 1, len(self.stretches))
             guides = self.guides.window(stretch.start, stretch.frames, self.native, self.cut)
         heed(self.cut)
-        return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.steps,
-                      guidance=self.guidance, text=self.texts[0], negative=self.texts[1], guides=guides,
+        text, negative = self.source.texts
+        return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.source.steps,
+                      guidance=self.guidance, text=text, negative=negative, guides=guides, two_stages=self.shot.two_stages,
                       strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
                       stills=clip.within(self.anchors, stretch), spans=clip.spans(self.shot, stretch),
-                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.draft})
+                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.source.draft})
 
-    def _denoised(self, stretch: clip.Stretch, window: Window):
-        """The window's clean latent."""
-        with self.clock.stage("denoise"):
-            done, latent = stretch.index * self.steps, None
-            self.clock.say("denoise", done, self.steps * len(self.stretches))
-            for step, latent in enumerate(self.model.sample(window), 1):
-                heed(self.cut)
-                self.clock.step("denoise", done + step, self._glimpse(latent, window, last=step == self.steps))
-        return latent
-
-    def _glimpse(self, latent, window: Window, last: bool) -> Reel | None:
+    def _glimpse(self, latent, window: Window) -> Reel | None:
         """A moving preview now and then, or None: looking costs time as well."""
-        if last:
-            return None
         return self.clock.glimpse(lambda: self.screening.show(self.model.glimpse(latent, window), window.frames / window.fps))
 
     def _printed(self, stretch: clip.Stretch, window: Window, latent, printer: Printer):
@@ -199,30 +180,35 @@ class _Rolling:
         if not self.spec.audio:
             return ""
         with self.clock.stage("sound"):
-            return take.same_sound(self.shot) if self.shot.latents else take.keep_sound(self.shot, *self.model.sound(self.shot.fps, self.shot.frames))
+            return self.source.sound()
 
     def _take(self, place: device.Device, film: str, sound: str) -> Take:
         made = self.stretches[-1].start + self.stretches[-1].frames
         return Take(id=self.shot.id, shot=self.shot, files=frames.files(self.shot), native=self.native, native_frames=made,
                     device=place.label, created=take.now(), engine=take.versions(), seconds=self.clock.seconds(),
                     peak_bytes=device.peak_bytes(place), notes=self._notes(made),
-                    not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film, sound=sound,
-                    **({"plan": self.plan.name, "planned_bytes": self.plan.bytes} if self.plan else {}),
-                    **({"evaluations": self.draft.evaluations, "skipped": self.draft.skipped} if self.draft else {}))
+                    not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film, sound=sound, **self.source.counted(),
+                    **({"plan": self.plan.name, "planned_bytes": self.plan.bytes} if self.plan else {}))
 
     def _notes(self, made: int) -> tuple[str, ...]:
         notes = [f"Up-scaled from {self.native} to {self.shot.size}"] if self.native != self.shot.size else []
-        if self.shot.latents:
-            notes.append(f"Made once more from what {Path(self.shot.latents).name} had sampled")
+        notes += self.source.notes()
         if made != self.pace.made:
             notes.append(f"{made} frames were made, the last {made - self.pace.made} trimmed")
-        if self.draft:
-            notes.append(self.draft.note())
+        if self.source.light != light.SRGB:
+            notes.append(_brightness(self.shot, self.source.light))
         if len(self.stretches) > 1:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
         own = getattr(families.family(self.shot.family), "notes", lambda shot: ())
         return (*notes, *self.pace.notes(), *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
                 *own(self.shot))
+
+
+def _brightness(shot: Shot, coding: str) -> str:
+    """What became of light above white."""
+    if shot.format == "exr":
+        return f"High dynamic range: scene-linear light from {coding}, white is 1 and light goes up to 55"
+    return f"High dynamic range was drawn in {coding}; what is brighter than white is cut in PNG, OpenEXR keeps it"
 
 
 def printed_count(shot: Shot) -> int:

@@ -81,7 +81,8 @@ class Studio:
         """Puts the shot's LoRAs on the model and takes all others off. Returns notes. Raises ModelError."""
         if not families.family(shot.family).SPEC.loras:
             return ()
-        return model.wear([(families.lora(shot.family, lora.name), lora.strength) for lora in shot.loras])
+        worn = [(families.lora(shot.family, lora.name), lora.strength) for lora in shot.loras]
+        return model.wear(worn, families.family(shot.family).second(shot)) if shot.two_stages else model.wear(worn)
 
     def text(self, model: families.Model, prompt: str):
         """The prompt's embedding, from the last few where it is among them."""

@@ -47,10 +47,11 @@ def chosen(context) -> FamilySpec | None:
     return next((each for each in specs() if each.name == name), None)
 
 
-def native_size(family: FamilySpec, size: Size) -> Size:
-    """About the size that the model itself draws, before up-scaling: `size` where it draws all of it (pixels)."""
-    if not family.native_area or family.native_area >= size.width * size.height:
+def native_size(family: FamilySpec, size: Size, two_stages: bool = False) -> Size:
+    """About the size that the model itself draws before up-scaling, or in `two_stages`: `size` where it draws all of it (pixels)."""
+    area = family.native_area * (4 if two_stages else 1)
+    if not area or area >= size.width * size.height:
         return size
-    shrink = (family.native_area / (size.width * size.height)) ** 0.5
+    shrink = (area / (size.width * size.height)) ** 0.5
     multiple = max(8, family.sizes.multiple)
     return Size(*(max(multiple, round(side * shrink / multiple) * multiple) for side in (size.width, size.height)))

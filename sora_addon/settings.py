@@ -135,6 +135,8 @@ class SoraSettings(bpy.types.PropertyGroup):
         default=FIRST.guidance, min=0.0, soft_max=12.0, max=100.0)
     draft: BoolProperty(
         name="Draft", description="Skip most of the model in steps that would change little: faster, and not quite the picture that the same seed gives in full")
+    two_stages: BoolProperty(
+        name="Two Stages", description="Sample at half the size, then refine the clip at all of it in a few steps: large pictures in less time")
     plan: EnumProperty(name="Memory", description="How the model is kept in the device's memory", default=AUTOMATIC, items=PLAN_ITEMS)
     format: EnumProperty(name="Format", description="How the frames are written", default="png", items=FORMAT_ITEMS)
 

@@ -42,7 +42,7 @@ def frozen(context) -> Shot:
         out=str(folder / name), steps=settings.steps, guidance=settings.guidance, format=settings.format,
         guides=tuple(Guide(kind=kind, path="", strength=strengths.now(settings, kind)) for kind in guides),
         landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings),
-        draft=settings.draft and spec.drafts > 0, **more)
+        draft=settings.draft and spec.drafts > 0, two_stages=two_stages(settings, spec), **more)
     shot = replace(shot, guides=strengths.over(scene, shot, spec))
     if clip:
         shot = replace(shot, source=_source(shot, clip, settings.source_change if spec.changes else 1.0))
@@ -102,7 +102,7 @@ def asked_size(scene, spec: FamilySpec) -> Size:
     full = Size(max(1, int(render.resolution_x * part)), max(1, int(render.resolution_y * part)))
     if settings.size_source == "RENDER":
         return full
-    native = families.native_size(spec, full)           # a model may draw smaller than anything that it delivers
+    native = families.native_size(spec, full, two_stages(settings, spec))           # a model may draw smaller than anything that it delivers
     grow = max(1.0, spec.sizes.shortest / min(native.width, native.height))
     return Size(round(native.width * grow), round(native.height * grow))
 
@@ -117,6 +117,11 @@ def delivered(scene, spec: FamilySpec) -> Size:
     fitting = grid.nearest(Size(round(asked.width * limit), round(asked.height * limit)))
     raise ShotError(f"{asked} is outside of what {spec.label} delivers: sides of {grid.shortest} to {grid.longest} pixels.",
                     Remedy(action="set_size", label=f"Use {fitting}", value=str(fitting)))
+
+
+def two_stages(settings, spec: FamilySpec) -> bool:
+    """Whether the clip goes through a second stage."""
+    return settings.two_stages and spec.second > 0
 
 
 def asked_plan(settings) -> str:
@@ -235,7 +240,7 @@ def restore(scene, shot: Shot) -> None:
     settings.frame_source, settings.frame_start, settings.frame_end = "CUSTOM", shot.frame_start, shot.numbered(shot.frames - 1)
     settings.size_source, settings.size_width, settings.size_height = "CUSTOM", shot.size.width, shot.size.height
     settings.seed, settings.lock_seed, settings.format = shot.seed, True, shot.format
-    settings.plan, settings.draft = shot.plan or choices.AUTOMATIC, shot.draft
+    settings.plan, settings.draft, settings.two_stages = shot.plan or choices.AUTOMATIC, shot.draft, shot.two_stages
     settings.steps = shot.steps or spec.steps
     settings.guidance = shot.guidance if shot.guidance >= 0 else spec.guidance
     kinds = {guide.kind for guide in shot.guides}

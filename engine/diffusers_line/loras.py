@@ -15,29 +15,46 @@ log = logging.getLogger(__name__)
 class Wardrobe:
     """Which LoRAs the transformers wear. Weights of the model itself are never merged, so taking off is exact."""
 
-    def __init__(self, transformers: list[Any]):
-        self._transformers = transformers
-        self._worn: dict[str, str] = {}             # adapter -> path, size and time of its file
+    def __init__(self, transformers: list[Any], connectors: Any = None):
+        """`connectors`: what brings a text to the transformer, where LoRAs may have a part for it."""
+        self._transformers, self._connectors = transformers, connectors
+        self._there: set[str] = set()               # adapters that are loaded, worn or not
 
-    def wear(self, loras) -> tuple[str, ...]:
-        """Exactly these (path, strength). Returns notes. Raises ModelError for a file that is none or fits another model."""
-        wanted = {_name(Path(path)): (Path(path), strength) for path, strength in loras}
-        for name in [name for name in self._worn if name not in wanted]:
+    def wear(self, loras, later=()) -> tuple[str, ...]:
+        """Exactly these (path, strength), and `later` ready for `change`. Returns notes. Raises ModelError for a file that is none or fits
+        another model."""
+        wanted = {_name(Path(path)): Path(path) for path, _ in (*loras, *later)}
+        for name in self._there - set(wanted):
             self._take_off(name)
-        for name, (path, _) in wanted.items():
-            if name not in self._worn:
+        for name, path in wanted.items():
+            if name not in self._there:
                 self._put_on(name, path)
-        if wanted:
-            for transformer in self._transformers:
-                transformer.set_adapters(list(wanted), [strength for _, strength in wanted.values()])
-        return tuple(f"LoRA {path.stem} at {strength:g}" for path, strength in wanted.values())
+        self.change(loras)
+        return tuple(f"LoRA {Path(path).stem} at {strength:g}" for path, strength in loras)
+
+    def change(self, loras) -> None:
+        """Goes over to exactly these of the (path, strength) that are ready, without loading anything."""
+        wanted = {_name(Path(path)): strength for path, strength in loras}
+        for part in self._parts():
+            own = {name: strength for name, strength in wanted.items() if name in part.peft_config}
+            if own:
+                part.enable_adapters()
+                part.set_adapters(list(own), list(own.values()))
+            else:
+                part.disable_adapters()
+
+    def _parts(self) -> list[Any]:
+        """What has adapters."""
+        return [part for part in (*self._transformers, self._connectors) if getattr(part, "peft_config", None)]
 
     def _put_on(self, name: str, path: Path) -> None:
         state = _state(path)
-        self._worn[name] = str(path)
+        self._there.add(name)
         try:
             for transformer in self._transformers:
                 transformer.load_lora_adapter(state, prefix="transformer", adapter_name=name)
+            if self._connectors is not None and any(key.startswith("connectors.") for key in state):
+                self._connectors.load_lora_adapter(state, prefix="connectors", adapter_name=name)
         except (ValueError, RuntimeError, KeyError, TypeError) as error:
             self._take_off(name)
             raise ModelError(f"The LoRA {path.name} does not fit this model: {str(error)[:200]}.", CHOOSE) from error
@@ -46,15 +63,14 @@ class Wardrobe:
             raise ModelError(f"The LoRA {path.name} changes nothing in this model; it is made for another family.", CHOOSE)
 
     def _take_off(self, name: str) -> None:
-        self._worn.pop(name, None)
-        for transformer in self._transformers:
-            there = getattr(transformer, "peft_config", None) or {}
-            if name not in there:
+        self._there.discard(name)
+        for part in self._parts():
+            if name not in part.peft_config:
                 continue
-            if len(there) == 1:
-                transformer.unload_lora()           # plain layers again
+            if len(part.peft_config) == 1:
+                part.unload_lora()                  # plain layers again
             else:
-                transformer.delete_adapters(name)
+                part.delete_adapters(name)
 
 
 def _name(path: Path) -> str:
@@ -76,11 +92,14 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 def _diffusers_names(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Kohya's, Musubi's and Wan's own names -> diffusers'. Raises ModelError."""
+    """Kohya's, Musubi's, Wan's and LTX-2's own names -> diffusers'. Raises ModelError."""
     from diffusers.loaders import lora_conversion_utils as conversion
     try:
         if any(name.startswith("lora_unet_") for name in state):
             state = conversion._convert_musubi_wan_lora_to_diffusers(state)
+        elif any(name.startswith("diffusion_model.") and ".transformer_blocks." in name for name in state):
+            text = conversion._convert_non_diffusers_ltx2_lora_to_diffusers(state, "text_embedding_projection")
+            state = conversion._convert_non_diffusers_ltx2_lora_to_diffusers(state) | text
         elif any(name.startswith("diffusion_model.") for name in state):
             state = conversion._convert_non_diffusers_wan_lora_to_diffusers(state)
     except (ValueError, KeyError, RuntimeError) as error:

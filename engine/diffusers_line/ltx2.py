@@ -1,11 +1,17 @@
-"""LTX-2 at work, through diffusers' own pipeline: conditions at any frame, a control clip, and the sound it makes beside the pictures."""
+"""LTX-2 at work, through diffusers' own pipeline: conditions at any frame, a control clip, a second stage, and the sound beside the pictures."""
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..families.ltx2 import SPEC
+from .. import light
+from ..families import ltx2
+from ..models import admission
+from ..protocol import Size, SizeGrid
 from . import pictures
+from .loras import Wardrobe
 from .piped import Piped
 from .stepping import Euler, stepped
 
@@ -19,13 +25,38 @@ LENGTH = 1024       # tokens
 
 
 class Sound(Piped):
-    """LTX-2 as families.Model describes it. Long shots go on from the last frames of the window before."""
+    """LTX-2 as families.Model describes it. Long shots go on from the last frames of the window before.
 
-    window, overlap = SPEC.window, 9
+    Two stages are those of Lightricks' own pipelines: sampled at half the size, the latent made twice as large by a network of its own,
+    noised again to where the distilled schedule has three steps left, and refined by those without guidance.
+    """
+
+    window, overlap, beside = ltx2.SPEC.window, 9, (ltx2.UPSAMPLER,)
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
+        self._wardrobe = Wardrobe([self.parts["transformer"]], self.parts["connectors"])
         self._audio: list[Tensor] = []
+        self._worn, self._later, self._shrink, self._bright = [], [], 1, False
+
+    # ------------------------------------------------------------ what a shot sets up
+    def wear(self, loras, later=()) -> tuple[str, ...]:
+        self._worn, self._later = list(loras), list(later)
+        said = [admission.header(path)[1] for path, _ in self._worn]
+        self._shrink, self._bright = ltx2.shrink(said), any(map(ltx2.bright, said))
+        return self._wardrobe.wear(self._worn, self._later)
+
+    def native(self, size: Size) -> Size:
+        return pictures.native(size, self._on(self._shrink), self._most)
+
+    def doubled(self, size: Size) -> Size:
+        """What two stages make: both sides are halved for the first one, which is no larger than a shot of one stage."""
+        return pictures.native(size, self._on(2 * self._shrink), 4 * self._most)
+
+    def _on(self, times: int) -> SizeGrid:
+        """The grid of sizes that can be divided by `times` and still be drawn."""
+        side = self._grid.multiple * times
+        return SizeGrid(multiple=side, shortest=side, longest=self._grid.longest)
 
     def text(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Embedding and attention mask."""
@@ -37,31 +68,79 @@ class Sound(Piped):
         """LTX-2's connectors take whole multiples of their registers; the tokenizer's own length is the most."""
         return min(LENGTH, self.parts["tokenizer"].model_max_length)
 
+    # ------------------------------------------------------------ sampling
     def sample(self, window: Window) -> Iterator[Tensor]:
-        asked = self._asked(window)
         if window.tail is None:
             self._audio.clear()         # a new shot begins
+        first = dataclasses.replace(window, size=Size(window.size.width // 2, window.size.height // 2)) if window.two_stages else window
+        asked, heard, latent = self._asked(first), [], None
+        for latent in self._stage(first, asked, heard):
+            yield latent
+        if window.two_stages:
+            with self._refining():
+                yield from self._stage(window, self._again(window, asked, latent, heard.pop()), heard)
+        self._audio += heard
 
-        def run(callback):
-            return self.pipe(**asked, callback_on_step_end=callback)
-        euler, shape = Euler(self.pipe.scheduler), self._latent_shape(window)
-        for found in stepped(run):
-            if isinstance(found, tuple):
-                packed = euler.estimate(found[0], found[2])
-                yield self._unpacked(packed, shape)
-            else:
-                self._audio.append(found.audio.cpu())
-                yield found.frames
+    def _stage(self, window: Window, asked: dict[str, Any], heard: list[Tensor]) -> Iterator[Tensor]:
+        """One run of the pipeline: estimates of the clean latent, the last one the result. Its sound's latent is added to `heard`."""
+        with self._scheduled(asked):
+            def run(callback):
+                return self.pipe(**asked, callback_on_step_end=callback)
+            euler, shape = Euler(self.pipe.scheduler), self._latent_shape(window)
+            for found in stepped(run):
+                if isinstance(found, tuple):
+                    packed = euler.estimate(found[0], found[2])
+                    yield self._unpacked(packed, shape)
+                else:
+                    heard.append(found.audio.cpu())
+                    yield found.frames
 
     def _asked(self, window: Window) -> dict[str, Any]:
-        """The pipeline's arguments. Guidance without the extra passes of STG and of separate modalities, as for the distilled model."""
+        """The pipeline's arguments. Guidance without the extra passes of STG and of separate modalities, as for the distilled model.
+
+        Eight steps without guidance are what distilled weights were taught, at noise levels of their own.
+        """
+        from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
         text, negative = window.text, window.negative
+        distilled = window.guidance <= 1 and window.steps == len(DISTILLED_SIGMA_VALUES)
         return {"prompt": None, "prompt_embeds": text[0], "prompt_attention_mask": text[1], "negative_prompt_embeds": negative[0],
                 "negative_prompt_attention_mask": negative[1], "conditions": self._conditions(window) or None,
-                "reference_conditions": self._controls(window) or None, "height": window.size.height, "width": window.size.width,
+                "reference_conditions": self._controls(window) or None, "reference_downscale_factor": self._shrink,
+                "height": window.size.height, "width": window.size.width, "sigmas": list(DISTILLED_SIGMA_VALUES) if distilled else None,
                 "num_frames": window.frames, "frame_rate": window.fps, "num_inference_steps": window.steps, "guidance_scale": window.guidance,
                 "audio_guidance_scale": window.guidance, "stg_scale": 0.0, "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0,
                 "spatio_temporal_guidance_blocks": None, "generator": self.dice(window), "output_type": "latent"}
+
+    def _again(self, window: Window, first: dict[str, Any], latent: Tensor, sound: Tensor) -> dict[str, Any]:
+        """The arguments of the second stage. The picture is laid out by now: a guide counts only where it is what the light comes from."""
+        import torch
+        from diffusers.pipelines.ltx2.utils import STAGE_2_DISTILLED_SIGMA_VALUES as sigmas
+        with torch.inference_mode():
+            upsampler = self.parts[ltx2.UPSAMPLER]
+            larger = upsampler(latent.to(upsampler.dtype)).float()
+        return {**first, "conditions": self._conditions(window) or None, "reference_conditions": self._bright and self._controls(window) or None,
+                "height": window.size.height, "width": window.size.width, "latents": larger, "audio_latents": sound.to(self.place),
+                "sigmas": list(sigmas), "noise_scale": sigmas[0], "num_inference_steps": len(sigmas), "guidance_scale": 1.0, "audio_guidance_scale": 1.0}
+
+    @contextlib.contextmanager
+    def _refining(self) -> Iterator[None]:
+        """The second stage's LoRAs instead of the first one's."""
+        self._wardrobe.change(self._later)
+        try:
+            yield
+        finally:
+            self._wardrobe.change(self._worn)
+
+    @contextlib.contextmanager
+    def _scheduled(self, asked: dict[str, Any]) -> Iterator[None]:
+        """Noise levels that are asked for are taken as they are, not shifted by how large the picture is."""
+        own = self.pipe.scheduler
+        if asked["sigmas"] is not None:
+            self.pipe.scheduler = type(own).from_config(own.config, use_dynamic_shifting=False, shift_terminal=None)
+        try:
+            yield
+        finally:
+            self.pipe.scheduler = own
 
     def _conditions(self, window: Window) -> list:
         """Pictures at their latent frames, and the window before at the beginning; the pipeline counts colours to 255.
@@ -77,11 +156,15 @@ class Sound(Piped):
         return found
 
     def _controls(self, window: Window) -> list:
-        """The guide as a reference clip for the IC-LoRA that is worn."""
+        """The guide as a reference clip for the IC-LoRA that is worn, as small as that was taught to see it."""
         import torch
         from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
-        return [LTX2ReferenceCondition(frames=torch.from_numpy(guide).expand(*guide.shape[:3], 3).permute(0, 3, 1, 2),
-                                       strength=window.strengths.get(kind, 1.0)) for kind, guide in window.guides.items()]
+        side, found = (window.size.height // self._shrink, window.size.width // self._shrink), []
+        for kind, guide in window.guides.items():
+            clip = torch.from_numpy(guide).expand(*guide.shape[:3], 3).permute(0, 3, 1, 2)
+            clip = torch.nn.functional.interpolate(clip, side, mode="area")         # the pipeline itself would take every other pixel
+            found.append(LTX2ReferenceCondition(frames=clip, strength=window.strengths.get(kind, 1.0)))
+        return found
 
     def _latent_shape(self, window: Window) -> tuple[int, int, int]:
         time, side = self.pipe.vae_temporal_compression_ratio, self.pipe.vae_spatial_compression_ratio
@@ -111,14 +194,34 @@ class Sound(Piped):
         joined, length = np.concatenate(made, 1), round(frames / fps * rate)
         return np.pad(joined[:, :length], ((0, 0), (0, max(0, length - joined.shape[1])))).clip(-1, 1), rate
 
+    # ------------------------------------------------------------ pictures
     def encode_still(self, picture: Tensor) -> Tensor:
         vae = self.parts["vae"]
         return vae.encode(picture.to(self.place, vae.dtype)).latent_dist.mode()
 
+    def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
+        seen = super().glimpse(latent, window)
+        return light.shown(light.of_logc3(seen)).astype("float32") if self._bright else seen
+
     def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
+        """High dynamic range in full precision: its curve makes steps of 16 bits seen."""
         import torch
         vae = self.parts["vae"]
-        with torch.inference_mode():
+        with torch.inference_mode(), self._precisely(vae):
             quiet = torch.zeros(1, device=self.place, dtype=vae.dtype) if vae.config.timestep_conditioning else None
             video = vae.decode(latent.to(vae.dtype), quiet, return_dict=False)[0]
         yield from self.chunks(video)
+
+    @contextlib.contextmanager
+    def _precisely(self, vae) -> Iterator[None]:
+        """The autoencoder in full precision meanwhile, where light is coded so that it matters."""
+        import torch
+        before = vae.dtype
+        if not self._bright or before == torch.float32:
+            yield
+            return
+        vae.to(torch.float32)
+        try:
+            yield
+        finally:
+            vae.to(before)

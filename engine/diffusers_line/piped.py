@@ -23,6 +23,7 @@ class Piped:
     """Components behind a pipeline, on the device as a memory plan says; a family adds how it samples, encodes and decodes."""
 
     window, overlap = 81, 1
+    beside: tuple[str, ...] = ()        # components that the pipeline does not know
 
     def __init__(self, pipeline: type, parts: dict[str, Any], folder: Path, place: Device, grid: SizeGrid, most: int):
         import torch
@@ -30,7 +31,7 @@ class Piped:
         from .turns import Turns
         self.parts, self.folder, self.place, self._grid, self._most = parts, folder, torch.device(place.name), grid, most
         self._device, self.placing = place, Turns(parts, self.place)
-        self.pipe = pipeline(**parts)
+        self.pipe = pipeline(**{name: part for name, part in parts.items() if name not in self.beside})
         self.pipe.set_progress_bar_config(disable=True)
         self._wardrobe = Wardrobe([parts["transformer"]])
         self._linear: Linear | None = None

@@ -4,7 +4,8 @@ A family is one file with `SPEC` (a protocol.FamilySpec) and `load(folder, devic
 `folder(model) -> Path`, where its models do not lie in the models folder ("" is its default), `check(shot, folder)`, which refuses
 what one model of the family cannot do although another can, `area(folder)`, pixels of the largest picture, where its models
 differ, `made(folder) -> Size`, where they make pictures of one size only, `given(shot) -> footprint.Given`, what a shot gives them that
-takes memory, `notes(shot)`, what its takes say of it, and `TOGETHER`, frames sampled at once, where that is less than its window.
+takes memory, `notes(shot)`, what its takes say of it, `light(shot)`, how its pictures code light, where that is not as displays do,
+`second(shot)`, the LoRAs of its second stage, and `TOGETHER`, frames sampled at once, where that is less than its window.
 A new family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
@@ -45,13 +46,15 @@ class Window:
     cameras: Any = None                     # engine.camera.Cameras, one for each frame, for pictures of `size`
     fps: float = 24.0
     draft: Any = None                       # engine.sampling.draft.Draft, which counts; None: every block in every step
+    two_stages: bool = False                # in two stages: the first at half of `size`
 
 
 class Model(Protocol):
     """Loaded weights. Tensors stay on the device; only `deliver` gives arrays.
 
     A model of a family whose SPEC has `loras` also has `wear(loras) -> tuple[str, ...]`, called before every shot with what the
-    shot wants on (path, strength), which raises ModelError and returns notes; one whose SPEC has `audio` has `sound(fps, frames)`,
+    shot wants on (path, strength), which raises ModelError and returns notes; where it has a second stage, those of that come second,
+    and `doubled(size)` is its size then, as `native`. One whose SPEC has `audio` has `sound(fps, frames)`,
     which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(needed, floor, asked) -> plan.Plan`
     is there where the model can be kept in memory in several ways: it goes over to the plan `asked` for, or to the fastest one from `floor`
     on that fits, `native_fps` where its frame rate is another one than its family's.

@@ -1,10 +1,10 @@
-"""LTX-2: text, pictures at any frame, a control clip through an IC-LoRA; sound comes with the pictures."""
+"""LTX-2: text, pictures at any frame, a control clip through an IC-LoRA, twice the size by a second stage; sound comes with the pictures."""
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import GuideError, Remedy
+from ..errors import CHOOSE, GuideError, ModelError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 
 if TYPE_CHECKING:
@@ -25,28 +25,98 @@ SPEC = FamilySpec(
     native_area=1280 * 704,
     steps=30,
     guidance=3.0,
-    models=("ltx-2",),
+    models=("ltx-2", "ltx-2.3-distilled"),
     loras=True,
     audio=True,
     plans=True,
     window=121,
+    second=3,
 )
+DISTILLED = "ltx-2-distilled-lora"          # the catalogue's name of the LoRA by which the second stage refines
+UPSAMPLER = "latent_upsampler"              # a folder of the model's
+
 
 
 def check(shot: Shot, folder: Path) -> None:
-    """One control clip, and the IC-LoRA that understands it. Raises GuideError."""
+    """One control clip, and the IC-LoRA that understands it; what the second stage needs. Raises GuideError, ModelError."""
     kinds = [guide.kind for guide in shot.guides if guide.kind != "camera"]
     if len(kinds) > 1:
         raise GuideError("LTX-2 follows one guide at a time.", Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
     if kinds and not shot.loras:
         raise GuideError(f"LTX-2 follows {kinds[0]} only with an IC-LoRA made for it; add that LoRA, or drop the guide.",
                          Remedy(action="drop_guide", label=f"Drop {kinds[0].title()}", value=kinds[0]))
+    said = _said(shot)
+    shrink([metadata for _, metadata in said])
+    if shot.two_stages:
+        if not (folder / UPSAMPLER / "config.json").is_file():
+            raise ModelError("This LTX-2 model has no spatial up-sampler, so it has no second stage.",
+                             Remedy(action="leave_out", label="Shoot in One Stage", value="two_stages"))
+        second(shot)
+
+
+def _said(shot: Shot) -> list[tuple[tuple[Path, float], dict[str, str]]]:
+    """The shot's LoRAs with their strengths, and what their files say of themselves. Raises ModelError, FolderError."""
+    from ..models import admission
+    from . import lora
+    found = [(lora(shot.family, one.name), one.strength) for one in shot.loras]
+    return [(one, admission.header(one[0])[1]) for one in found]
+
+
+def bright(metadata: dict[str, str]) -> bool:
+    """Whether a LoRA makes the model draw high dynamic range; its file says by which curve. Raises ModelError for one not known here.
+
+    As Lightricks' own pipeline reads it: https://github.com/Lightricks/LTX-2, ltx_pipelines/hdr_ic_lora.py, read_hdr_lora_config.
+    """
+    curve = metadata.get("hdr_transform") or ("logc3" if metadata.get("use_hdr_transform") else "")
+    if curve not in ("", "true", "logc3"):
+        raise ModelError(f"This LoRA draws light by a curve called {curve!r}, which is not known here; known is logc3.", CHOOSE)
+    return bool(curve)
+
+
+def shrink(said: list[dict[str, str]]) -> int:
+    """How many times smaller than the picture the LoRAs were taught to see the guide. Raises ModelError."""
+    if any(metadata.get("reference_temporal_scale_factor", "1") != "1" for metadata in said):
+        raise ModelError("This LoRA wants its guide at another frame rate than the pictures', which is not made here.", CHOOSE)
+    wanted = {metadata["reference_downscale_factor"] for metadata in said if metadata.get("reference_downscale_factor", "1") != "1"}
+    if len(wanted) > 1 or not all(one.isdecimal() and 1 <= int(one) <= 8 for one in wanted):
+        raise ModelError(f"These LoRAs want their guide made smaller by {' and '.join(sorted(wanted))}; they cannot go together.", CHOOSE)
+    return int(wanted.pop()) if wanted else 1
+
+
+def light(shot: Shot) -> str:
+    """How the shot's pictures code light: one of engine.light's. Raises ModelError, FolderError."""
+    from ..light import LOGC3, SRGB
+    return LOGC3 if any(bright(metadata) for _, metadata in _said(shot)) else SRGB
+
+
+def second(shot: Shot) -> list[tuple[Path, float]]:
+    """The LoRAs of the second stage: the distilled one, unless the weights are distilled themselves, which a shot without guidance
+    says; and the shot's own, but for those that make it follow its guide: the picture is laid out by then. Raises ModelError.
+    """
+    from . import lora
+    follows = any(guide.kind != "camera" for guide in shot.guides)
+    worn = [one for one, metadata in _said(shot) if bright(metadata) or not follows]
+    guidance = shot.guidance if shot.guidance >= 0 else SPEC.guidance
+    if guidance <= 1 or any(one.name == DISTILLED for one in shot.loras):
+        return worn
+    try:
+        return [*worn, (lora(shot.family, DISTILLED), 1.0)]
+    except ModelError as error:
+        raise ModelError("The second stage of LTX-2 refines by its distilled LoRA, which is not there.",
+                         Remedy(action="get_model", label="Get the LoRA", value=DISTILLED)) from error
 
 
 def given(shot: Shot) -> Given:
-    """The pipeline appends a guide as a whole clip, and a keyframe that is not the first frame as one latent frame more."""
+    """The pipeline appends a guide as a whole clip, and a keyframe that is not the first frame as one latent frame more.
+
+    In two stages the second one counts: it has a guide only where light comes from it. The up-sampler's own activations are less than
+    a step's, always.
+    """
     from ..footprint import Given
-    return Given(clips=sum(guide.kind != "camera" for guide in shot.guides), pictures=sum(keyframe.frame > 0 for keyframe in shot.keyframes))
+    from ..light import SRGB
+    precise = light(shot) != SRGB
+    clips = sum(guide.kind != "camera" for guide in shot.guides) if precise or not shot.two_stages else 0
+    return Given(clips=clips, pictures=sum(keyframe.frame > 0 for keyframe in shot.keyframes), two_stages=shot.two_stages, precise=precise)
 
 
 def load(folder: Path, device: Device) -> Sound:
@@ -56,9 +126,10 @@ def load(folder: Path, device: Device) -> Sound:
     from ..diffusers_line import loading, piped
     from ..diffusers_line.ltx2 import Sound
     allowed = {"tokenizer": loading.GEMMA_TOKENIZERS, "text_encoder": ("Gemma3ForConditionalGeneration",), "vae": ("AutoencoderKLLTX2Video",),
-               "audio_vae": ("AutoencoderKLLTX2Audio",), "connectors": ("LTX2TextConnectors",), "vocoder": ("LTX2Vocoder",),
+               "audio_vae": ("AutoencoderKLLTX2Audio",), "connectors": ("LTX2TextConnectors",), "vocoder": ("LTX2Vocoder", "LTX2VocoderWithBWE"),
                "transformer": ("LTX2VideoTransformer3DModel",), "scheduler": ("FlowMatchEulerDiscreteScheduler",)}
-    weights = ("text_encoder", "vae", "audio_vae", "connectors", "vocoder", "transformer")
-    parts = loading.components(folder, allowed, piped.on(device, weights))
+    weights = ("text_encoder", "vae", "audio_vae", "connectors", "vocoder", "transformer", UPSAMPLER)
+    dtypes = piped.on(device, weights)
+    parts = loading.components(folder, allowed, dtypes) | loading.aside(folder, {UPSAMPLER: ("LTX2LatentUpsamplerModel",)}, dtypes)
     side = max(parts["vae"].spatial_compression_ratio, 32)
     return Sound(LTX2InContextPipeline, parts, folder, device, SizeGrid(multiple=side, shortest=side, longest=4096), SPEC.native_area)

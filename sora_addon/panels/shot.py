@@ -92,7 +92,8 @@ def _draw_outcome(layout, context, spec) -> None:
         write_wrapped(layout, context, error.sentence, icon="ERROR")
         progress.draw_remedy(layout, error.remedy)
         return
-    fps, native, made = scene.render.fps / scene.render.fps_base, families.native_size(spec, size), spec.frames.ceil(count)
+    fps, made = scene.render.fps / scene.render.fps_base, spec.frames.ceil(count)
+    native = families.native_size(spec, size, shot.two_stages(scene.sora, spec))
     write_wrapped(layout, context, f"{start} to {start + count - 1}: {count} frames, {count / fps:.1f} s at {fps:g} fps")
     if made != count:
         write_wrapped(layout, context, f"Made as {made} frames, then trimmed")
@@ -113,6 +114,8 @@ class Seed(Sidebar):
         layout.prop(settings, "guidance")
         if spec and spec.drafts:
             layout.prop(settings, "draft")
+        if spec and spec.second:
+            layout.prop(settings, "two_stages")
         row = layout.row()
         row.active = spec is not None and spec.plans
         row.prop(settings, "plan")

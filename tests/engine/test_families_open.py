@@ -259,22 +259,6 @@ def test_cogvideox_follows_its_guide(stage):
     assert differing(made, stage.latent("cogvideox", "cogvideox", guides=(stage.guide("edges", 1),)))
 
 
-@pytest.mark.parametrize("frame", [0, 8])
-def test_ltx_takes_pictures_at_their_frames(stage, frame):
-    made = stage.latent("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame),))
-    assert differing(made, stage.latent("ltx2", "ltx2", size=TALL)) and differing(made, stage.latent("ltx2", "ltx2", size=TALL, keyframes=(stage.keyframe(frame, 5),)))
-
-
-def test_ltx_writes_sound_as_long_as_the_pictures(stage):
-    import wave
-    from pathlib import Path
-    take = stage.roll("ltx2", "ltx2", size=Size(32, 32), frames=125)       # a quarter of the tokens: attention over two long windows is what costs
-    with wave.open(str(Path(take.shot.out, take.sound))) as file:
-        assert file.getnchannels() == 2 and file.getframerate() == 16000 and file.getnframes() == round(125 / 24 * 16000)
-        heard = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    assert np.flatnonzero(heard)[-1] > 0.95 * len(heard), "no more silence at the end than rounding leaves"
-
-
 def test_skyreels_takes_a_first_frame(stage):
     made = stage.latent("skyreels", "skyreels", keyframes=(stage.keyframe(0),))
     assert differing(made, stage.latent("skyreels", "skyreels", keyframes=(stage.keyframe(0, 5),))) and differing(made, stage.latent("skyreels", "skyreels"))
@@ -318,8 +302,7 @@ def test_what_a_family_does_not_take_is_refused_in_a_sentence(stage):
             ("sana_wm", "sana_wm", {"keyframes": (stage.keyframe(0),)}, GuideError),
             ("sana_wm", "sana_wm", {"guides": (stage.camera(0.1),)}, KeyframeError),
             ("skyreels", "skyreels", {"keyframes": (stage.keyframe(4),)}, KeyframeError),
-            ("skyreels", "skyreels", {"source": stage.guide("beauty", 1)}, GuideError),
-            ("ltx2", "ltx2", {"guides": (stage.guide("depth", 1),)}, GuideError)):
+            ("skyreels", "skyreels", {"source": stage.guide("beauty", 1)}, GuideError)):
         with pytest.raises(error) as refused:
             stage.roll(family, model, **fields)
         assert refused.value.sentence.endswith(".")

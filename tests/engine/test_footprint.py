@@ -141,6 +141,20 @@ def test_a_step_of_ltx2_has_its_guide_beside_the_clip(tmp_path, clips):
     assert told(plan.need(tmp_path, "bfloat16", 121, 1280 * 704, Given(clips=clips)).sampling, alive.most) == EXACT
 
 
+def test_two_stages_of_ltx2_are_counted_as_the_second(tmp_path):
+    """Half the texts of one stage at that size; the first stage, with its guide and both texts, needs no more; nor does the up-sampler."""
+    from diffusers import AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
+    made(tmp_path, "vae", AutoencoderKLLTX2Video, spatial_compression_ratio=32, temporal_compression_ratio=8)
+    made(tmp_path, "transformer", LTX2VideoTransformer3DModel, num_layers=2)
+    upsampler = made(tmp_path, "latent_upsampler", LTX2LatentUpsamplerModel)
+    one, two = (plan.need(tmp_path, "bfloat16", 121, 2560 * 1408, given).sampling for given in (Given(), Given(two_stages=True)))
+    first = plan.need(tmp_path, "bfloat16", 121, 1280 * 704, Given(clips=1)).sampling
+    with counting() as alive:
+        upsampler(empty(1, 128, 16, 22, 40))
+    assert one == pytest.approx(2 * two) and first <= two and alive.most < two / 20
+
+
 def test_a_step_of_cogvideox(tmp_path):
     from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
     made(tmp_path, "vae", AutoencoderKLCogVideoX, **COG_VAE)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import frames
+from engine import frames, light
 from engine.errors import Cut, FolderError
 from engine.protocol import Shot, Size
 from engine.proxy import Proxy
@@ -62,7 +62,7 @@ def test_pixels_are_those_given_whatever_their_layout(tmp_path, kind, layout):
     assert printed.size == path.stat().st_size and [one.name for one in tmp_path.iterdir()] == [path.name]
     if kind == "exr":
         found, header = read_exr(path)
-        assert found.dtype == np.float16 and np.abs(found - frames.linear(image)).max() < 6e-4 and header["sora:seed"] == "1099511627777"
+        assert found.dtype == np.float16 and np.abs(found - light.linear(image)).max() < 6e-4 and header["sora:seed"] == "1099511627777"
         assert np.allclose(header["chromaticities"], frames.REC709)
     else:
         highest = 255 if kind == "png" else 65535
@@ -72,8 +72,33 @@ def test_pixels_are_those_given_whatever_their_layout(tmp_path, kind, layout):
 
 
 def test_the_curve_is_that_of_srgb():
-    assert np.allclose(frames.linear(np.array([0, 0.04045, 0.5, 1.0])), [0, 0.0031308, 0.2140411, 1], atol=1e-6)
-    assert frames.linear_halves()[0] == 0 and frames.linear_halves()[-1] == 1
+    assert np.allclose(light.linear(np.array([0, 0.04045, 0.5, 1.0])), [0, 0.0031308, 0.2140411, 1], atol=1e-6)
+    assert light.halves(light.SRGB)[0] == 0 and light.halves(light.SRGB)[-1] == 1
+
+
+def test_logc3_is_arris_curve():
+    """Points of ARRI's own table for exposure index 800: black, 18 % grey, and where the curve ends."""
+    assert np.allclose(light.of_logc3(np.array([0.092809, 0.391007, 1.0])), [0, 0.18, 55.08], atol=[1e-6, 1e-4, 0.01])
+    either = light.E * light.CUT + light.F + np.array([-1e-7, 1e-7])
+    assert np.ptp(light.of_logc3(either)) < 1e-5, "its two parts meet"
+    steps = np.arange(0, 65536, 97)
+    assert np.allclose(light.linear(light.display()[steps] / 65535), light.of_logc3(steps / 65535).clip(0, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["png", "png16", "exr"])
+def test_light_above_white_is_kept_in_exr_alone(tmp_path, kind):
+    codes = np.linspace(0, 1, 64 * 48 * 3, dtype=np.float32).reshape(48, 64, 3)
+    bright = light.of_logc3(codes)
+    whole, shown = frames.developed(codes, kind, light.LOGC3)
+    frames.write_frame(tmp_path / "a.x", whole, kind, frames.labels(a_shot(tmp_path, format=kind), light.LOGC3), light.LOGC3)
+    seen = np.rint(light.shown(bright) * 255)
+    assert np.abs(shown - seen).max() <= 1 and shown.dtype == np.uint8
+    if kind == "exr":
+        found, header = read_exr(tmp_path / "a.x")
+        assert found.max() > 50 and np.allclose(found, bright, rtol=2e-3, atol=2e-4) and "LogC3" in header["sora:content"]
+    else:
+        found = read_png(tmp_path / "a.x")
+        assert np.abs(found / (257 if kind == "png16" else 1) - seen).max() <= 1
 
 
 def test_out_of_range_pixels_stay_in_range(tmp_path):
@@ -119,7 +144,7 @@ import resource, sys, threading
 from pathlib import Path
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from engine import frames
+from engine import frames, light
 from engine.errors import DiskFull
 image = frames.quantised(np.random.default_rng(0).random((256, 256, 3), np.float32), frames.HIGHEST[sys.argv[3]])
 frames.write_frame(Path(sys.argv[2], "small.x"), image[:32, :32], sys.argv[3], {})

@@ -153,6 +153,12 @@ def ltx2():
     return LTX2InContextPipeline(**parts, **absent)
 
 
+def upsampler():
+    """LTX-2's, which makes a latent twice as large; in published folders it lies beside what the pipeline's index names."""
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
+    return LTX2LatentUpsamplerModel(in_channels=4, mid_channels=32, num_blocks_per_stage=1).eval()
+
+
 def sana_wm():
     from diffusers import FlowMatchEulerDiscreteScheduler, SanaWMPipeline, SanaWMTransformer3DModel
     from transformers import Gemma2Config, Gemma2ForCausalLM
@@ -179,4 +185,6 @@ def save(name: str, folder: Path) -> Path:
             if not weights.any():
                 torch.nn.init.normal_(weights, std=0.1)
     made.save_pretrained(folder)
+    if name == "ltx2":
+        upsampler().save_pretrained(folder / "latent_upsampler")
     return folder

@@ -1,0 +1,94 @@
+"""Where a window's latent comes from: sampled by the model, or kept by a take that was sampled before. Both are asked in the same way."""
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import families, latents, light, take
+from .ahead import heed
+from .sampling.draft import Draft
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .clip import Stretch
+    from .clock import Clock
+    from .families import Model, Window
+    from .protocol import Reel, Shot
+    from .studio import Studio
+
+Look = Callable[["Tensor", "Window"], "Reel | None"]
+
+
+def of(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> Sampling | Kept:
+    """What the shot asks for, with its prompts read where they are needed. Raises Cut, and the SoraError that a family has for it."""
+    return Kept(shot) if shot.latents else Sampling(shot, model, studio, clock, cut)
+
+
+class Sampling:
+    """Sampled step by step, from the shot's seed and prompts. `size` is what the model makes; `light` is how it codes it."""
+
+    def __init__(self, shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event):
+        family = families.family(shot.family)
+        self._shot, self._model, self._clock, self._cut = shot, model, clock, cut
+        self.size = model.doubled(shot.size) if shot.two_stages else model.native(shot.size)
+        self.light = getattr(family, "light", lambda shot: light.SRGB)(shot)
+        self.draft = Draft(family.SPEC.drafts) if shot.draft else None
+        self._second = family.SPEC.second if shot.two_stages else 0
+        self.steps = shot.steps or family.SPEC.steps
+        with clock.stage("text"):
+            clock.say("text")
+            self.texts = studio.text(model, shot.prompt), studio.text(model, shot.negative)
+        heed(cut)
+
+    @property
+    def each(self) -> int:
+        """Steps that each window takes, of all stages."""
+        return self.steps + self._second
+
+    def latent(self, stretch: Stretch, window: Window, windows: int, look: Look) -> Tensor:
+        """The clean latent of one of so many `windows`; `look` sees every step but the last. Raises Cut."""
+        with self._clock.stage("denoise"):
+            done, latent = stretch.index * self.each, None
+            self._clock.say("denoise", done, self.each * windows)
+            for step, latent in enumerate(self._model.sample(window), 1):
+                heed(self._cut)
+                self._clock.step("denoise", done + step, None if step == self.each else look(latent, window))
+        return latent
+
+    def sound(self) -> str:
+        """The name of the file that the shot's sound was written into. Raises DiskFull or FolderError."""
+        return take.keep_sound(self._shot, *self._model.sound(self._shot.fps, self._shot.frames))
+
+    def notes(self) -> tuple[str, ...]:
+        stages = (f"Sampled at half of {self.size}, then made twice as large and refined in {self._second} steps",) if self._second else ()
+        return (*stages, *((self.draft.note(),) if self.draft else ()))
+
+    def counted(self) -> dict[str, int]:
+        """What a draft's take records."""
+        return {"evaluations": self.draft.evaluations, "skipped": self.draft.skipped} if self.draft else {}
+
+
+class Kept:
+    """As Sampling, of what another take kept: nothing is sampled, so nothing needs words or steps."""
+
+    texts, draft, steps, each = (None, None), None, 0, 0
+
+    def __init__(self, shot: Shot):
+        """Raises ShotError."""
+        self._shot, self.size, self.light = shot, latents.native(shot), latents.coded(shot)
+
+    def latent(self, stretch: Stretch, window: Window, windows: int, look: Look) -> Tensor:
+        """Raises ShotError."""
+        return latents.read(self._shot, stretch)
+
+    def sound(self) -> str:
+        return take.same_sound(self._shot)
+
+    def notes(self) -> tuple[str, ...]:
+        return (f"Made once more from what {Path(self._shot.latents).name} had sampled",)
+
+    def counted(self) -> dict[str, int]:
+        return {}

@@ -1,0 +1,228 @@
+"""LTX-2 with tiny random weights: pictures at their frames, a guide through an IC-LoRA, two stages, high dynamic range, sound."""
+import shutil
+import threading
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine import device, families, light, shoot
+from engine.errors import Cut, GuideError, ModelError, ShotError
+from engine.families import Window
+from engine.protocol import Guide, Lora, Size
+from tests.engine.open_stage import FRAMES, Stage, differing, noise, pixels
+
+SMALL, TALL = Size(32, 32), Size(64, 64)        # LTX-2's smallest sizes in one stage and in two
+CONTROL = {"reference_downscale_factor": "2"}
+BRIGHT = {"hdr_transform": "logc3"}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory, checkpoints):
+    with pytest.MonkeyPatch.context() as surroundings:
+        surroundings.setenv("SORA_CACHE", "")
+        surroundings.setenv("SORA_MODELS", str(tmp_path_factory.mktemp("models")))
+        yield Stage(tmp_path_factory.mktemp("ltx2"), checkpoints)
+
+
+def lora(stage: Stage, name: str, scale: float = 1.0, **said: str) -> Lora:
+    """A file of random adapters under the names that Lightricks' own files have; `said` is what it says of itself."""
+    path = stage.folder / f"{name}.safetensors"
+    if not path.exists():
+        dice, state = torch.Generator().manual_seed(len(name)), {}
+        for block in range(2):
+            at = f"diffusion_model.transformer_blocks.{block}.attn1.to_q"
+            state[f"{at}.lora_A.weight"], state[f"{at}.lora_B.weight"] = (scale * torch.randn(shape, generator=dice) for shape in ((2, 16), (16, 2)))
+        save_file(state, path, said or None)
+    return Lora(name=str(path))
+
+
+def latent(stage: Stage, **fields) -> np.ndarray:
+    return stage.latent("ltx2", "ltx2", **{"size": SMALL, **fields})
+
+
+# ---------------------------------------------------------------- keyframes and sound
+@pytest.mark.parametrize("frame", [0, 8])
+def test_pictures_count_at_their_frames(stage, frame):
+    made = latent(stage, keyframes=(stage.keyframe(frame),))
+    assert differing(made, latent(stage)) and differing(made, latent(stage, keyframes=(stage.keyframe(frame, 5),)))
+
+
+@pytest.mark.parametrize("two_stages", [False, True])
+def test_sound_is_as_long_as_the_pictures(stage, two_stages):
+    frames = 9 if two_stages else 125           # two windows of one stage; two stages of one window
+    take = stage.roll("ltx2", "ltx2", size=TALL if two_stages else SMALL, frames=frames, two_stages=two_stages, guidance=1.0)
+    with wave.open(str(Path(take.shot.out, take.sound))) as file:
+        assert file.getnchannels() == 2 and file.getframerate() == 16000 and file.getnframes() == round(frames / 24 * 16000)
+        heard = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert len(heard) - np.flatnonzero(heard)[-1] <= 2 * 0.05 * 16000, "no more silence at the end than rounding leaves"
+
+
+# ---------------------------------------------------------------- a guide through an IC-LoRA
+@pytest.mark.parametrize("kind", ["depth", "edges", "beauty"])
+def test_a_guide_counts_with_its_pictures_its_strength_and_its_lora(stage, kind):
+    control = (lora(stage, "control"),)
+    made = latent(stage, guides=(stage.guide(kind, 1),), loras=control)
+    assert differing(made, latent(stage, guides=(stage.guide(kind, 1),), loras=control)) == []
+    for other in ({"guides": (stage.guide(kind, 2),), "loras": control}, {"guides": (stage.guide(kind, 1, strength=0.5),), "loras": control},
+                  {"guides": (stage.guide(kind, 1),), "loras": (lora(stage, "other one"),)}, {"loras": control}):
+        assert differing(made, latent(stage, **other))
+
+
+def test_a_guide_of_one_frame_else_changes_the_clip_and_no_guide_beyond_it_does(stage):
+    control = (lora(stage, "control"),)
+    images = [noise(frame) for frame in range(FRAMES)]
+    odd = [255 - image if frame == 4 else image for frame, image in enumerate(images)]
+    same, other = (latent(stage, guides=(Guide(kind="depth", path=stage.pictures(name, found)),), loras=control) for name, found in (("same", images), ("odd", odd)))
+    assert differing(same, other)
+    assert differing(latent(stage), latent(stage, guides=())) == [], "and without one nothing is left of it"
+
+
+def test_a_guide_does_what_the_stock_pipeline_does(stage):
+    """The same LoRA file loaded by diffusers itself, the guide at half the size as the file asks for; the connectors' part counts as well."""
+    from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
+    control = Path(lora(stage, "halved", **CONTROL).name)
+    state = load_file(control) | {f"text_embedding_projection.aggregate_embed.lora_{half}.weight": torch.full(shape, 0.1)
+                                  for half, shape in (("A", (2, 96)), ("B", (32, 2)))}
+    save_file(state, control, CONTROL)
+    guide = noise(1, TALL)[None].repeat(FRAMES, 0).astype(np.float32) / 255
+    loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    loaded.wear([(control, 1.0)])
+    assert loaded.native(Size(40, 70)) == TALL, "half of it can still be drawn"
+    *_, ours = loaded.sample(window(loaded, TALL, guides={"beauty": guide}))
+    loaded.wear([])
+    small = torch.nn.functional.interpolate(torch.from_numpy(guide).permute(0, 3, 1, 2), (32, 32), mode="area")
+    loaded.pipe.load_lora_weights(str(control.parent), weight_name=control.name, adapter_name="stock")
+    stock = loaded.pipe(**plainly(loaded, TALL), reference_conditions=[LTX2ReferenceCondition(frames=small)], reference_downscale_factor=2).frames
+    assert (ours - stock).abs().max() <= 1e-5
+
+
+def window(loaded, size: Size, **fields) -> Window:
+    return Window(**{"frames": FRAMES, "size": size, "seed": 3, "steps": 2, "guidance": 3.0, "text": loaded.text("a castle"), "negative": loaded.text("dull"), **fields})
+
+
+def plainly(loaded, size: Size, **fields) -> dict:
+    """What the stock pipeline is called with for the same."""
+    return {"prompt": "a castle", "negative_prompt": "dull", "height": size.height, "width": size.width, "num_frames": FRAMES, "num_inference_steps": 2,
+            "guidance_scale": 3.0, "audio_guidance_scale": 3.0, "stg_scale": 0.0, "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0,
+            "spatio_temporal_guidance_blocks": None, "max_sequence_length": 32, "generator": torch.Generator().manual_seed(3), "output_type": "latent", **fields}
+
+
+def test_what_loras_ask_for_and_cannot_have_is_refused(stage):
+    for said, words in (({"reference_temporal_scale_factor": "2"}, "another frame rate"), ({"hdr_transform": "pq"}, "'pq'")):
+        with pytest.raises(ModelError, match=words):
+            stage.roll("ltx2", "ltx2", size=SMALL, loras=(lora(stage, words, **said),))
+    with pytest.raises(ModelError, match="cannot go together"):
+        stage.roll("ltx2", "ltx2", size=TALL, loras=(lora(stage, "by two", **CONTROL), lora(stage, "by four", reference_downscale_factor="4")))
+    with pytest.raises(GuideError, match="only with an IC-LoRA"):
+        stage.roll("ltx2", "ltx2", size=SMALL, guides=(stage.guide("depth", 1),))
+
+
+# ---------------------------------------------------------------- two stages
+def test_two_stages_are_those_of_the_documented_recipe(stage):
+    """diffusers' own documentation of LTX-2, “Two-stages Generation”, by its own three pipeline calls."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, LTX2LatentUpsamplePipeline
+    from diffusers.pipelines.ltx2.utils import STAGE_2_DISTILLED_SIGMA_VALUES
+    loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    *_, ours = loaded.sample(window(loaded, TALL, two_stages=True))
+    pipe, dice = loaded.pipe, torch.Generator().manual_seed(3)
+    first = pipe(**plainly(loaded, SMALL, generator=dice))
+    larger = LTX2LatentUpsamplePipeline(vae=pipe.vae, latent_upsampler=loaded.parts["latent_upsampler"])(
+        latents=first.frames, height=32, width=32, num_frames=FRAMES, output_type="latent", return_dict=False)[0]
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config, use_dynamic_shifting=False, shift_terminal=None)
+    stock = pipe(**plainly(loaded, TALL, generator=dice, latents=larger, audio_latents=first.audio, num_inference_steps=3, guidance_scale=1.0,
+                           audio_guidance_scale=1.0, noise_scale=STAGE_2_DISTILLED_SIGMA_VALUES[0], sigmas=STAGE_2_DISTILLED_SIGMA_VALUES))
+    assert ours.shape == stock.frames.shape == (1, 4, 5, 32, 32) and (ours - stock.frames).abs().max() <= 1e-5
+    assert torch.equal(loaded._audio[0], stock.audio)
+
+
+def test_two_stages_are_seen_counted_and_the_same_again(stage):
+    said, asked = [], {"size": TALL, "two_stages": True, "guidance": 1.0}
+    take = stage.roll("ltx2", "ltx2", say=said.append, **asked)
+    assert [one.step for one in said if one.stage == "denoise"][-1] == 2 + 3 and take.native == TALL
+    assert any("half of 64x64" in note for note in take.notes)
+    made = pixels(take)
+    assert differing(made, stage.pixels("ltx2", "ltx2", **asked)) == [] and differing(made, stage.pixels("ltx2", "ltx2", size=TALL, guidance=1.0))
+    again = stage.roll("ltx2", "ltx2", latents=take.shot.out, **asked)
+    assert differing(made, pixels(again)) == [] and again.native == TALL
+
+
+def test_the_second_stage_wears_the_distilled_lora_and_takes_it_off(stage, tmp_path, monkeypatch):
+    from engine.models import importing
+    from engine.models.store import Store
+    bare = latent(stage)
+    with pytest.raises(ModelError) as refused:
+        latent(stage, size=TALL, two_stages=True)
+    assert (refused.value.remedy.action, refused.value.remedy.value) == ("get_model", "ltx-2-distilled-lora")
+    plain = latent(stage, size=TALL, two_stages=True, guidance=1.0)
+    monkeypatch.setenv("SORA_MODELS", str(tmp_path))
+    for _ in importing.bring(Path(lora(stage, "distilled").name), Store(tmp_path), importing.Given(name="ltx-2-distilled-lora", family="ltx2", lora=True)):
+        pass
+    refined = latent(stage, size=TALL, two_stages=True)
+    assert differing(refined, latent(stage, size=TALL, two_stages=True)) == [] and differing(refined, plain)
+    assert differing(plain, latent(stage, size=TALL, two_stages=True, guidance=1.0)) == [], "weights without guidance are distilled themselves"
+    assert differing(bare, latent(stage)) == [], "taken off is exact"
+
+
+def test_a_shot_is_cut_in_the_second_stage(stage):
+    cut, whole = threading.Event(), latent(stage, size=TALL, two_stages=True, guidance=1.0)
+
+    def say(progress) -> None:
+        if progress.stage == "denoise" and progress.step == 4:
+            cut.set()
+    with pytest.raises(Cut):
+        stage.roll("ltx2", "ltx2", say=say, cut=cut, size=TALL, two_stages=True, guidance=1.0)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pipeline")]
+    assert differing(whole, latent(stage, size=TALL, two_stages=True, guidance=1.0)) == []
+
+
+def test_a_second_stage_that_is_not_there_is_refused(stage, tmp_path):
+    bare = shutil.copytree(stage.model("ltx2"), tmp_path / "bare", ignore=shutil.ignore_patterns("latent_upsampler"))
+    with pytest.raises(ModelError) as refused:
+        rolled(stage, bare)
+    assert refused.value.remedy.value == "two_stages"
+    with pytest.raises(ShotError, match="no second stage"):
+        stage.roll("wan", "wan_text", two_stages=True)
+    other = shutil.copytree(stage.model("ltx2"), tmp_path / "other")
+    config = other / "latent_upsampler/config.json"
+    config.write_text(config.read_text().replace("LTX2LatentUpsamplerModel", "AutoencoderKL"))
+    with pytest.raises(ModelError, match="AutoencoderKL"):
+        rolled(stage, other)
+
+
+def rolled(stage, folder: Path):
+    """A shot of two stages with the model in `folder`."""
+    shot = replace(stage.shot("ltx2", "ltx2", size=TALL, two_stages=True, guidance=1.0), model=str(folder))
+    return shoot.roll(shot, lambda progress: None, threading.Event(), stage.studio)
+
+
+# ---------------------------------------------------------------- high dynamic range
+def test_high_dynamic_range_is_light_in_exr_and_what_a_display_shows_elsewhere(stage):
+    import OpenEXR
+    worn = {"size": SMALL, "guides": (stage.guide("beauty", 1),), "loras": (lora(stage, "bright", 3.0, **BRIGHT),)}
+    take = stage.roll("ltx2", "ltx2", format="exr", **worn)
+    assert any("High dynamic range" in note and "LogC3" in note for note in take.notes) and take.files.colourspace == "Linear Rec.709"
+    model = stage.studio._loaded[1]
+    kept = load_file(Path(take.shot.out, "latents/0000.safetensors"))["latent"]
+    codes = torch.cat(list(model.decode(kept))).permute(0, 2, 3, 1).numpy()
+    first = OpenEXR.File(str(Path(take.shot.out, take.files.folder, take.files.names()[0]))).channels()["RGB"].pixels.astype(np.float32)
+    expected = light.of_logc3(codes[0])
+    assert np.allclose(first, expected, rtol=2e-3, atol=3e-4) and not np.allclose(first, light.linear(codes[0]), rtol=0.05)
+    shown = stage.roll("ltx2", "ltx2", **worn)
+    assert np.abs(pixels(shown)[0] - light.shown(expected) * 255).max() <= 1 and any("cut in PNG" in note for note in shown.notes)
+    again = stage.roll("ltx2", "ltx2", format="exr", latents=shown.shot.out, **{**worn, "loras": ()} | {"guides": ()})
+    assert Path(again.shot.out, "frames", again.files.names()[0]).read_bytes() == Path(take.shot.out, "frames", take.files.names()[0]).read_bytes()
+
+
+def test_eight_steps_without_guidance_follow_the_distilled_schedule(stage):
+    from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
+    loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    asked = window(loaded, SMALL, steps=8, guidance=1.0)
+    assert loaded._asked(asked)["sigmas"] == DISTILLED_SIGMA_VALUES
+    assert loaded._asked(replace(asked, steps=7))["sigmas"] is None and loaded._asked(replace(asked, guidance=3.0))["sigmas"] is None
+    *_, last = loaded.sample(asked)
+    assert torch.isfinite(last).all() and not loaded.pipe.scheduler.config.shift_terminal
