@@ -19,6 +19,10 @@ SKEW = 1e-3                                 # how far a rotation in a file may b
 AGAIN = Remedy(action="render_guides", label="Render Guides Again")
 
 
+class Orthographic(GuideError):
+    """The camera has no point that its rays meet in; models learned from those that have one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lens:
     """What Blender's camera and render settings say of the picture's geometry. Millimetres; `size` after the render percentage."""
@@ -180,7 +184,7 @@ def _turned(turn: np.ndarray, part: float) -> np.ndarray:
 
 # ---------------------------------------------------------------- camera.json
 def read(path: Path | str, frames: int | None = None) -> Cameras:
-    """The `camera.json` at `path`; `frames` is how many it must have. Raises GuideError."""
+    """The `camera.json` at `path`; `frames` is how many it must have. Raises GuideError, and Orthographic where it cannot be followed."""
     try:
         written = json.loads(Path(path).read_text(encoding="utf-8"))
         rows = written["frames"]
@@ -193,7 +197,7 @@ def read(path: Path | str, frames: int | None = None) -> Cameras:
         raise GuideError(f"{path} is not a list of cameras ({type(error).__name__}: {error}).", AGAIN) from error
     flat = next((row.get("frame") for row in rows if row.get("projection", "perspective") != "perspective"), None)
     if flat is not None:
-        raise GuideError(f"At frame {flat} the camera is not a perspective one; models that follow a camera need one.", AGAIN)
+        raise Orthographic(f"At frame {flat} the camera is not a perspective one; models that follow a camera need one.", AGAIN)
     _check(made, path, frames)
     return made
 

@@ -6,13 +6,16 @@ import hashlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import camera
 from .ahead import Ahead
 from .errors import KeyframeError
 from .protocol import FrameGrid, Guide, Shot, Size
+
+if TYPE_CHECKING:
+    from .camera import Cameras
 
 SEEN = 2 / 255                      # a jump in mean colour that an eye may see
 READERS = 2                         # threads
@@ -74,12 +77,13 @@ class Beside:
     """What a shot has beside its guides: a source clip, reference pictures and cameras."""
 
     def __init__(self, shot: Shot, cameras: bool):
-        """`cameras`: whether the family follows them."""
+        """`cameras`: whether the family follows them. An orthographic one cannot be followed, which `notes` says. Raises GuideError."""
         self._shot = shot
         self._source = Guides(dataclasses.replace(shot, guides=(shot.source,))) if shot.source else None
         self._references = tuple(map(picture, shot.references))
         paths = [guide.path for guide in shot.guides if cameras and guide.kind == "camera"]
-        self._cameras = camera.read(paths[0], shot.frames) if paths else None
+        self._cameras, self.notes = _cameras(paths[0], shot.frames) if paths else (None, ())
+        self._near = next((guide.near for guide in shot.guides if guide.kind == "depth"), 0.0) or 0.0
 
     def window(self, stretch: Stretch, size: Size, cut: threading.Event) -> dict:
         """The fields of a families.Window. Raises Cut, GuideError."""
@@ -88,8 +92,25 @@ class Beside:
             found |= {"source": self._source.window(stretch.start, stretch.frames, size, cut)["beauty"], "change": self._shot.source.strength}
         if self._cameras is not None:
             positions = np.minimum(np.arange(stretch.start, stretch.start + stretch.frames), self._shot.frames - 1)
-            found["cameras"] = self._cameras.at(positions).resized(size)
+            found |= {"cameras": self._cameras.at(positions).resized(size), "near": self._near}
         return found
+
+    def kept(self, made: np.ndarray, index: int, guides: Guides) -> np.ndarray:
+        """A frame (height, width, 3) where the mask has it made anew, and the source's own picture elsewhere."""
+        size = Size(made.shape[1], made.shape[0])
+        anew = guides.frame(index, size, ("mask",)).get("mask") if self._source else None
+        if anew is None:
+            return made
+        return anew[0] * made + (1 - anew[0]) * self._source.frame(index, size, ("beauty",))["beauty"][0]
+
+
+def _cameras(path: str, frames: int) -> tuple[Cameras | None, tuple[str, ...]]:
+    """The cameras of a shot, or why they are not followed. Raises GuideError."""
+    from . import camera
+    try:
+        return camera.read(path, frames), ()
+    except camera.Orthographic:
+        return None, ("The camera is orthographic, at least in some frames: its path was not followed, only what it sees",)
 
 
 def spans(shot: Shot, stretch: Stretch) -> dict[str, np.ndarray]:

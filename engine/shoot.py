@@ -201,7 +201,7 @@ class _Rolling:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
         own = getattr(families.family(self.shot.family), "notes", lambda shot: ())
         return (*notes, *self.pace.notes(), *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
-                *own(self.shot))
+                *self.beside.notes, *own(self.shot))
 
 
 def _brightness(shot: Shot, coding: str) -> str:

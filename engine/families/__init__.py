@@ -44,6 +44,7 @@ class Window:
     source: Any = None                      # float32 (frames, h, w, 3): a clip to begin from
     change: float = 1.0                     # how much of `source` is made anew, 0..1
     cameras: Any = None                     # engine.camera.Cameras, one for each frame, for pictures of `size`
+    near: float = 0.0                       # metres to the nearest thing in the shot; 0: nobody said
     fps: float = 24.0
     draft: Any = None                       # engine.sampling.draft.Draft, which counts; None: every block in every step
     two_stages: bool = False                # in two stages: the first at half of `size`

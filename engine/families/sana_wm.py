@@ -32,8 +32,11 @@ SPEC = FamilySpec(
 
 def check(shot: Shot, folder: Path) -> None:
     """A camera and a first frame, and no other keyframes. Raises GuideError, KeyframeError."""
-    if "camera" not in {guide.kind for guide in shot.guides}:
+    from .. import camera
+    path = next((guide.path for guide in shot.guides if guide.kind == "camera"), "")
+    if not path:
         raise GuideError("SANA-WM follows a camera; switch on the camera guide.")
+    camera.read(path, shot.frames)
     frames = {keyframe.frame for keyframe in shot.keyframes}
     if frames != {0}:
         raise KeyframeError("SANA-WM begins from a picture: give it a keyframe at the first frame, and at no other.")
