@@ -106,7 +106,9 @@ class FamilySpec:
     plans: bool = False                     # its models can be kept in memory in several ways
     window: int = 0                         # frames sampled at once at most; 0: it depends on the weights
     drafts: float = 0.0                     # change of the first block below which a draft skips the others; 0: it makes none
+    refines: float = 0.0                    # strength of its refiner unless a shot says otherwise, 0..1; 0: it has none
     second: int = 0                         # steps of a second stage, which makes each side twice as long; 0: it has none
+    presets: tuple[Preset, ...] = ()        # ways of shooting in a few steps
 
 
 # ---------------------------------------------------------------- the shot
@@ -125,6 +127,23 @@ class Lora:
 
     name: str
     strength: float = 1.0
+    expert: int = 0                         # of a model with two transformers: 1 is the one for much noise, 2 for little; 0: both
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A few steps with weights that were distilled to them, chosen at once: steps, guidance, schedule and LoRAs go together."""
+
+    name: str
+    label: str
+    note: str                               # one sentence for the panel
+    source: str                             # the address where its numbers are documented
+    models: tuple[str, ...]                 # of the family, for which it is made; imported ones are tried
+    steps: int
+    guidance: float
+    loras: tuple[Lora, ...]                 # by their names in the catalogue
+    shift: float = 1.0                      # of the noise levels towards noise
+    renews: bool = False                    # noise anew between steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +198,10 @@ class Shot:
     name: str = ""                          # what the artist calls it
     latents: str = ""                       # a take's folder: what it kept is decoded once more, and nothing sampled
     plan: str = ""                          # one of PLANS; "": the fastest that fits
+    preset: str = ""                        # one of the family's; its LoRAs are worn beside those of `loras`
     draft: bool = False                     # steps that would change little are skipped: faster, and not quite the same picture
+    refine_strength: float = -1.0           # how much a second model may draw anew in the finished frames, 0..1; below 0: the family's default
+    refine_prompt: str = ""                 # what it is told; "": the shot's own prompt
     two_stages: bool = False                # sampled at half the size, then made twice as large and refined in a second stage
 
     def numbered(self, index: int) -> int:
@@ -220,6 +242,7 @@ class Take:
     not_understood: tuple[str, ...] = ()    # words of the prompt that the model does not know
     proxy: str = ""
     sound: str = ""                         # a WAV file as long as the frames, "" for families without
+    refined: Size | None = None             # what the second model made of the native frames, before up-scaling
     plan: str = ""                          # how the model was kept in memory: full, turns, int8, fp8, blocks
     planned_bytes: int = 0                  # what that was estimated to need; peak_bytes is what it did
     evaluations: int = 0                    # of transformer blocks, for a draft

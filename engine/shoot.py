@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from . import check, clip, device, families, frames, latents, light, sampled, take
+from . import check, clip, device, families, frames, latents, light, presets, refine, sampled, take
 from .ahead import heed
 from .clock import Clock
 from .errors import OutOfMemory
@@ -32,6 +32,7 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
 
     Frames that were printed before an error or a cut stay on disk.
     """
+    shot = presets.applied(shot)
     check.shot(shot)
     take.claim(shot)
     clock = Clock(shot, say)
@@ -125,7 +126,7 @@ class _Rolling:
                       guidance=self.guidance, text=text, negative=negative, guides=guides, two_stages=self.shot.two_stages,
                       strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
                       stills=clip.within(self.anchors, stretch), spans=clip.spans(self.shot, stretch),
-                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.source.draft})
+                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.source.draft, "preset": presets.of(self.shot)})
 
     def _glimpse(self, latent, window: Window) -> Reel | None:
         """A moving preview now and then, or None: looking costs time as well."""

@@ -5,7 +5,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from . import device, families
+from . import device, families, presets
 from .estimate import estimated, need
 from .plan import CHOICE, LASTING, Plan, following, is_packed
 from .protocol import Estimated, Shot
@@ -81,8 +81,13 @@ class Studio:
         """Puts the shot's LoRAs on the model and takes all others off. Returns notes. Raises ModelError."""
         if not families.family(shot.family).SPEC.loras:
             return ()
-        worn = [(families.lora(shot.family, lora.name), lora.strength) for lora in shot.loras]
-        return model.wear(worn, families.family(shot.family).second(shot)) if shot.two_stages else model.wear(worn)
+        found = [(families.lora(shot.family, lora.name), lora) for lora in shot.loras]
+        worn, experts = [(path, lora.strength) for path, lora in found], {str(path): lora.expert for path, lora in found if lora.expert}
+        preset = presets.of(shot)
+        said = (f"Preset “{preset.label}”: {shot.steps} steps, guidance {shot.guidance:g}",) if preset else ()
+        if experts:
+            return said + model.wear(worn, experts=experts)
+        return said + (model.wear(worn, families.family(shot.family).second(shot)) if shot.two_stages else model.wear(worn))
 
     def text(self, model: families.Model, prompt: str):
         """The prompt's embedding, from the last few where it is among them."""

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from ..engine.errors import CHOOSE, ModelError
-from ..engine.protocol import FamilySpec, Size, decode
+from ..engine.protocol import FamilySpec, Preset, Size, decode
 
 SNAPSHOT = Path(__file__).with_name("families.json")
 _known: dict[str, FamilySpec] = {}
@@ -39,6 +39,17 @@ def spec(name: str) -> FamilySpec:
     if name not in found:
         raise ModelError(f"This engine has no family called “{name}”.", CHOOSE)
     return found[name]
+
+
+def presets(family: FamilySpec, model: str) -> tuple[Preset, ...]:
+    """The presets for a model of the family: those made for it, and all where it was imported and nobody can know."""
+    model = model or next(iter(family.models), "")
+    return tuple(preset for preset in family.presets if model in preset.models or model not in family.models)
+
+
+def preset(family: FamilySpec, model: str, name: str) -> Preset | None:
+    """The preset called `name`, where the model has it."""
+    return next((each for each in presets(family, model) if each.name == name), None)
 
 
 def chosen(context) -> FamilySpec | None:

@@ -80,12 +80,14 @@ def remove(settings, name: str) -> None:
 
 
 def leave_out(settings, line: str) -> None:
-    """Switches off what a refusal named: `stills 2`, `references 4 5`, `source`, or a field such as `first_image` or `draft`."""
+    """Switches off what a refusal named: `stills 2`, `references 4 5`, `source`, `preset`, or a field such as `first_image` or `draft`."""
     name, *numbers = line.split()
     for number in numbers:
         if int(number) < len(getattr(settings, name)):
             getattr(settings, name)[int(number)].on = False
     if name == "source":
         settings.source_from = "NONE"
+    elif name == "preset":
+        settings.preset = "default"
     elif not numbers:
         setattr(settings, name, type(getattr(settings, name))())

@@ -52,6 +52,12 @@ def _model_items(self, _context):
     return _items("model", [*((name, name, "") for name in names), *own] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
 
 
+def _preset_items(self, _context):
+    spec = next((spec for spec in families.specs() if spec.name == self.family_name), None)
+    fitting = families.presets(spec, self.model_name) if spec else ()
+    return _items("preset", [(NO_CHOICE, "Off", "As many steps as the model was made with"), *((one.name, one.label, one.note) for one in fitting)], self.preset_name)
+
+
 def _number(items: list, chosen: str) -> int:
     return next((number for name, _label, _note, number in items if name == chosen), 0)
 
@@ -65,7 +71,7 @@ def _choose_family(self, number: int) -> None:
     name = _family_items(self, None)[number][0]
     spec = next((spec for spec in families.specs() if spec.name == name), None)
     if spec and name != self.family_name:
-        self.steps, self.guidance, self.model_name = spec.steps, spec.guidance, ""
+        self.steps, self.guidance, self.model_name, self.preset_name = spec.steps, spec.guidance, "", ""
     self.family_name = name
 
 
@@ -76,6 +82,21 @@ def _model_number(self) -> int:
 def _choose_model(self, number: int) -> None:
     name = _model_items(self, None)[number][0]
     self.model_name = "" if name == NO_CHOICE else name
+    if self.preset_name and not any(one.name == self.preset_name for one in families.presets(families.spec(self.family_name), self.model_name)):
+        _choose_preset(self, 0)
+
+
+def _preset_number(self) -> int:
+    return _number(_preset_items(self, None), self.preset_name)
+
+
+def _choose_preset(self, number: int) -> None:
+    """Steps and guidance go with it; they can be changed afterwards."""
+    name, spec = _preset_items(self, None)[number][0], next((spec for spec in families.specs() if spec.name == self.family_name), None)
+    chosen = families.preset(spec, self.model_name, name) if spec else None
+    self.preset_name = chosen.name if chosen else ""
+    if chosen or spec:
+        self.steps, self.guidance = (chosen or spec).steps, (chosen or spec).guidance
 
 
 def _strength(what: str):
@@ -112,6 +133,11 @@ class SoraSettings(bpy.types.PropertyGroup):
     model: EnumProperty(
         name="Weights", description="Which of the family's models", items=_model_items, get=_model_number, set=_choose_model)
 
+    preset_name: StringProperty(options={"HIDDEN"})
+    preset: EnumProperty(
+        name="Few Steps", description="A few steps with weights made for them: sets steps and guidance, and puts on the LoRAs that they need", items=_preset_items,
+        get=_preset_number, set=_choose_preset)
+
     frame_source: EnumProperty(name="Frames", description="Which of the scene's frames the shot covers", default="SCENE", items=(
         ("SCENE", "Scene", "The scene's frame range"),
         ("PREVIEW", "Preview Range", "The timeline's preview range"),
@@ -135,6 +161,10 @@ class SoraSettings(bpy.types.PropertyGroup):
         default=FIRST.guidance, min=0.0, soft_max=12.0, max=100.0)
     draft: BoolProperty(
         name="Draft", description="Skip most of the model in steps that would change little: faster, and not quite the picture that the same seed gives in full")
+    refine_strength: FloatProperty(
+        name="Refiner", description="How much a second, smaller model may draw anew when it makes the frames twice as large. 0 leaves them as they are",
+        default=FIRST.refines, min=0.0, max=1.0, subtype="FACTOR")
+    refine_prompt: StringProperty(name="Refiner's Prompt", description="What the second model is told. Empty: the shot's own prompt")
     two_stages: BoolProperty(
         name="Two Stages", description="Sample at half the size, then refine the clip at all of it in a few steps: large pictures in less time")
     plan: EnumProperty(name="Memory", description="How the model is kept in the device's memory", default=AUTOMATIC, items=PLAN_ITEMS)

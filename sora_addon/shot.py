@@ -41,13 +41,19 @@ def frozen(context) -> Shot:
         seed=settings.seed, size=size, frames=frames, frame_start=start, fps=scene.render.fps / scene.render.fps_base,
         out=str(folder / name), steps=settings.steps, guidance=settings.guidance, format=settings.format,
         guides=tuple(Guide(kind=kind, path="", strength=strengths.now(settings, kind)) for kind in guides),
-        landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings),
-        draft=settings.draft and spec.drafts > 0, two_stages=two_stages(settings, spec), **more)
+        landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings), preset=asked_preset(settings, spec),
+        draft=settings.draft and spec.drafts > 0, two_stages=two_stages(settings, spec), **refiner(settings, spec), **more)
     shot = replace(shot, guides=strengths.over(scene, shot, spec))
     if clip:
         shot = replace(shot, source=_source(shot, clip, settings.source_change if spec.changes else 1.0))
     slate.freeze(shot)
     return shot
+
+
+def asked_preset(settings, spec: FamilySpec) -> str:
+    """The preset's name, "" for none, or where the model has it not."""
+    found = families.preset(spec, settings.model_name, settings.preset_name)
+    return found.name if found else ""
 
 
 # ---------------------------------------------------------------- words
@@ -102,7 +108,7 @@ def asked_size(scene, spec: FamilySpec) -> Size:
     full = Size(max(1, int(render.resolution_x * part)), max(1, int(render.resolution_y * part)))
     if settings.size_source == "RENDER":
         return full
-    native = families.native_size(spec, full, two_stages(settings, spec))           # a model may draw smaller than anything that it delivers
+    native = families.native_size(spec, full, two_stages(settings, spec))      # a model may draw smaller than anything that it delivers
     grow = max(1.0, spec.sizes.shortest / min(native.width, native.height))
     return Size(round(native.width * grow), round(native.height * grow))
 
@@ -122,6 +128,13 @@ def delivered(scene, spec: FamilySpec) -> Size:
 def two_stages(settings, spec: FamilySpec) -> bool:
     """Whether the clip goes through a second stage."""
     return settings.two_stages and spec.second > 0
+
+
+def refiner(settings, spec: FamilySpec) -> dict:
+    """How much a second model may draw anew, and what it is told, for families that have one."""
+    if not spec.refines:
+        return {}
+    return {"refine_strength": round(settings.refine_strength, 4), "refine_prompt": settings.refine_prompt.strip() if settings.refine_strength else ""}
 
 
 def asked_plan(settings) -> str:
@@ -240,9 +253,15 @@ def restore(scene, shot: Shot) -> None:
     settings.frame_source, settings.frame_start, settings.frame_end = "CUSTOM", shot.frame_start, shot.numbered(shot.frames - 1)
     settings.size_source, settings.size_width, settings.size_height = "CUSTOM", shot.size.width, shot.size.height
     settings.seed, settings.lock_seed, settings.format = shot.seed, True, shot.format
+    settings.preset_name, preset = shot.preset, families.preset(spec, shot.model, shot.preset)
     settings.plan, settings.draft, settings.two_stages = shot.plan or choices.AUTOMATIC, shot.draft, shot.two_stages
-    settings.steps = shot.steps or spec.steps
-    settings.guidance = shot.guidance if shot.guidance >= 0 else spec.guidance
+    if spec.refines:
+        settings.refine_strength = shot.refine_strength if shot.refine_strength >= 0 else spec.refines
+        settings.refine_prompt = shot.refine_prompt
+    settings.steps = shot.steps or (preset or spec).steps
+    settings.guidance = shot.guidance if shot.guidance >= 0 else (preset or spec).guidance
+    brought = {lora.name for lora in preset.loras} if preset else set()
+    shot = replace(shot, loras=tuple(lora for lora in shot.loras if lora.name not in brought))
     kinds = {guide.kind for guide in shot.guides}
     settings.use_guides = bool(kinds)
     for kind in spec.guides:

@@ -19,11 +19,13 @@ class Wardrobe:
         """`connectors`: what brings a text to the transformer, where LoRAs may have a part for it."""
         self._transformers, self._connectors = transformers, connectors
         self._there: set[str] = set()               # adapters that are loaded, worn or not
+        self._experts: dict[str, int] = {}          # path -> the one transformer that it is for, counted from 1
 
-    def wear(self, loras, later=()) -> tuple[str, ...]:
-        """Exactly these (path, strength), and `later` ready for `change`. Returns notes. Raises ModelError for a file that is none or fits
-        another model."""
-        wanted = {_name(Path(path)): Path(path) for path, _ in (*loras, *later)}
+    def wear(self, loras, later=(), experts: dict[str, int] | None = None) -> tuple[str, ...]:
+        """Exactly these (path, strength), and `later` ready for `change`; `experts` says which are for one transformer alone. Returns notes.
+        Raises ModelError for a file that is none or fits another model."""
+        self._experts = experts or {}
+        wanted = {self._name(path): Path(path) for path, _ in (*loras, *later)}
         for name in self._there - set(wanted):
             self._take_off(name)
         for name, path in wanted.items():
@@ -34,7 +36,7 @@ class Wardrobe:
 
     def change(self, loras) -> None:
         """Goes over to exactly these of the (path, strength) that are ready, without loading anything."""
-        wanted = {_name(Path(path)): strength for path, strength in loras}
+        wanted = {self._name(path): strength for path, strength in loras}
         for part in self._parts():
             own = {name: strength for name, strength in wanted.items() if name in part.peft_config}
             if own:
@@ -47,18 +49,31 @@ class Wardrobe:
         """What has adapters."""
         return [part for part in (*self._transformers, self._connectors) if getattr(part, "peft_config", None)]
 
+    def _name(self, path) -> str:
+        """The adapter's name; the same file for one expert and for both are two."""
+        return f"{_name(Path(path))}_{self._experts.get(str(path), 0)}"
+
+    def _wearing(self, path: Path) -> list[Any]:
+        """The transformers that a LoRA is for. Raises ModelError."""
+        expert = self._experts.get(str(path), 0)
+        if not expert:
+            return self._transformers
+        if len(self._transformers) < 2:
+            raise ModelError(f"The LoRA {path.name} is for one of two transformers, and this model has one.", CHOOSE)
+        return [self._transformers[expert - 1]]
+
     def _put_on(self, name: str, path: Path) -> None:
-        state = _state(path)
+        state, wearing = _state(path), self._wearing(path)
         self._there.add(name)
         try:
-            for transformer in self._transformers:
+            for transformer in wearing:
                 transformer.load_lora_adapter(state, prefix="transformer", adapter_name=name)
             if self._connectors is not None and any(key.startswith("connectors.") for key in state):
                 self._connectors.load_lora_adapter(state, prefix="connectors", adapter_name=name)
         except (ValueError, RuntimeError, KeyError, TypeError) as error:
             self._take_off(name)
             raise ModelError(f"The LoRA {path.name} does not fit this model: {str(error)[:200]}.", CHOOSE) from error
-        if not all(name in (getattr(transformer, "peft_config", None) or {}) for transformer in self._transformers):
+        if not all(name in (getattr(transformer, "peft_config", None) or {}) for transformer in wearing):
             self._take_off(name)
             raise ModelError(f"The LoRA {path.name} changes nothing in this model; it is made for another family.", CHOOSE)
 

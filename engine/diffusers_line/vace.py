@@ -23,7 +23,7 @@ class Layout(Footage):
         """One clean latent (1, C, T, h, w) a step; reference frames, which lie before the clip while it is made, are left out."""
         from ..diffusers_line import vace_guides
         extra = len(window.references)
-        scheduler = steps.fresh(self.parts["scheduler"], window.steps, self.place)
+        scheduler = self.schedule(window)
         controls = vace_guides.controls(window, self.autoencoder)
         latents = [control.latent.to(self.dtype) for control in controls]
         scales = [self._scale(control, latents[0].shape[3:]) for control in controls]

@@ -34,7 +34,7 @@ class Film(Footage):
             yield from self.placed(self.estimates(window))
 
     def estimates(self, window: Window) -> Iterator[Tensor]:
-        scheduler = steps.fresh(self.parts["scheduler"], window.steps, self.place)
+        scheduler = self.schedule(window)
         latent, first = self.begun(window, scheduler)
         if self.pictured:
             return steps.denoised(scheduler, latent, self.pictured_velocity(window), first)

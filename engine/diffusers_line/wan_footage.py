@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..plan import Need, Plan
 from ..protocol import Size, SizeGrid
 from . import pictures, prompts, steps
+from .few_steps import Few
 from .glimpses import Linear
 from .loras import Wardrobe
 from .placing import Placing
@@ -72,9 +73,15 @@ class Footage:
         """Subword encoders know every word."""
         return ()
 
-    def wear(self, loras) -> tuple[str, ...]:
-        """Puts on exactly these (path, strength), without loading the model again. Raises ModelError."""
-        return self._wardrobe.wear(loras)
+    def wear(self, loras, experts: dict[str, int] | None = None) -> tuple[str, ...]:
+        """Puts on exactly these (path, strength), without loading the model again; `experts` are for one transformer alone. Raises ModelError."""
+        return self._wardrobe.wear(loras, experts=experts)
+
+    def schedule(self, window: Window):
+        """The model's own scheduler, or a preset's few steps, for a window."""
+        if window.preset:
+            return Few(window.preset, window.steps, window.seed, self.place)
+        return steps.fresh(self.parts["scheduler"], window.steps, self.place)
 
     def expert(self, timestep: Tensor):
         """The transformer for a timestep: Wan 2.2's first one for much noise, its second for little."""

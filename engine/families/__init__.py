@@ -47,6 +47,7 @@ class Window:
     near: float = 0.0                       # metres to the nearest thing in the shot; 0: nobody said
     fps: float = 24.0
     draft: Any = None                       # engine.sampling.draft.Draft, which counts; None: every block in every step
+    preset: Any = None                      # protocol.Preset, whose schedule is kept to
     two_stages: bool = False                # in two stages: the first at half of `size`
 
 
@@ -124,7 +125,7 @@ def _folder(name: str, model: str) -> Path:
 
 def lora(name: str, wanted: str) -> Path:
     """The file of a LoRA: one of the models folder for the family `name`, or an absolute path. Raises ModelError, FolderError."""
-    from ..models import store
+    from ..models import recognise, store
     if not Path(wanted).is_absolute():
         kept = store.Store(store.default_folder())
         found = kept.find(name, wanted)
@@ -132,7 +133,8 @@ def lora(name: str, wanted: str) -> Path:
             raise ModelError(f"{wanted} is a model, not a LoRA.", CHOOSE)
         kept.check(found)
         return found.path
-    from ..models import recognise
+        if found.family != name:                # one of a family with the same transformer fits as well
+            recognise.agree(found.path, name, "lora")
     if not Path(wanted).is_file():
         raise ModelError(f"The LoRA {wanted} is not there.", CHOOSE)
     recognise.agree(Path(wanted), name, "lora")

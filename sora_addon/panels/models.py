@@ -149,6 +149,20 @@ def draw_missing(layout, context, spec) -> None:
     _draw_trouble(layout, context, model.name)
 
 
+def draw_missing_loras(layout, context, preset) -> None:
+    """The LoRAs that a preset needs and that are not on this machine, each with a way to get it."""
+    stock.look()
+    known = [stock.listing.named(lora.name) for lora in preset.loras] if preset and stock.listing else []
+    for model in [model for model in known if model and not model.is_here]:
+        column = layout.column(align=True)
+        write_wrapped(column, context, f"{model.label} is not on this machine: {', '.join(filter(None, (size(model), licence(model))))}.", icon="INFO")
+        if stock.errand:
+            draw_errand(column)
+        else:
+            column.operator("sora.get_model", text="Resume" if model.state == "partial" else "Get").model = model.name
+        _draw_trouble(layout, context, model.name)
+
+
 def draw_needs(layout, context, spec) -> None:
     """What the shot needs of the device's memory and how it will be kept there; red with a way out where it does not fit."""
     said = foresight.of(context, spec)

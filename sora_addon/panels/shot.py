@@ -110,10 +110,17 @@ class Seed(Sidebar):
         row = layout.row(align=True)
         row.prop(settings, "seed")
         row.prop(settings, "lock_seed", text="", icon="LOCKED" if settings.lock_seed else "UNLOCKED")
+        if spec and families.presets(spec, settings.model_name):
+            layout.prop(settings, "preset")
+            models.draw_missing_loras(layout, context, families.preset(spec, settings.model_name, settings.preset_name))
         layout.prop(settings, "steps")
         layout.prop(settings, "guidance")
         if spec and spec.drafts:
             layout.prop(settings, "draft")
+        if spec and spec.refines:
+            layout.prop(settings, "refine_strength")
+            if settings.refine_strength:
+                layout.prop(settings, "refine_prompt")
         if spec and spec.second:
             layout.prop(settings, "two_stages")
         row = layout.row()

@@ -3,6 +3,7 @@ import re
 
 import pytest
 from sora.engine.errors import ModelError
+from sora.engine.families import specs
 from sora.engine.models import catalogue
 
 ENTRIES = catalogue.entries()
@@ -24,6 +25,16 @@ def test_every_fact_has_a_source_or_is_unverified(entry):
     assert set(entry.unverified) <= {"size", "files", "licence", "pipeline"}
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", entry.repository) and entry.kind in catalogue.KINDS
     assert entry.folders or entry.files
+
+
+def test_presets_have_sources_and_their_loras_can_be_had():
+    for spec in specs():
+        for preset in spec.presets:
+            assert re.fullmatch(r"https://[^\s]+", preset.source) and 4 <= preset.steps <= 8 and preset.label and preset.note
+            assert preset.models and set(preset.models) <= set(spec.models) and len({each.name for each in spec.presets}) == len(spec.presets)
+            for lora in preset.loras:
+                entry = catalogue.entry(lora.name)
+                assert (entry.kind, entry.family) == ("lora", spec.name) and len(entry.files) == 1
 
 
 def test_names_are_unique_and_fit_a_folder():

@@ -1,0 +1,34 @@
+"""Presets: what a shot that names one takes over from it, beside what it says itself."""
+from __future__ import annotations
+
+import dataclasses
+
+from . import families
+from .errors import Remedy, ShotError
+from .protocol import Preset, Shot
+
+LEAVE = Remedy(action="leave_out", label="Shoot in All Steps", value="preset")
+
+
+def of(shot: Shot) -> Preset | None:
+    """The preset that the shot names. Raises ShotError where its family has none of that name, or has it for other models."""
+    if not shot.preset:
+        return None
+    spec = families.family(shot.family).SPEC
+    found = next((preset for preset in spec.presets if preset.name == shot.preset), None)
+    if found is None:
+        known = ", ".join(preset.name for preset in spec.presets) or "none"
+        raise ShotError(f"{spec.label} has no preset called {shot.preset!r}; it has: {known}.", LEAVE)
+    if shot.model in spec.models and shot.model not in found.models:
+        raise ShotError(f"The preset “{found.label}” is made for {', '.join(found.models)}, not for {shot.model}.", LEAVE)
+    return found
+
+
+def applied(shot: Shot) -> Shot:
+    """The shot with its preset's LoRAs, and with its steps and guidance where the shot has none of its own. Raises ShotError."""
+    preset = of(shot)
+    if preset is None:
+        return shot
+    worn = {lora.name for lora in shot.loras}
+    return dataclasses.replace(shot, steps=shot.steps or preset.steps, guidance=shot.guidance if shot.guidance >= 0 else preset.guidance,
+                               loras=(*(lora for lora in preset.loras if lora.name not in worn), *shot.loras))
