@@ -15,7 +15,6 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +59,8 @@ def quantised(frame: np.ndarray, highest: int) -> np.ndarray:
 
 def png(whole: np.ndarray, labels: dict[str, str]) -> bytes:
     """uint8 (h, w, 3) -> an 8-bit PNG. PyAV's encoder with the `up` predictor is the fastest of those at hand."""
+    from fractions import Fraction
+
     import av
     picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
     encoder = av.CodecContext.create("png", "w")

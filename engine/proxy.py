@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import threading
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +27,15 @@ class Proxy(Ahead):
         self.path = Path(shot.out) / NAME
         self._begun = self.path.with_name(f".{NAME}.begun{PARTIAL}")
         self._size = (shot.size.width // 2 * 2, shot.size.height // 2 * 2)      # 4:2:0 has no odd sides
-        self._rate = Fraction(shot.fps).limit_denominator(1001)
-        self._film = self._stream = None
+        self._fps = shot.fps
+        self._film = self._stream = self._rate = None
 
     def _open(self) -> None:
         """Begins the film with the first frame: nobody waits for the encoder before there is something to encode."""
+        from fractions import Fraction
+
         import av
+        self._rate = Fraction(self._fps).limit_denominator(1001)
         try:
             self._film = av.open(str(self._begun), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
