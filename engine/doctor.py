@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import device, families
-from .errors import REPAIR, FolderError, ModelError, Remedy, SoraError
+from .diffusers_line import attention
+from .errors import CHOOSE, REPAIR, FolderError, ModelError, Remedy, SoraError
 from .models import store
 from .protocol import Finding
 from .release import ENGINE_VERSION
@@ -24,7 +25,7 @@ LITTLE_MEMORY, LITTLE_DISK = 2 << 30, 1 << 30       # bytes
 
 def findings() -> list[Finding]:
     """Everything, in the order in which it has to be right."""
-    return [*_python(), *_packages(), *_device(), *_folders(), *_weights()]
+    return [*_python(), *_packages(), *_device(), *_attention(), *_folders(), *_weights()]
 
 
 def _python() -> Iterator[Finding]:
@@ -52,6 +53,15 @@ def _device() -> Iterator[Finding]:
     enough = place.free >= LITTLE_MEMORY
     yield Finding(what="Memory", found=f"{place.free / 2**30:.1f} of {place.memory / 2**30:.1f} GB free", well=enough,
                   remedy=None if enough else Remedy(action="unload", label="Free Memory"))
+
+
+def _attention() -> Iterator[Finding]:
+    """By which kernels shots attend here, as far as it was measured."""
+    asked = os.environ.get(attention.CHOICE, "")
+    known = asked in ("", *attention.EXACT, *attention.SLOW, *attention.ROUNDED)
+    rows = [f"{attention.fastest(seconds).strip('_')} for {key.rpartition(', ')[2]}" for key, seconds in attention.kept().items()]
+    found = f"{asked}, as {attention.CHOICE} asks" if asked else "; ".join(rows) or "PyTorch's own; on a CUDA device the first shot of each shape measures others"
+    yield Finding(what="Attention", found=found, well=known, remedy=None if known else CHOOSE)
 
 
 def _folders() -> Iterator[Finding]:

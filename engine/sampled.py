@@ -64,7 +64,7 @@ class Sampling:
 
     def notes(self) -> tuple[str, ...]:
         stages = (f"Sampled at half of {self.size}, then made twice as large and refined in {self._second} steps",) if self._second else ()
-        return (*stages, *((self.draft.note(),) if self.draft else ()))
+        return (*stages, *((self.draft.note(),) if self.draft else ()), *getattr(self._model, "remarks", tuple)())
 
     def counted(self) -> dict[str, int]:
         """What a draft's take records."""

@@ -78,17 +78,17 @@ class Embeddings:
             log.warning("%s is not kept: %s", path, error)
 
 
-def default_folder() -> Path | None:
-    """SORA_CACHE, or the user's folder for caches; None where the environment switches it off."""
+def default_folder(kind: str = "prompts") -> Path | None:
+    """SORA_CACHE, or the user's folder for caches, and in it the one for `kind`; None where the environment switches it off."""
     if ENVIRONMENT in os.environ:
-        return Path(os.environ[ENVIRONMENT]).expanduser() / "prompts" if os.environ[ENVIRONMENT] else None
+        return Path(os.environ[ENVIRONMENT]).expanduser() / kind if os.environ[ENVIRONMENT] else None
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "sora" / "prompts"
+    return base / "sora" / kind
 
 
 def _read(path: Path) -> Tensor | None:

@@ -27,7 +27,9 @@ class Layout(Footage):
         controls = vace_guides.controls(window, self.autoencoder)
         latents = [control.latent.to(self.dtype) for control in controls]
         scales = [self._scale(control, latents[0].shape[3:]) for control in controls]
-        for estimate in self.placed(steps.denoised(scheduler, self.noise(window, extra), self._velocity(window, latents, scales))):
+        noise = self.noise(window, extra)
+        self.tune(noise)
+        for estimate in self.placed(steps.denoised(scheduler, noise, self._velocity(window, latents, scales))):
             yield estimate[:, :, extra:]
 
     def _scale(self, control: vace_guides.Control, sides) -> Tensor:

@@ -36,6 +36,7 @@ class Film(Footage):
     def estimates(self, window: Window) -> Iterator[Tensor]:
         scheduler = self.schedule(window)
         latent, first = self.begun(window, scheduler)
+        self.tune(latent)
         if self.pictured:
             return steps.denoised(scheduler, latent, self.pictured_velocity(window), first)
         known, mask = self.known(window, latent)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..plan import Need, Plan
 from ..protocol import Size, SizeGrid
-from . import pictures, prompts, steps
+from . import attention, pictures, prompts, steps
+from .attention import NATIVE, Choice, Shape
 from .few_steps import Few
 from .glimpses import Linear
 from .loras import Wardrobe
@@ -45,6 +46,7 @@ class Footage:
         self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
         self._wardrobe = Wardrobe(self.experts())
         self._seen_by: Linear | Tiny | None = None
+        self._attention = Choice(NATIVE, {})
 
     def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
         """Places the components by the plan `asked` for, or the fastest from `floor` on that fits. Raises ModelError."""
@@ -76,6 +78,19 @@ class Footage:
     def wear(self, loras, experts: dict[str, int] | None = None) -> tuple[str, ...]:
         """Puts on exactly these (path, strength), without loading the model again; `experts` are for one transformer alone. Raises ModelError."""
         return self._wardrobe.wear(loras, experts=experts)
+
+    def tune(self, latent: Tensor) -> None:
+        """Goes over to the kernels that are best for a latent (1, C, T, h, w). Raises ModelError."""
+        config = self._any_transformer().config
+        shape = Shape(self.tokens(latent), config.num_attention_heads, config.attention_head_dim, self._device.dtype)
+        before, self._attention = self._attention.name, attention.choose(self._device, shape)
+        if self._attention.name != before:
+            attention.put(self.experts(), self._attention.name)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What was chosen for the shot before, for its take."""
+        said = self._attention.note()
+        return (said,) if said else ()
 
     def schedule(self, window: Window):
         """The model's own scheduler, or a preset's few steps, for a window."""
