@@ -19,6 +19,7 @@ def shot(asked: Shot) -> None:
     _words(asked)
     _grid(asked, spec)
     _numbers(asked)
+    _refining(asked, spec)
     folder = families.weights(asked.family, asked.model)
     _guides(asked, spec)
     _keyframes(asked, spec)
@@ -69,6 +70,14 @@ def _numbers(asked: Shot) -> None:
         raise ShotError(f"A guidance of {asked.guidance:g} is out of range; use 0 to 100, or below 0 for the model's own.")
     if not 0 <= asked.seed < 2 ** 63:
         raise ShotError(f"The seed {asked.seed} is out of range; use 0 to 2^63 - 1.")
+
+
+def _refining(asked: Shot, spec: FamilySpec) -> None:
+    if not (math.isfinite(asked.refine_strength) and asked.refine_strength <= 1):
+        raise ShotError(f"A refiner's strength of {asked.refine_strength:g} is out of range; use 0 (none) to 1, or below 0 for the family's own.")
+    if (asked.refine_strength > 0 or asked.refine_prompt) and not spec.refines:
+        raise ShotError(f"{spec.label} has no refiner; leave its strength and prompt out.",
+                        Remedy(action="leave_out", label="Do Not Refine", value="refine_strength"))
 
 
 def _guides(asked: Shot, spec: FamilySpec) -> None:

@@ -77,7 +77,7 @@ class Clock:
         if not self._step:
             return -1.0
         each_step = self._seconds.get("denoise", 0.0) / self._step
-        each_frame = sum(self._seconds.get(name, 0.0) for name in ("decode", "write")) / max(self._frame, 1)
+        each_frame = sum(self._seconds.get(name, 0.0) for name in ("decode", "refine", "write")) / max(self._frame, 1)
         return (self._steps - self._step) * each_step + (self._frames - self._frame) * each_frame
 
     def glimpse(self, look: Callable[[], Reel]) -> Reel | None:

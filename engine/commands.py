@@ -114,6 +114,8 @@ def shoot(
     lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8")] = None,
     draft: Annotated[bool | None, typer.Option("--draft/--full", help="Skip steps that would change little")] = None,
     two_stages: Annotated[bool | None, typer.Option("--two-stages/--one-stage", help="Sample at half the size, then refine at all of it")] = None,
+    refine_strength: Annotated[float | None, typer.Option(help="How much a second model may draw anew in the finished frames, 0 (off) to 1")] = None,
+    refine_prompt: Annotated[str | None, typer.Option(help="What that model is told; left out: the prompt")] = None,
     kind: Annotated[str | None, typer.Option("--format", help="png, png16 or exr")] = None,
     from_latents: Annotated[Path | None, typer.Option(help="A take: what it sampled is decoded once more, in another --format or --size")] = None,
     out: Annotated[Path | None, typer.Option(help="The take's folder")] = None,
@@ -123,7 +125,8 @@ def shoot(
     teller = JsonTeller() if as_lines else PlainTeller.fitting()
     try:
         given = {"family": family, "model": model, "prompt": prompt, "negative": negative, "seed": seed, "frames": frames, "fps": fps,
-                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "draft": draft, "two_stages": two_stages, "format": kind,
+                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "draft": draft, "two_stages": two_stages,
+                 "refine_strength": refine_strength, "refine_prompt": refine_prompt, "format": kind,
                  "size": Size.parse(size) if size is not None else None,
                  "guides": tuple(map(_guide, guide)) if guide else None,
                  "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None,

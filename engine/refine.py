@@ -31,7 +31,7 @@ def of(shot: Shot, model: Model, native: Size) -> tuple[Refining | None, tuple[s
         return None, ("Not refined: the model itself draws frames as large as the shot's",)
     refiner = model.refiner(shot.refine_prompt or shot.prompt, wanted, clip.seed(shot.seed, -1))
     if refiner is None:
-        return None, (f"Not refined: {shot.model} has no refiner",)
+        return None, (f"Not refined: {shot.model or shot.family} has no refiner",) if shot.refine_strength > 0 else ()
     return Refining(refiner, wanted, native, shot.refine_prompt), ()
 
 

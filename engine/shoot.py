@@ -19,7 +19,7 @@ from .frames import Printer
 from .glimpses import Screening
 from .pace import Pace, between
 from .plan import Plan
-from .protocol import Progress, Reel, Shot, Take
+from .protocol import Progress, Reel, Shot, Size, Take
 from .proxy import Proxy
 from .studio import Studio
 
@@ -92,8 +92,14 @@ class _Rolling:
         self.anchors = self.pace.stills(self.stills)
         self.beside = clip.Beside(shot, "camera" in self.spec.guides)
         self.joins = clip.Joins()
+        self.refining, self.unrefined = refine.of(shot, model, self.native)
         self.before = None          # the last frame that was made, for those that lie after it
         clock.expect(steps=source.each * len(self.stretches), frames=shot.frames)
+
+    @property
+    def drawn(self) -> Size:
+        """What is up-scaled."""
+        return self.refining.size if self.refining else self.native
 
     def to_take(self, place: device.Device) -> Take:
         with (Screening(self.shot.out) as self.screening, Proxy(self.shot, self.cut) as proxy,
@@ -140,7 +146,7 @@ class _Rolling:
             tail.add(chunk)
             first, last = max(at, stretch.fresh), min(at + len(chunk), self.pace.made)
             if first < last:
-                self._deliver(chunk[first - at:last - at], first, printer)
+                self._deliver(self._refined(chunk[first - at:last - at], first), first, printer)
             at += len(chunk)
         self.joins.remember(tail.frames)
         return tail.frames
@@ -155,9 +161,16 @@ class _Rolling:
                 return
             yield chunk
 
-    def _deliver(self, native, first: int, printer: Printer) -> None:
+    def _refined(self, native, first: int):
+        """The next frames as the second model draws them, or as they are."""
+        if self.refining is None:
+            return native
+        with self.clock.stage("refine"):
+            return self.refining.frames(native, first, self.guides, self.cut)
+
+    def _deliver(self, drawn, first: int, printer: Printer) -> None:
         """Hands frames on, one by one: in-betweens, up-scaling, encoding and writing happen in the printer's threads."""
-        for made, view in enumerate(native.split(1), first):
+        for made, view in enumerate(drawn.split(1), first):
             before, self.before = self.before, view.clone()     # a view would keep its chunk alive
             for index, part in self.pace.due(made):
                 with self.clock.stage("write"):
@@ -165,11 +178,11 @@ class _Rolling:
                 self.clock.step("decode", index + 1)
 
     def _developed(self, index: int, before, after, part: float):
-        """float32 (height, width, 3): what lies `part` of the way between two native frames, at the shot's size, along its guides."""
+        """float32 (height, width, 3): what lies `part` of the way between two drawn frames, at the shot's size, along its guides."""
         heed(self.cut)
-        native = after if part == 1 else between(before, after, part)
-        guides = self.guides.frame(index, self.shot.size, clip.FOR_DELIVERY) if self.native != self.shot.size else {}
-        return self.model.deliver(native, self.shot.size, guides)[0]
+        drawn = after if part == 1 else between(before, after, part)
+        guides = self.guides.frame(index, self.shot.size, clip.FOR_DELIVERY) if self.drawn != self.shot.size else {}
+        return self.model.deliver(drawn, self.shot.size, guides)[0]
 
     def _shown(self, proxy: Proxy, frame: frames.Exposed) -> None:
         self.clock.beside("upscale", frame.developing)
@@ -189,10 +202,13 @@ class _Rolling:
                     device=place.label, created=take.now(), engine=take.versions(), seconds=self.clock.seconds(),
                     peak_bytes=device.peak_bytes(place), notes=self._notes(made),
                     not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film, sound=sound, **self.source.counted(),
+                    refined=self.refining and self.refining.size,
                     **({"plan": self.plan.name, "planned_bytes": self.plan.bytes} if self.plan else {}))
 
     def _notes(self, made: int) -> tuple[str, ...]:
-        notes = [f"Up-scaled from {self.native} to {self.shot.size}"] if self.native != self.shot.size else []
+        notes = [self.refining.note()] if self.refining else list(self.unrefined)
+        if self.drawn != self.shot.size:
+            notes.append(f"{'Up-scaled' if self.drawn.width < self.shot.size.width else 'Scaled down'} from {self.drawn} to {self.shot.size}")
         notes += self.source.notes()
         if made != self.pace.made:
             notes.append(f"{made} frames were made, the last {made - self.pace.made} trimmed")

@@ -27,7 +27,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for clips, checkpoints, logs and weights")
     parser.add_argument("--data", type=Path, help="lora, finetune: the folder with your clips and their captions")
     parser.add_argument("--rank", type=int, choices=range(1, 65), metavar="1..64", help=f"lora: how much it can learn ({lora.RANK} where it begins)")
-    parser.add_argument("--weights", type=Path, default=model.WEIGHTS, help="lora, finetune: what they begin from; Blockout's own")
+    parser.add_argument("--weights", type=Path, default=model.WEIGHTS, help="lora, finetune: what they begin from; refiner: whose frames it learns from, unless --out holds a model; Blockout's own")
     parser.add_argument("--minutes", type=float, default=120., help="of the stage in all, or of all stages together")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each; they average their gradients")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
@@ -72,7 +72,7 @@ def main(words: list[str] | None = None) -> int:
     if given.stage in finetune.KINDS:
         return taught(given)
     for stage in stages:
-        train.train(stage, given.out, given.minutes * (train.SHARE[stage] if given.stage == "all" else 1), given.processes)
+        train.train(stage, given.out, given.minutes * (train.SHARE[stage] if given.stage == "all" else 1), given.processes, given.weights)
     return 0
 
 

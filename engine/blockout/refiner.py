@@ -1,7 +1,7 @@
 """The refiner: a second, smaller diffusion model that takes Blockout's frames up to twice their size and draws what they lack.
 
-It works in pixels, on what plain up-scaling leaves out (cascaded diffusion of Ho et al. 2021, on residuals as Whang et al. 2022), along the
-layout's guides at the doubled size, with a prompt of its own. What it sees of frames and layout is worked out once; each step only looks at
+It works in pixels, on what up-scaling along the layout's guides leaves out (cascaded diffusion of Ho et al. 2021, on residuals as Whang et al.
+2022), with those guides at the doubled size and a prompt of its own. What it sees of frames and layout is worked out once; each step only looks at
 that and the noise. Every look back in time is short: frames are refined as they come, in memory that does not follow the clip.
 """
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..sampling import samplers
+from . import upscale
 from .autoencoder import LookBack, Memory, each_frame
 from .guides import PLANES, planes
 from .text import tokens
@@ -26,13 +27,13 @@ NAME = "refiner-v0"
 WEIGHTS = Path(__file__).parent / "weights"
 TIMES = 2                                                      # as wide and as high
 STEPS = 3
-SPREAD = .08                                                   # about how much plain up-scaling is off, of colours from -1 to 1
+SPREAD = .05                                                   # about how much up-scaling is off, of colours from -1 to 1
 SHARED = .8                                                    # of the noise's variance is the same in every frame: less of it comes and goes
 
 
 @dataclass(frozen=True, slots=True)
 class RefinerConfig:
-    widths: tuple[int, int, int] = (32, 48, 80)                # channels at 1/2, 1/4 and 1/8 of the refined size
+    widths: tuple[int, int, int] = (24, 32, 48)                # channels at 1/2, 1/4 and 1/8 of the refined size
     told: int = 64                                             # numbers that carry the prompt and the noise level
     words: tuple[str, ...] = KNOWN                             # the vocabulary that it was trained with
 
@@ -81,7 +82,7 @@ class Seeing(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Predicts, from noise and what can be seen, how frames differ from their plain up-scaling, in units of SPREAD."""
+    """Predicts, from noise and what can be seen, how frames differ from their up-scaling, in units of SPREAD."""
 
     def __init__(self, config: RefinerConfig = RefinerConfig()):
         super().__init__()
@@ -93,8 +94,9 @@ class Refiner(nn.Module):
         self.at_eighth, self.to_quarter = nn.ModuleList([Told(c, told, time=True), Told(c, told)]), nn.Conv2d(c, 4 * b, 1)
         self.at_quarter, self.to_half = nn.ModuleList([Told(b, told, time=True), Told(b, told)]), nn.Conv2d(b, 4 * a, 1)
         self.at_half, self.out = nn.ModuleList([Told(a, told), Told(a, told)]), nn.Conv2d(a, 3 * 4, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for layer in (self.out, self.noisy_half, self.noisy_quarter, self.noisy_eighth):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def words(self, prompts: list[str]) -> Tensor:
         """(B, told); words that it does not know have no effect, and a prompt of none but those is that of no prompt."""
@@ -107,6 +109,8 @@ class Refiner(nn.Module):
     def denoised(self, x: Tensor, sigma: Tensor, words: Tensor, seen: tuple[Tensor, Tensor, Tensor], memory: Memory | None = None) -> Tensor:
         """x (B, T, 3, H, W), sigma (B,) with 1 = noise, seen from `see` -> the clean residual (B, T, 3, H, W)."""
         turn = sigma[:, None] * 100 * torch.exp(-math.log(1000) * torch.arange(32, device=x.device, dtype=x.dtype) / 32)
+        clear = (1 - sigma).view(-1, 1, 1, 1, 1)
+        x = x * clear / (clear.square() + (1 - clear).square())                    # the best linear guess: what is but noise is not seen at all
         told = F.silu(self.time(torch.cat([turn.cos(), turn.sin()], -1)) + words)
         into = lambda layer, times: each_frame(lambda y: layer(F.pixel_unshuffle(y, times)), x)
         up = lambda layer, y: each_frame(lambda z: F.pixel_shuffle(layer(z), 2), y)
@@ -123,9 +127,41 @@ class Refiner(nn.Module):
         return up(self.out, y)
 
 
-def enlarged(frames: Tensor) -> Tensor:
-    """(n, 3, h, w) -> (n, 3, 2h, 2w), plainly."""
-    return F.interpolate(frames, scale_factor=TIMES, mode="bicubic", align_corners=False)
+def enlarged(frames: Tensor, guides: dict[str, Tensor]) -> Tensor:
+    """(n, 3, h, w) -> (n, 3, 2h, 2w), along depth (n, 1, 2h, 2w) and normal (n, 3, 2h, 2w); plainly without either.
+
+    The joint bilateral up-scaling of upscale.py, where every small pixel is four large ones: all frames at once.
+    """
+    if not guides:
+        return F.interpolate(frames, scale_factor=TIMES, mode="bicubic", align_corners=False)
+    depth, normal = (guides.get(kind) for kind in ("depth", "normal"))
+    large = torch.cat([*([] if depth is None else [depth.clamp(0, 1).sqrt()]), *([] if normal is None else [normal / upscale.NORMAL_REACH])], 1)
+    small, reach = F.avg_pool2d(large, TIMES), torch.ones_like(large[:, :, ::TIMES, ::TIMES])
+    within = F.max_pool2d(large, TIMES) + F.max_pool2d(-large, TIMES)
+    if depth is not None:
+        about = F.max_pool2d(small[:, :1], 3, 1, 1) + F.max_pool2d(-small[:, :1], 3, 1, 1)
+        reach[:, :1] = (about * upscale.SLOPE_SHARE).clamp(min=upscale.DEPTH_REACH)
+    purity = ((within / reach).square().sum(1, keepdim=True).mul(-.5).exp() + .02).log()
+    crisp = torch.stack([upscale.sharpened(frame) for frame in frames])
+    return _gathered(torch.cat([crisp, purity, small], 1), large, reach)
+
+
+def _gathered(taps: Tensor, large: Tensor, reach: Tensor) -> Tensor:
+    """(n, 3, 2h, 2w) from the nine small pixels about each large one. taps (n, 4 + C, h, w): colour, logarithm of purity, features."""
+    n, c, (h, w) = *large.shape[:2], reach.shape[2:]
+    cells = lambda x: x.view(n, -1, h, TIMES, w, TIMES)
+    near, wide = F.pad(taps, (1, 1, 1, 1), mode="replicate"), reach[:, :, :, None, :, None]
+    t = torch.tensor([-.25, .25], device=large.device, dtype=large.dtype)                           # of a small pixel, from its middle
+    spline = torch.stack([.5 * (.5 - t) ** 2, .75 - t ** 2, .5 * (.5 + t) ** 2])
+    total, weights = 0., 0.
+    for y in range(3):
+        for x in range(3):
+            tap = near[:, :, y:y + h, x:x + w][:, :, :, None, :, None]
+            apart = ((tap[:, 4:] - cells(large)) / wide).square().sum(1, keepdim=True)
+            weight = (tap[:, 3:4] - .5 * apart).clamp(min=upscale.LEAST).exp() + upscale.PLAIN
+            weight = weight * (spline[y].view(TIMES, 1, 1) * spline[x])
+            total, weights = total + tap[:, :3] * weight, weights + weight
+    return (total / weights).reshape(n, 3, h * TIMES, w * TIMES)
 
 
 def noise(shape: tuple[int, int, int], seed: int, frame: int, like: Tensor) -> Tensor:
@@ -140,7 +176,7 @@ class Refining:
     times = TIMES
 
     def __init__(self, refiner: Refiner, words: Tensor, strength: float, seed: int, steps: int = STEPS):
-        """strength in (0, 1]: how much noise is laid over the plain up-scaling, and thereby how much may be drawn anew."""
+        """strength in (0, 1]: how much noise is laid over the up-scaled frames, and thereby how much may be drawn anew."""
         self._refiner, self._words, self._seed, self._frame = refiner, words, seed, 0
         self._sigmas = torch.linspace(strength, 0, steps + 1).tolist()
         self._memories: list[Memory] = [{} for _ in range(steps + 1)]
@@ -154,8 +190,9 @@ class Refining:
     @torch.no_grad()
     def steps(self, frames: Tensor, guides: dict[str, Tensor]) -> Iterator[Tensor]:
         """As `__call__`, one estimate a step."""
-        large = enlarged(frames.to(self._words) * 2 - 1)
-        layout = planes({kind: g.to(large).transpose(0, 1)[None] for kind, g in guides.items()})[0].transpose(0, 1) if guides else \
+        guides = {kind: g.to(self._words) for kind, g in guides.items()}
+        large = enlarged(frames.to(self._words) * 2 - 1, guides)
+        layout = planes({kind: g.transpose(0, 1)[None] for kind, g in guides.items()})[0].transpose(0, 1) if guides else \
             large.new_zeros(len(large), PLANES, *large.shape[2:])
         seen = self._refiner.see(large[None], layout[None], self._words, self._memories[-1])
         x = torch.stack([noise(tuple(large.shape[1:]), self._seed, self._frame + i, large) for i in range(len(large))])[None] * self._sigmas[0]

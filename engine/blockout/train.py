@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from . import shards, train_autoencoder, train_decoder, train_transformer
+from . import model, refiner, shards, train_autoencoder, train_decoder, train_refiner, train_transformer
 from .model import NAME, Blockout, save
 from .training import side_by_side
 
 log = logging.getLogger(__name__)
 
-STAGES = ("data", "autoencoder", "transformer", "decoder")
-SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}         # of the minutes of `all`
+STAGES = ("data", "autoencoder", "transformer", "decoder", "refiner")
+SHARE = {"data": .12, "autoencoder": .23, "transformer": .48, "decoder": .08, "refiner": .09}         # of the minutes of `all`
 COUNTS = {"short": 110, "long": 16, "plain": 95, "stills": 30, "large stills": 15, "large": 30}    # shards
 
 
@@ -53,12 +53,21 @@ def model_card(out: Path) -> str:
     return "\n".join([f"# {NAME}", "", seen, "", "| stage | minutes | steps | held-out measurements |", "|---|---|---|---|", *rows, ""])
 
 
-def train(stage: str, out: Path, minutes: float, processes: int = 2) -> None:
-    """One stage of STAGES for as many minutes in all, on top of what its checkpoint has; then writes the weights anew."""
+def train(stage: str, out: Path, minutes: float, processes: int = 2, weights: Path = model.WEIGHTS) -> None:
+    """One stage of STAGES for as many minutes in all, on top of what its checkpoint has; then writes the weights anew.
+
+    The refiner learns from frames of the model that `out` holds, or of the one in `weights` where it holds none.
+    """
     clips = out / "clips"
     if stage == "data":
         for series, count in COUNTS.items():
             shards.build(clips, series, count, processes)
+        return
+    if stage == "refiner":
+        makers = out / "weights" if (out / "weights" / f"{NAME}.json").exists() else weights
+        train_refiner.prepare(clips, makers, processes)
+        side_by_side(processes, out, train_refiner.stage, clips, out, minutes, makers)
+        export(out)
         return
     run = {"autoencoder": train_autoencoder.stage, "transformer": train_transformer.stage, "decoder": train_decoder.stage}[stage]
     side_by_side(processes, out, run, clips, out, minutes)
@@ -68,7 +77,13 @@ def train(stage: str, out: Path, minutes: float, processes: int = 2) -> None:
 def export(out: Path) -> Path:
     """Weights and model card of a training folder as it stands."""
     folder = out / "weights"
-    save(assembled(out), folder)
-    (folder / "MODEL_CARD.md").write_text(model_card(out))
+    if (out / "autoencoder.pt").exists():                      # a folder may hold a refiner alone
+        save(assembled(out), folder)
+        (folder / "MODEL_CARD.md").write_text(model_card(out))
+    drawn = checkpoint(out, "refiner")
+    if drawn is not None:
+        second = refiner.Refiner()
+        second.load_state_dict(drawn["average"])
+        refiner.save(second, folder)
     log.info("wrote %s", folder)
     return folder

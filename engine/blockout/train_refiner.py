@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 
 FRAMES, WHOLE = 5, (17, 33, 49)                                # of a pair, out of a clip of so many: things move as fast as they do in those
 HELD_OUT = 9_800_000
-CROP, SHOWN, BATCH, GRID = 64, 3, 5, 16                                  # pixels of the large picture, frames; the autoencoder's blocks are as large as GRID
+CROP, SHOWN, BATCH, GRID = 64, 3, 4, 16                                  # pixels of the large picture, frames; the autoencoder's blocks are as large as GRID
 SMALL = "small.npy"                                            # uint8 (N, len(MAKES), T, h, w, 3) in a shard's folder
 MAKES = ("returned", "off", "redrawn")                          # by the autoencoder, its latents a little off, by the transformer from noise
 GIVEN = ((0, 0), (1, 1), (1, 0), (0, 1))                       # nothing, depth and normal, depth, normal
@@ -52,7 +54,7 @@ class Glances(shards.Series):
         return glance(self.first + n * self.clips + i, *self.shape(n)[1:])
 
 
-SERIES, NAME, COUNT = Glances(((FRAMES, 144, 256),) * 4 + ((FRAMES, 256, 144), (FRAMES, 192, 192)), 16, 60_000_000), "refine", 110      # shards
+SERIES, NAME, COUNT = Glances(((FRAMES, 144, 256),) * 4 + ((FRAMES, 256, 144), (FRAMES, 192, 192)), 16, 60_000_000), "refine", 40       # shards
 
 
 def smaller(x: np.ndarray) -> np.ndarray:
@@ -94,14 +96,23 @@ def makes(blockout: Blockout, rgb: np.ndarray, inverse: np.ndarray, normal: np.n
     return np.stack(found)
 
 
-def prepare(root: Path, blockout: Blockout, n: int) -> None:
-    """Renders shard n and has Blockout make its small side, unless that is there."""
+def prepare(root: Path, weights: Path, jobs: int, count: int = COUNT) -> None:
+    """Shards 0..count-1 in `jobs` processes."""
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for done in [pool.submit(shard, root, weights, n) for n in range(count)]:
+            log.info("%s", done.result())
+
+
+def shard(root: Path, weights: Path, n: int) -> Path:
+    """Renders shard n and has the Blockout in `weights` make its small side, unless that is there."""
     folder = shards.write(root, NAME, n, SERIES)
     if not (folder / SMALL).exists():
+        torch.set_num_threads(1)
+        blockout = model.load(weights)
         arrays = [np.load(folder / f"{name}.npy") for name in ("rgb", "inverse_depth", "normal")]
         np.save(folder / f".{SMALL}", makes(blockout, *arrays, shards.captions(folder), n))
         os.replace(folder / f".{SMALL}", folder / SMALL)
-        log.info("%s has its small side", folder)
+    return folder
 
 
 class Pairs:
@@ -141,13 +152,14 @@ def sigmas(g: torch.Generator, batch: int) -> Tensor:
 def loss(refiner: Refiner, small: Tensor, large: Tensor, layout: dict[str, Tensor], texts: list[str], g: torch.Generator) -> Tensor:
     """Mean squared error of the clean residual, and of its differences between neighbours."""
     b, t = small.shape[:2]
-    plain = enlarged(small.flatten(0, 1)).unflatten(0, (b, t))
+    layout = shown(g, layout)                                  # the same for all of a step: up-scaling follows them, too
+    plain = enlarged(small.flatten(0, 1), {kind: x.transpose(1, 2).flatten(0, 1) for kind, x in layout.items()}).unflatten(0, (b, t))
     x0, sigma = (large - plain) / SPREAD, sigmas(g, b)
     eps = torch.randn(b, 1, *x0.shape[2:], generator=g) * SHARED ** .5 + torch.randn(x0.shape, generator=g) * (1 - SHARED) ** .5
     x = samplers.noised(x0, eps, sigma.view(-1, 1, 1, 1, 1))
-    given = torch.tensor(GIVEN, dtype=torch.float)[torch.multinomial(torch.tensor(GIVEN_SHARE), b, True, generator=g)]
     words = refiner.words([caption if torch.rand((), generator=g) > .1 else "" for caption in texts])
-    seen = refiner.see(plain, guides.planes(layout, given).transpose(1, 2), words)
+    planes = guides.planes(layout).transpose(1, 2) if layout else plain.new_zeros(b, t, guides.PLANES, *plain.shape[3:])
+    seen = refiner.see(plain, planes, words)
     error = refiner.denoised(x, sigma, words, seen) - x0
     edges = error.diff(dim=-1).abs().flatten(1).mean(1) + error.diff(dim=-2).abs().flatten(1).mean(1)
     return ((error.square().flatten(1).mean(1) + EDGES * edges) / sigma.clamp(min=.4)).mean()
@@ -177,11 +189,12 @@ class HeldOut:
             self.cases.append((low, as_video(rgb)[0].transpose(0, 1), layout, clip.caption))
 
     def __call__(self, refiner: Refiner) -> dict[str, float]:
-        found: dict[str, list] = {"plain": [], "refined": [], "one step": [], "no guides": []}
+        found: dict[str, list] = {"plain": [], "guided": [], "refined": [], "one step": [], "no guides": []}
         level = lambda a, b: found[b].append(float(psnr(a[None], truth[None])))
         for low, truth, layout, caption in self.cases:
             words = refiner.words([caption])
-            level(enlarged(low), "plain")
+            level(enlarged(low, layout), "guided")
+            level(enlarged(low, {}), "plain")
             low = (low + 1) / 2
             for name, strength, steps, along in (("refined", 1., STEPS, layout), ("one step", 1., 1, layout), ("no guides", 1., STEPS, {})):
                 level(Refining(refiner, words, strength, 1, steps)(low, along) * 2 - 1, name)
@@ -195,4 +208,4 @@ def stage(root: Path, out: Path, minutes: float, weights: Path = model.WEIGHTS) 
     run = Run("refiner", out, refiner, optimisers(refiner), minutes, horizon=300, seed=3)
     run.resume()
     pairs = Pairs(root)
-    run.train(lambda m, g: loss(m, *pairs.draw(g), g), HeldOut(blockout) if run.rank == 0 else None, every=200)
+    run.train(lambda m, g: loss(m, *pairs.draw(g), g), HeldOut(blockout) if run.rank == 0 else None, every=150)

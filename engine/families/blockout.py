@@ -32,6 +32,7 @@ SPEC = FamilySpec(
     models=("blockout-v0",),
     loras=True,
     drafts=0.3,
+    refines=1.0,
 )
 WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
 OVERLAP = 5             # frames that a window shares with the one before: two latent frames, the most that training often held
@@ -47,11 +48,16 @@ def folder(model: str) -> Path:
 def load(folder: Path, device: Device) -> "Footage":
     """The weights of `folder` on `device`. Raises ModelError."""
     import torch
-    from safetensors import SafetensorError
 
     from ..blockout import model
+    return Footage(loaded(lambda: model.load(folder, torch.device(device.name), getattr(torch, device.dtype)), folder), folder)
+
+
+def loaded(read, folder: Path):
+    """What `read` gives. Raises ModelError, where the files in `folder` are not what they should be."""
+    from safetensors import SafetensorError
     try:
-        return Footage(model.load(folder, torch.device(device.name), getattr(torch, device.dtype)), folder)
+        return read()
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {error}.", CHOOSE) from error
 
@@ -62,7 +68,7 @@ class Footage:
     overlap = OVERLAP
 
     def __init__(self, blockout, folder: Path):
-        self._blockout, self._folder, self._wardrobe = blockout, folder, None
+        self._blockout, self._folder, self._wardrobe, self._second = blockout, folder, None, None
         self.window = blockout.window_frames
 
     def wear(self, loras) -> tuple[str, ...]:
@@ -154,11 +160,19 @@ class Footage:
                 frames = (chunk[0].transpose(0, 1).float() + 1) / 2
             yield frames.clamp(0, 1)
 
+    def refiner(self, prompt: str, strength: float, seed: int):
+        """What takes this model's frames to twice their size, None where its folder has no refiner. Raises ModelError."""
+        from ..blockout import refiner
+        if self._second is None and refiner.there(self._folder):
+            self._second = loaded(lambda: refiner.load(self._folder, self._blockout.device), self._folder)
+        return self._second and refiner.Refining(self._second, self._second.words([prompt]), strength, seed)
+
     def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
         import torch
 
         from ..blockout import upscale
-        full = {kind: torch.from_numpy(images).permute(0, 3, 1, 2).to(frames) for kind, images in guides.items()}
+        larger = size.width > frames.shape[3] or size.height > frames.shape[2]         # what shrinks needs no edges of the layout
+        full = {kind: torch.from_numpy(images).permute(0, 3, 1, 2).to(frames) for kind, images in guides.items() if larger}
         with torch.inference_mode():
             if size != Size(frames.shape[3], frames.shape[2]):
                 frames = upscale.upscale(frames, size, full.get("depth"), full.get("normal"))

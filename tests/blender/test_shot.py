@@ -9,7 +9,7 @@ import pytest
 from sora.engine import protocol
 from sora.engine.errors import FolderError, KeyframeError, ModelError, ShotError
 from sora.engine.protocol import Size
-from sora.sora_addon import shot
+from sora.sora_addon import families, shot
 
 sys.path.insert(0, str(Path(__file__).parent))
 import layouts  # noqa: E402
@@ -38,7 +38,7 @@ def test_a_shot_is_what_the_panel_says(scene, tmp_path):
     assert (frozen.prompt, frozen.negative, frozen.seed, frozen.steps) == ("a stone arch", "people", 7, 12)
     assert (frozen.size, frozen.frames, frozen.frame_start) == (Size(832, 480), 49, 1)
     assert frozen.fps == pytest.approx(30000 / 1001)
-    assert [guide.kind for guide in frozen.guides] == ["depth", "normal"] and not any(guide.path for guide in frozen.guides)
+    assert [guide.kind for guide in frozen.guides] == ["depth", "normal", "camera"] and not any(guide.path for guide in frozen.guides)
     assert frozen.landings == ("strip",) and frozen.landing["scene"] == "Scene" and frozen.landing["camera"] == "Camera"
     assert Path(frozen.out).parent == tmp_path / "takes" and Path(frozen.out).name == frozen.id
     assert protocol.read_shot(frozen.out) == frozen
@@ -202,6 +202,21 @@ def test_a_draft_is_asked_of_families_that_make_drafts(scene):
     assert not shot.frozen(bpy.context).draft and settings.draft
     bpy.ops.sora.remedy(action="leave_out", value="draft")
     assert settings.draft is False
+
+
+def test_a_refiner_is_told_its_strength_and_prompt_where_the_family_has_one(scene):
+    settings = scene.sora
+    assert shot.frozen(bpy.context).refine_strength == families.spec("blockout").refines
+    settings.refine_strength, settings.refine_prompt = 0.4, " wet asphalt "
+    frozen = shot.frozen(bpy.context)
+    assert (frozen.refine_strength, frozen.refine_prompt) == (0.4, "wet asphalt")
+    settings.refine_strength = 0.0
+    assert shot.frozen(bpy.context).refine_prompt == ""
+    shot.restore(scene, frozen)
+    assert round(settings.refine_strength, 4) == 0.4 and settings.refine_prompt == "wet asphalt"
+    settings.family, settings.use_guides = "ltx2", False
+    other = shot.frozen(bpy.context)
+    assert (other.refine_strength, other.refine_prompt) == (-1.0, "")
 
 
 def test_restore_is_the_reverse_of_frozen(scene):

@@ -131,10 +131,12 @@ def test_a_shot_is_refined_and_its_take_says_so(a_shot, both):
 
 
 def test_strength_0_is_what_a_model_without_a_refiner_makes(a_shot, both, tiny_model):
-    shots = [a_shot("off", model=str(both), size=Size(256, 160), refine_strength=0.), a_shot("without", size=Size(256, 160))]
+    shots = [a_shot("off", model=str(both), size=Size(256, 160), refine_strength=0.), a_shot("without", size=Size(256, 160)),
+             a_shot("asked", size=Size(256, 160), refine_strength=1.)]
     takes = [rolled(shot) for shot in shots]
     assert (pixels(shots[0]) == pixels(shots[1])).all()
-    assert any(note.startswith("Not refined: ") and "has no refiner" in note for note in takes[1].notes)
+    assert not any("efined" in note for take in takes[:2] for note in take.notes)
+    assert any(note.startswith("Not refined: ") and "has no refiner" in note for note in takes[2].notes)
 
 
 def test_frames_as_large_as_the_models_are_left_alone(a_shot, both):
