@@ -22,8 +22,9 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 import environments
 import torch
 
+from engine.blockout import refiner
 from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, load
-from engine.judging import blender, learning, rows, scores, sheets, tasks
+from engine.judging import blender, learning, refining, rows, scores, sheets, tasks
 from engine.judging.exam import Exam
 from engine.judging.judges import Judges
 from engine.judging.studio import Native, Shots, Studio
@@ -33,7 +34,7 @@ KEEP = Path(__file__).resolve().parents[1] / "out" / "evaluate"
 OF_JUDGE = .97                                                 # share of the ground truth that the judges should read
 ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_judged", "colour_text", "shape_text",
          "shape_depth", "camera_text", "camera_depth", "depth_edges", "swap_gap", "blender", "blender_edges", "binding", "permanence", "first_frame_psnr",
-         "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px")
+         "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
 
 BLENDER = {"blender", "blender_edges", "codec_psnr_blender"}
 
@@ -77,7 +78,7 @@ def blockouts(folder: Path) -> Path:
     return folder
 
 
-def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: set[str]) -> tuple[dict[str, scores.Line], dict]:
+def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: set[str], second: refiner.Refiner | None = None) -> tuple[dict[str, scores.Line], dict]:
     """Every line that is wanted, and each row's own scores."""
     lines, own, n = {}, {}, len(exam.clips)
     few, one = max(1, n // 3), max(1, n // 12)
@@ -92,7 +93,8 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
              ("binding",): lambda: tasks.binding(making, few // 2 or 1),
              ("permanence",): lambda: tasks.permanence(making, one),
              ("negative", "weight"): lambda: tasks.steering(making, judges, exam, max(1, n // 16)),
-             ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 16)),
+             ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 16), second=second),
+             ("refine_gain", "refine_edges"): lambda: refining.lines(making, second, max(1, n // 2)),
              ("blender", "blender_edges", "codec_psnr_blender"): lambda: blender.lines(making, judges, scenes, own)}
     for keys, measure in apart.items():
         if wanted & set(keys):
@@ -107,10 +109,11 @@ def main() -> int:
     torch.manual_seed(0)
     wanted = set(given.only or ORDER)
     making, scenes = studio(given), []
+    second = refiner.load(given.weights) if isinstance(making, Native) and refiner.there(given.weights) else None
     if wanted & BLENDER or given.sheets:
         scenes = blender.scenes(blockouts(given.keep / "blockouts"))
     judges, exam = learning.judges(given.keep, given.glimpses, given.schooling, given.jobs), Exam.rendered(given.clips)
-    lines, own = measured(making, judges, exam, scenes, wanted)
+    lines, own = measured(making, judges, exam, scenes, wanted, second)
     print(scores.table(lines))
     for row, found in own.items():
         print(f"{row:26s}" + "  ".join(f"{name} {value:.2f}" for name, value in found.items() if value is not None))

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..blockout import captions, data, world
 from ..blockout.looks import FINISH_NAMES
 from ..blockout.rays import Solid
+from ..blockout.refiner import Refiner, Refining
 from . import exam as exams
 from . import pixels, scores
 from .attributes import CHOICES
@@ -169,8 +170,17 @@ def steering(studio: Studio, judges: Judges, exam: Exam, count: int, probes: tup
 
 
 # ---------------------------------------------------------------- edges of the delivered plate
-def upscaled_edges(studio: Studio, count: int, size: tuple[int, int] = (832, 480), native: tuple[int, int] = (128, 72)) -> dict[str, Line]:
-    """Median distance, in pixels of the plate, of its strongest edges to the layout's, on streets at the shot's full size."""
+def _refined(second: Refiner, clip: torch.Tensor, guides: dict, prompt: str) -> torch.Tensor:
+    """A native clip (3, T, h, w) in [-1, 1] as frames (T, 3, 2h, 2w) of the refiner's, along guides (1, C, T, H, W) of the full size."""
+    size = tuple(Refining.times * side for side in clip.shape[2:])
+    along = {kind: torch.nn.functional.interpolate(g[0].transpose(0, 1), size, mode="area") for kind, g in guides.items()}
+    return Refining(second, second.words([prompt]), 1., 0)((clip.transpose(0, 1) + 1) / 2, along) * 2 - 1
+
+
+def upscaled_edges(studio: Studio, count: int, size: tuple[int, int] = (832, 480), native: tuple[int, int] = (128, 72),
+                   second: Refiner | None = None) -> dict[str, Line]:
+    """Median distance, in pixels of the plate, of its strongest edges to the layout's, on streets at the shot's full size,
+    refined before they are up-scaled where there is a `second` model."""
     from ..blockout import upscale
 
     ours, plainly, frames = [], [], 5
@@ -184,7 +194,8 @@ def upscaled_edges(studio: Studio, count: int, size: tuple[int, int] = (832, 480
         clip = studio.clip(Wish(prompt=full.caption, seed=i, guides=small, frames=frames, size=native))[0]
         at = frames // 2
         edges = pixels.layout_edges(full.inverse_depth[at].astype(np.float32), full.normal[at].astype(np.float32) / 127)
-        along = upscale.joint_bilateral(clip[:, at], guides["depth"][0, :, at], guides["normal"][0, :, at])
+        drawn = clip[:, at] if second is None else _refined(second, clip, guides, full.caption)[at]
+        along = upscale.joint_bilateral(drawn, guides["depth"][0, :, at], guides["normal"][0, :, at])
         ours.append(float(np.median(pixels.edge_distance(along, edges))))
         plainly.append(float(np.median(pixels.edge_distance(upscale.bicubic(clip[:, at], size[1], size[0]), edges))))
     return {"upscale_edge_px": scores.plain(ours, plainly, note=f"median distance at {size[0]}x{size[1]}; chance: plain up-scaling")}
