@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import getpass
 import importlib.util
 import logging
@@ -47,12 +48,26 @@ def chosen() -> Device:
     return _described(torch, name, kind)
 
 
+@contextlib.contextmanager
+def _unswept() -> Iterator[None]:
+    """Nobody looks for garbage among what is imported meanwhile, then or later: it stays. For torch that is a fourteenth of the import."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was:
+            gc.enable()
+
+
 def torch_module():
     """torch, imported. Raises EngineBroken."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # cuBLAS is repeatable only with this, set before it starts
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")                # idle OpenMP threads soon leave the cores to writers, Blender and others
     try:
-        import torch
+        with contextlib.nullcontext() if "torch" in sys.modules else _unswept():
+            import torch
     except (ImportError, OSError) as error:
         raise EngineBroken(f"The engine's environment lacks a working torch: {error}.",
                            REPAIR) from error
@@ -197,7 +212,6 @@ def out_of_memory(device: Device, what: str, frames: int) -> OutOfMemory:
 
 def release(device: Device) -> None:
     """Gives freed memory back to the device and the operating system."""
-    import gc
     gc.collect()
     if device.name.startswith(("cuda", "xpu")):
         getattr(torch_module(), device.name.partition(":")[0]).empty_cache()
