@@ -19,11 +19,11 @@ def test_every_plan_is_measured_beside_the_stock_pipeline():
     result = json.loads(said.stdout.splitlines()[-1])
     detail = result["detail"]
     assert result["name"] == "gpu" and result["ratio"] > 0 and detail["share"] > 0 and detail["tflops"] > 0
-    for plan in ("full", "turns", "blocks", "fp8"):
+    for plan in ("full", "turns", "int8", "blocks", "fp8"):
         found = detail[plan]
-        assert found["step_s"] > 0 and found["decode_s"] > 0 and found["peak_bytes"] >= found["sampling_bytes"] > 0
-        assert found["distance"] < (0.1 if plan == "fp8" else 1e-5), plan
-    assert detail["fp8"]["distance"] > detail["full"]["distance"] and detail["stock"]["step_s"] > 0
+        assert found["share"] > 0 and found["step_s"] > 0 and found["decode_s"] > 0 and found["peak_bytes"] >= found["sampling_bytes"] > 0
+        assert found["distance"] < (0.1 if plan in ("int8", "fp8") else 1e-5), plan
+    assert detail["fp8"]["distance"] > detail["full"]["distance"] and detail["stock"]["step_s"] > 0 and detail["stock"]["share"] > 0
 
 
 def test_without_a_card_it_is_one_sentence():
