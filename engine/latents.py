@@ -46,12 +46,17 @@ def coded(shot: Shot) -> str:
     return _said(_file(shot.latents, 0)).get("light", SRGB)
 
 
+def agree(shot: Shot, stretch: Stretch) -> Path:
+    """The file of a window's latent, if it is of that window of the shot's clip. Raises ShotError."""
+    path = _file(shot.latents, stretch.index)
+    _agree(_said(path), {**_clip(shot), **_place(stretch)}, shot)
+    return path
+
+
 def read(shot: Shot, stretch: Stretch) -> Tensor:
     """A window's latent, on the CPU. Raises ShotError."""
     from safetensors.torch import load_file
-    path = _file(shot.latents, stretch.index)
-    _agree(_said(path), {**_clip(shot), **_place(stretch)}, shot)
-    return load_file(path)["latent"]
+    return load_file(agree(shot, stretch))["latent"]
 
 
 def _file(take: str, window: int) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from . import check, clip, device, families, frames, latents, light, presets, refine, sampled, take
+from . import begun, check, clip, device, families, frames, latents, light, presets, refine, sampled, take
 from .ahead import heed
 from .clock import Clock
 from .errors import OutOfMemory
@@ -91,6 +91,7 @@ class _Rolling:
         self.stills = clip.stills(shot, self.native)
         self.anchors = self.pace.stills(self.stills)
         self.beside = clip.Beside(shot, "camera" in self.spec.guides)
+        self.clip = begun.Clip(shot, model, self.native, self.stretches)
         self.joins = clip.Joins()
         self.refining, self.unrefined = refine.of(shot, model, self.native)
         self.before = None          # the last frame that was made, for those that lie after it
@@ -104,7 +105,7 @@ class _Rolling:
     def to_take(self, place: device.Device) -> Take:
         with (Screening(self.shot.out) as self.screening, Proxy(self.shot, self.cut) as proxy,
               Printer(self.shot, self.cut, partial(self._shown, proxy), self.source.light) as printer):
-            tail = None
+            tail = self._end()
             for stretch in self.stretches:
                 window = self._window(stretch, tail)
                 latent = self.source.latent(stretch, window, len(self.stretches), self._glimpse).to(place.name)
@@ -121,6 +122,14 @@ class _Rolling:
         take.finish(result, printed)
         return result
 
+    def _end(self):
+        """The end of the take that the shot goes on from, as a window goes on from the one before; None where there is none."""
+        with self.clock.stage("guides"):
+            self.end = begun.End(self.shot, self.model, self.native, self.spec.frames, self.cut)
+        self.stills = self.end.instead(self.stills)
+        self.anchors = self.pace.stills(self.stills)
+        return self.end.tail
+
     def _window(self, stretch: clip.Stretch, tail) -> Window:
         """One window with its guides, keyframes and the end of the window before."""
         with self.clock.stage("guides"):
@@ -130,6 +139,7 @@ class _Rolling:
         text, negative = self.source.texts
         return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.source.steps,
                       guidance=self.guidance, text=text, negative=negative, guides=guides, two_stages=self.shot.two_stages,
+                      index=stretch.index, source_latent=self.clip.latent(stretch),
                       strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
                       stills=clip.within(self.anchors, stretch), spans=clip.spans(self.shot, stretch),
                       **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.source.draft, "preset": presets.of(self.shot)})
@@ -218,7 +228,7 @@ class _Rolling:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
         own = getattr(families.family(self.shot.family), "notes", lambda shot: ())
         return (*notes, *self.pace.notes(), *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
-                *self.beside.notes, *own(self.shot))
+                *self.beside.notes, *self.clip.notes, *self.end.notes, *own(self.shot))
 
 
 def _brightness(shot: Shot, coding: str) -> str:

@@ -70,7 +70,7 @@ class Sound(Piped):
 
     # ------------------------------------------------------------ sampling
     def sample(self, window: Window) -> Iterator[Tensor]:
-        if window.tail is None:
+        if window.index == 0:
             self._audio.clear()         # a new shot begins
         first = dataclasses.replace(window, size=Size(window.size.width // 2, window.size.height // 2)) if window.two_stages else window
         asked, heard, latent = self._asked(first), [], None

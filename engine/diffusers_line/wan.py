@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Film(Footage):
     """Wan as families.Model describes it."""
 
+    begins_from_latents = True
+
     def __init__(self, parts: dict[str, Any], index: dict[str, Any], folder: Path, place: Device, most: int):
         super().__init__(parts, index, folder, place, most)
         self.grown = bool(index.get("expand_timesteps"))
@@ -52,7 +54,8 @@ class Film(Footage):
         first = max(window.steps - int(window.steps * window.change), 0)
         if first >= window.steps:
             first = window.steps - 1
-        clean = self.autoencoder.encode(pictures.video(window.source))
+        kept = window.source_latent
+        clean = self.autoencoder.encode(pictures.video(window.source)) if kept is None else kept.float().to(self.place)
         sigma = scheduler.sigmas[first].to(clean)
         return (1 - sigma) * clean + sigma * noise, first
 

@@ -42,10 +42,12 @@ class Window:
     spans: dict[str, Any] = field(default_factory=dict)         # kind -> float32 (frames,), where the strength differs between frames
     references: tuple[Any, ...] = ()        # float32 (h, w, 3) each, of any size
     source: Any = None                      # float32 (frames, h, w, 3): a clip to begin from
+    source_latent: Any = None               # Tensor: what its frames were decoded from, where a take kept it
     change: float = 1.0                     # how much of `source` is made anew, 0..1
     cameras: Any = None                     # engine.camera.Cameras, one for each frame, for pictures of `size`
     near: float = 0.0                       # metres to the nearest thing in the shot; 0: nobody said
     fps: float = 24.0
+    index: int = 0                          # which of the shot's windows
     draft: Any = None                       # engine.sampling.draft.Draft, which counts; None: every block in every step
     preset: Any = None                      # protocol.Preset, whose schedule is kept to
     two_stages: bool = False                # in two stages: the first at half of `size`
