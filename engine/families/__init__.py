@@ -133,14 +133,14 @@ def lora(name: str, wanted: str) -> Path:
     from ..models import recognise, store
     if not Path(wanted).is_absolute():
         kept = store.Store(store.default_folder())
-        found = kept.find(name, wanted)
+        found = kept.named(wanted)
         if found.kind != "lora":
             raise ModelError(f"{wanted} is a model, not a LoRA.", CHOOSE)
         kept.check(found)
-        return found.path
         if found.family != name:                # one of a family with the same transformer fits as well
             recognise.agree(found.path, name, "lora")
     if not Path(wanted).is_file():
+        return found.path
         raise ModelError(f"The LoRA {wanted} is not there.", CHOOSE)
     recognise.agree(Path(wanted), name, "lora")
     return Path(wanted)
