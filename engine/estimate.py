@@ -7,6 +7,7 @@ from pathlib import Path
 from . import families, plan
 from .device import Device
 from .errors import Remedy, SoraError
+from .footprint import CACHED
 from .protocol import Estimated, FamilySpec, Shot, Size
 
 SHORTEST, SMALLEST = 9, 128         # frames and pixels of a side, below which a suggestion helps nobody
@@ -33,6 +34,9 @@ def need(shot: Shot, folder: Path, dtype: str) -> plan.Need:
     family = families.family(shot.family)
     frames = min(shot.frames, getattr(family, "TOGETHER", family.SPEC.window) or shot.frames)
     given = family.given(shot) if hasattr(family, "given") else plan.Given()
+    if shot.draft and family.SPEC.drafts:
+        guided = (shot.guidance if shot.guidance >= 0 else family.SPEC.guidance) > 1
+        given = dataclasses.replace(given, kept=CACHED * (2 if guided else 1))
     return plan.need(folder, dtype, frames, _pixels(shot, family, folder), given)
 
 

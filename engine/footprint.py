@@ -21,8 +21,9 @@ from .diffusers_line.wan_autoencoder import TOGETHER
 
 ROOM = 1.2                      # of what is counted: holes between blocks of different sizes, workspaces of the kernels
 PLAIN, TIMED = (11.2, 4.4), (32.2, 23.6)            # a token's width: around attention; beside the feed-forward's widest part
+CACHED = 3                      # a draft's: what came out of the first block, what it changed, what the others changed; of each text, from step to step
 TOKENS = {"SkyReelsV2Transformer3DModel": TIMED, "LTX2VideoTransformer3DModel": (36.4, 36.4), "CogVideoXTransformer3DModel": (13.2, 5.2),
-          "SanaWMTransformer3DModel": (11.2, 10.0)}                                     # the last one is not counted: as wide as any of its parts
+          "SanaWMTransformer3DModel": (46.7, 0.0)}         # linear attention in full precision, and once more along the camera
 MAPS = {"": (28.3, 5.65), "residual": (64.0, 5.1)}  # Wan's autoencoder: its memory of former frames, and each frame decoded together
 
 
@@ -33,6 +34,7 @@ class Given:
     hints: int = 0              # guides that a control branch goes through
     pictures: int = 0           # latent frames beside the clip's own: references, keyframes
     clips: int = 0              # whole clips beside it
+    kept: int = 0               # tokens' widths that a draft keeps from step to step
     two_stages: bool = False    # a second stage, without guidance, at four times the pixels of the first: its steps take the most
     precise: bool = False       # decoded in full precision
 

@@ -83,6 +83,7 @@ def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Give
     texts = 2 if not given.two_stages and (tokens <= BATCHED or config.get("_class_name") in BOTH_TEXTS) else 1
     layers, packed = config.get("num_layers", 1), any(files.values())
     sampling = texts * footprint.sampling(config, tokens, given, width, inner, _timed(folder)) * bits // 8
+    sampling += given.kept * tokens * width * bits // 8
     if packed:                  # one block at most is widened at a time
         sampling += max(counted.get(name, 0) for name in TRANSFORMERS) // layers * bits // 8
     return Need(weights, layers, int(sampling), int(footprint.decoding(vae, frames, pixels, 32 if given.precise else bits)), bits, packed)

@@ -141,6 +141,42 @@ def test_a_step_of_ltx2_has_its_guide_beside_the_clip(tmp_path, clips):
     assert told(plan.need(tmp_path, "bfloat16", 121, 1280 * 704, Given(clips=clips)).sampling, alive.most) == EXACT
 
 
+def test_a_step_of_sana_wm(tmp_path, monkeypatch):
+    from diffusers import AutoencoderKLLTX2Video, SanaWMTransformer3DModel
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())       # the `meta` device has none to switch off
+    made(tmp_path, "vae", AutoencoderKLLTX2Video, spatial_compression_ratio=32, temporal_compression_ratio=8)
+    transformer = made(tmp_path, "transformer", SanaWMTransformer3DModel, num_layers=4, chunk_plucker_post_attn_blocks=4)
+    frames, height, width = 21, 22, 40
+    with counting() as alive:
+        transformer(empty(2, 128, frames, height, width), empty(2, 1, frames, dtype=torch.float32), empty(2, 1, 300, 2304), return_dict=False,
+                    mask=empty(2, 300, dtype=torch.int64), camera_conditions=empty(2, frames, 20), chunk_plucker=empty(2, 48, frames, height, width))
+    assert told(plan.need(tmp_path, "bfloat16", 161, 1280 * 704).sampling, alive.most) == EXACT
+
+
+def test_what_a_draft_keeps_from_step_to_step():
+    from diffusers import FirstBlockCacheConfig, WanTransformer3DModel
+    from diffusers.hooks.first_block_cache import _FBC_LEADER_BLOCK_HOOK
+    part = WanTransformer3DModel(num_attention_heads=2, attention_head_dim=12, text_dim=32, ffn_dim=32, num_layers=3, rope_max_seq_len=64).eval()
+    part.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+    with torch.inference_mode():
+        for text in ("positive", "negative"):
+            with part.cache_context(text):
+                part(torch.randn(1, 16, 3, 8, 8), torch.tensor([500]), torch.randn(1, 4, 32))
+    hooks = [module._diffusers_hook.hooks for module in part.modules() if hasattr(module, "_diffusers_hook")]
+    states = next(each[_FBC_LEADER_BLOCK_HOOK] for each in hooks if _FBC_LEADER_BLOCK_HOOK in each).state_manager._state_cache
+    kept = {storage.data_ptr(): storage.nbytes() for state in states.values() for storage in storages(list(vars(state).values()))}
+    assert len(states) == 2 and sum(kept.values()) == 2 * footprint.CACHED * (3 * 4 * 4) * 24 * 4
+
+
+def test_a_draft_needs_what_it_keeps(a_shot, checkpoints):
+    from tests.engine import tiny_families
+    folder = tiny_families.save("wan_text", checkpoints / "wan_text") if not (checkpoints / "wan_text").exists() else checkpoints / "wan_text"
+    whole, drafted, alone = (estimate.need(a_shot(family="wan", model=str(folder), draft=draft, guidance=guidance), folder, "bfloat16").sampling
+                             for draft, guidance in ((False, 5.0), (True, 5.0), (True, 1.0)))
+    tokens = (1 + 1) * 4 * 6            # of 5 frames, 96x64
+    assert drafted - whole == 2 * (alone - whole) == 2 * footprint.CACHED * tokens * 24 * 2
+
+
 def test_two_stages_of_ltx2_are_counted_as_the_second(tmp_path):
     """Half the texts of one stage at that size; the first stage, with its guide and both texts, needs no more; nor does the up-sampler."""
     from diffusers import AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
