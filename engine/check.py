@@ -44,6 +44,8 @@ def _words(asked: Shot) -> None:
 
 
 def _grid(asked: Shot, spec: FamilySpec) -> None:
+    if asked.compiled and not spec.compiles:
+        raise ShotError(f"{spec.label} is not compiled here; shoot it as it is.", Remedy(action="leave_out", label="Do Not Compile", value="compiled"))
     if asked.draft and not spec.drafts:
         raise ShotError(f"{spec.label} makes no drafts; shoot it in full.", Remedy(action="leave_out", label="Shoot in Full", value="draft"))
     if asked.two_stages and not spec.second:

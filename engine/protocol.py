@@ -109,6 +109,7 @@ class FamilySpec:
     refines: float = 0.0                    # strength of its refiner unless a shot says otherwise, 0..1; 0: it has none
     second: int = 0                         # steps of a second stage, which makes each side twice as long; 0: it has none
     presets: tuple[Preset, ...] = ()        # ways of shooting in a few steps
+    compiles: bool = False                  # its transformers can be compiled
 
 
 # ---------------------------------------------------------------- the shot
@@ -199,6 +200,7 @@ class Shot:
     latents: str = ""                       # a take's folder: what it kept is decoded once more, and nothing sampled
     plan: str = ""                          # one of PLANS; "": the fastest that fits
     preset: str = ""                        # one of the family's; its LoRAs are worn beside those of `loras`
+    compiled: bool = False                  # the transformer's blocks are compiled first, which pays for many shots of one size
     draft: bool = False                     # steps that would change little are skipped: faster, and not quite the same picture
     refine_strength: float = -1.0           # how much a second model may draw anew in the finished frames, 0..1; below 0: the family's default
     refine_prompt: str = ""                 # what it is told; "": the shot's own prompt

@@ -142,7 +142,8 @@ class _Rolling:
                       index=stretch.index, source_latent=self.clip.latent(stretch),
                       strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
                       stills=clip.within(self.anchors, stretch), spans=clip.spans(self.shot, stretch),
-                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.source.draft, "preset": presets.of(self.shot)})
+                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.source.draft, "preset": presets.of(self.shot),
+                                                                           "compiled": self.shot.compiled})
 
     def _glimpse(self, latent, window: Window) -> Reel | None:
         """A moving preview now and then, or None: looking costs time as well."""

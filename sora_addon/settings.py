@@ -167,6 +167,8 @@ class SoraSettings(bpy.types.PropertyGroup):
     refine_prompt: StringProperty(name="Refiner's Prompt", description="What the second model is told. Empty: the shot's own prompt")
     two_stages: BoolProperty(
         name="Two Stages", description="Sample at half the size, then refine the clip at all of it in a few steps: large pictures in less time")
+    compiled: BoolProperty(
+        name="Compile", description="Compile the model's blocks first: the first shot of a size takes minutes longer, those after it are faster. Kept between runs")
     plan: EnumProperty(name="Memory", description="How the model is kept in the device's memory", default=AUTOMATIC, items=PLAN_ITEMS)
     format: EnumProperty(name="Format", description="How the frames are written", default="png", items=FORMAT_ITEMS)
 

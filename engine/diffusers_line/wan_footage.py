@@ -9,6 +9,7 @@ from ..plan import Need, Plan
 from ..protocol import Size, SizeGrid
 from . import attention, pictures, prompts, steps
 from .attention import NATIVE, Choice, Shape
+from .compiled import Compiled
 from .few_steps import Few
 from .glimpses import Linear
 from .loras import Wardrobe
@@ -47,6 +48,7 @@ class Footage:
         self._wardrobe = Wardrobe(self.experts())
         self._seen_by: Linear | Tiny | None = None
         self._attention = Choice(NATIVE, {})
+        self.compiled = Compiled(self.experts())
 
     def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
         """Places the components by the plan `asked` for, or the fastest from `floor` on that fits. Raises ModelError."""
@@ -79,8 +81,9 @@ class Footage:
         """Puts on exactly these (path, strength), without loading the model again; `experts` are for one transformer alone. Raises ModelError."""
         return self._wardrobe.wear(loras, experts=experts)
 
-    def tune(self, latent: Tensor) -> None:
-        """Goes over to the kernels that are best for a latent (1, C, T, h, w). Raises ModelError."""
+    def tune(self, latent: Tensor, window: Window) -> None:
+        """Goes over to the kernels that are best for a latent (1, C, T, h, w), and compiles where the shot asks for it. Raises ModelError."""
+        self.compiled.ask(window.compiled, self.placing.plan, window.draft is not None)
         config = self._any_transformer().config
         shape = Shape(self.tokens(latent), config.num_attention_heads, config.attention_head_dim, self._device.dtype)
         before, self._attention = self._attention.name, attention.choose(self._device, shape)
@@ -89,8 +92,7 @@ class Footage:
 
     def remarks(self) -> tuple[str, ...]:
         """What was chosen for the shot before, for its take."""
-        said = self._attention.note()
-        return (said,) if said else ()
+        return tuple(filter(None, (self._attention.note(), self.compiled.note())))
 
     def schedule(self, window: Window):
         """The model's own scheduler, or a preset's few steps, for a window."""

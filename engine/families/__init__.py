@@ -50,6 +50,7 @@ class Window:
     index: int = 0                          # which of the shot's windows
     draft: Any = None                       # engine.sampling.draft.Draft, which counts; None: every block in every step
     preset: Any = None                      # protocol.Preset, whose schedule is kept to
+    compiled: bool = False                  # the transformer's blocks are compiled where they can be
     two_stages: bool = False                # in two stages: the first at half of `size`
 
 
@@ -139,8 +140,8 @@ def lora(name: str, wanted: str) -> Path:
         kept.check(found)
         if found.family != name:                # one of a family with the same transformer fits as well
             recognise.agree(found.path, name, "lora")
-    if not Path(wanted).is_file():
         return found.path
+    if not Path(wanted).is_file():
         raise ModelError(f"The LoRA {wanted} is not there.", CHOOSE)
     recognise.agree(Path(wanted), name, "lora")
     return Path(wanted)

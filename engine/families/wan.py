@@ -51,6 +51,7 @@ SPEC = FamilySpec(
     window=81,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet
     presets=PRESETS,
+    compiles=True,
 )
 LARGE = 1280 * 720      # pixels of the models made for 720p
 

@@ -117,6 +117,8 @@ class Seed(Sidebar):
         layout.prop(settings, "guidance")
         if spec and spec.drafts:
             layout.prop(settings, "draft")
+        if spec and spec.compiles:
+            layout.prop(settings, "compiled")
         if spec and spec.refines:
             layout.prop(settings, "refine_strength")
             if settings.refine_strength:

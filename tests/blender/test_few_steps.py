@@ -1,4 +1,4 @@
-"""Few steps: chosen at once, into the shot and back, and what lacks for them is offered."""
+"""Few steps and compiling: chosen at once, into the shot and back, and what lacks for them is offered."""
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -83,3 +83,13 @@ def test_a_take_brings_its_preset_back_without_doubling_its_lora(settings):
     assert settings.preset == "4-steps-t2v" and settings.steps == 4 and not settings.loras
     lines.leave_out(settings, "preset")
     assert settings.preset_name == "" and settings.steps == families.spec("wan").steps
+
+
+def test_compiling_is_asked_for_where_the_family_can(settings):
+    settings.compiled = True
+    assert shot.frozen(bpy.context).compiled and "Compile" in seed_panel().text
+    settings.family = "skyreels"
+    assert not shot.frozen(bpy.context).compiled and "Compile" not in seed_panel().text
+    settings.family = "wan"
+    shot.restore(bpy.context.scene, replace(shot.frozen(bpy.context), compiled=False))
+    assert not settings.compiled
