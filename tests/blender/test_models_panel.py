@@ -274,7 +274,7 @@ def test_an_asked_plan_goes_into_the_shot_and_back(engine, scene):
 def test_a_take_says_what_was_planned_and_what_was_measured():
     made = protocol.Shot(id="a", family="wan", prompt="", seed=1, size=protocol.Size(8, 8), frames=1, fps=24.0, out="/a")
     take = protocol.Take(id="a", shot=made, files=protocol.Files(folder="", pattern="", first=1, count=1, colourspace=""), native=made.size, native_frames=1,
-                         device="", created="", engine={}, seconds={}, peak_bytes=98 * GB // 10, plan="fp8", planned_bytes=93 * GB // 10)
+                         device="", created="", engine={}, seconds={}, peak_bytes=98 * GB // 10, plan="int8", planned_bytes=93 * GB // 10)
     assert takes.memory(take) == ("Memory: 8 Bits, 9.3 GB planned, 9.8 GB measured",)
     assert takes.memory(replace(take, plan="")) == ()
 
