@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import families, protocol, shoot
 from ..blockout.model import GUIDANCE, STEPS, Blockout
+from ..errors import GuideError, KeyframeError
 from ..sampling import samplers
 
 log = logging.getLogger(__name__)
@@ -75,8 +76,22 @@ class Shots:
     def __init__(self, family: str, model: str, folder: Path, longer: int = 832, steps: int = 0):
         """`longer`: pixels of the longer side of the shots. Raises ModelError."""
         self.family, self.model, self.folder, self.longer, self.steps = family, model, folder, longer, steps
-        self.spec, self.studio, self.count = families.family(family).SPEC, shoot.Studio(), 0
-        self.keyframes, self.negative = self.spec.keyframes, self.spec.negative
+        self.studio, self.count, spec = shoot.Studio(), 0, families.family(family).SPEC
+        able = tuple(kind for kind in spec.guides if self._takes(guides=(protocol.Guide(kind=kind, path=""),)))
+        self.spec = replace(spec, guides=able)
+        self.keyframes, self.negative = spec.keyframes and self._takes(keyframes=(protocol.Keyframe(frame=0, path=""),)), spec.negative
+
+    def _takes(self, **given) -> bool:
+        """Whether this one model takes what its family does: some are for text alone, some follow guides with a LoRA only. Raises ModelError."""
+        shot = protocol.Shot(id="", family=self.family, model=self.model, prompt="asked", seed=0, size=protocol.Size(64, 64), frames=17, fps=24., out="", **given)
+        folder, check = families.weights(self.family, self.model), getattr(families.family(self.family), "check", None)
+        try:
+            if check:
+                check(shot, folder)
+        except (GuideError, KeyframeError) as refused:
+            log.info("%s", refused.sentence)
+            return False
+        return True
 
     def returned(self, video: Tensor, guides: dict[str, Tensor] = NONE) -> None:
         return None
