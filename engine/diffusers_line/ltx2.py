@@ -37,6 +37,7 @@ class Sound(Piped):
         super().__init__(*arguments)
         self._wardrobe = Wardrobe([self.parts["transformer"]], self.parts["connectors"])
         self._audio: list[Tensor] = []
+        self._tiny = None           # what previews are drawn by; () where that is a linear map
         self._worn, self._later, self._shrink, self._bright = [], [], 1, False
 
     # ------------------------------------------------------------ what a shot sets up
@@ -120,7 +121,8 @@ class Sound(Piped):
             larger = upsampler(latent.to(upsampler.dtype)).float()
         return {**first, "conditions": self._conditions(window) or None, "reference_conditions": self._bright and self._controls(window) or None,
                 "height": window.size.height, "width": window.size.width, "latents": larger, "audio_latents": sound.to(self.place),
-                "sigmas": list(sigmas), "noise_scale": sigmas[0], "num_inference_steps": len(sigmas), "guidance_scale": 1.0, "audio_guidance_scale": 1.0}
+                "sigmas": list(sigmas), "noise_scale": sigmas[0], "num_inference_steps": len(sigmas),
+                "guidance_scale": 1.0, "audio_guidance_scale": 1.0}
 
     @contextlib.contextmanager
     def _refining(self) -> Iterator[None]:
@@ -200,8 +202,21 @@ class Sound(Piped):
         return vae.encode(picture.to(self.place, vae.dtype)).latent_dist.mode()
 
     def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
-        seen = super().glimpse(latent, window)
+        if self._tiny is None:
+            self._tiny = self._decoder() or ()
+        seen = self._tiny.shown(self._normal(latent)) if self._tiny else super().glimpse(latent, window)
         return light.shown(light.of_logc3(seen)).astype("float32") if self._bright else seen
+
+    def _decoder(self):
+        """TAEHV's network for these latents, which are others from LTX-2.3 on, whose sound goes through a second network."""
+        from . import tiny_decoder
+        later = type(self.parts["vocoder"]).__name__ == "LTX2VocoderWithBWE"
+        return tiny_decoder.found(128, self.place, name=f"{'taeltx2_3' if later else 'taeltx_2'}.safetensors")
+
+    def _normal(self, latent: Tensor) -> Tensor:
+        """Of unit scale, as the transformer has it."""
+        vae = self.parts["vae"]
+        return self.pipe._normalize_latents(latent, vae.latents_mean, vae.latents_std, vae.config.scaling_factor)
 
     def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
         """High dynamic range in full precision: its curve makes steps of 16 bits seen."""

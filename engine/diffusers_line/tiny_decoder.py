@@ -1,7 +1,8 @@
-"""TAEHV (Ollin Boer Bohan, MIT): a tiny decoder of Wan's latents, for previews that are sharper than a linear map's.
+"""TAEHV (Ollin Boer Bohan, MIT): a tiny decoder of Wan's and LTX-2's latents, for previews that are sharper than a linear map's.
 
-Used where its weights lie in the models folder: `previews/taew2_1.safetensors` (Wan 2.1, 16 channels) or `previews/taew2_2.safetensors`
-(Wan 2.2 TI2V, 48). Its steps in time are left out, and those in space that a preview does not need, as its author suggests.
+Used where its weights lie in the models folder: `previews/taew2_1.safetensors` (Wan 2.1, 16 channels), `taew2_2` (Wan 2.2 TI2V, 48),
+`taeltx_2` or `taeltx2_3` (LTX-2 and 2.3, 128). Its steps in time are left out, and those in space that a preview does not need, as its
+author suggests.
 """
 from __future__ import annotations
 
@@ -66,9 +67,10 @@ class Tiny:
         return F.conv2d(x, self._weights[f"decoder.{name}.weight"], self._weights.get(f"decoder.{name}.bias"), padding=1)
 
 
-def found(channels: int, device: torch.device, folder: Path | None = None) -> Tiny | None:
-    """The decoder of such latents on `device`; None where its weights are not there, or where it would take longer than it is worth."""
-    path = (folder or store.default_folder()) / FOLDER / NAMES.get(channels, "")
+def found(channels: int, device: torch.device, folder: Path | None = None, name: str = "") -> Tiny | None:
+    """The decoder of such latents on `device`, or the one called `name`; None where its weights are not there, or where it would take longer
+    than it is worth."""
+    path = (folder or store.default_folder()) / FOLDER / (name or NAMES.get(channels, ""))
     if device.type == "cpu" or not path.is_file():
         return None
     try:

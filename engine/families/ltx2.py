@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CHOOSE, GuideError, ModelError, Remedy
-from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
+from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
 
 if TYPE_CHECKING:
     from ..device import Device
     from ..diffusers_line.ltx2 import Sound
     from ..footprint import Given
+
+DISTILLED = "ltx-2-distilled-lora"          # the catalogue's name of the LoRA by which the second stage refines
+UPSAMPLER = "latent_upsampler"              # a folder of the model's
+EIGHT = dict(label="8 Steps", steps=8, guidance=1.0, source="https://huggingface.co/docs/diffusers/main/en/api/pipelines/ltx2")
 
 SPEC = FamilySpec(
     name="ltx2",
@@ -31,10 +35,10 @@ SPEC = FamilySpec(
     plans=True,
     window=121,
     second=3,
+    presets=(Preset(**EIGHT, name="8-steps", note="As these weights were distilled to be shot", models=("ltx-2.3-distilled",), loras=()),
+             Preset(**EIGHT, name="8-steps-lora", note="About eight times fewer evaluations, by the distilled LoRA", models=("ltx-2",),
+                    loras=(Lora(name=DISTILLED),))),
 )
-DISTILLED = "ltx-2-distilled-lora"          # the catalogue's name of the LoRA by which the second stage refines
-UPSAMPLER = "latent_upsampler"              # a folder of the model's
-
 
 
 def check(shot: Shot, folder: Path) -> None:
@@ -42,7 +46,7 @@ def check(shot: Shot, folder: Path) -> None:
     kinds = [guide.kind for guide in shot.guides if guide.kind != "camera"]
     if len(kinds) > 1:
         raise GuideError("LTX-2 follows one guide at a time.", Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
-    if kinds and not shot.loras:
+    if kinds and all(one.name == DISTILLED for one in shot.loras):
         raise GuideError(f"LTX-2 follows {kinds[0]} only with an IC-LoRA made for it; add that LoRA, or drop the guide.",
                          Remedy(action="drop_guide", label=f"Drop {kinds[0].title()}", value=kinds[0]))
     said = _said(shot)
@@ -95,7 +99,7 @@ def second(shot: Shot) -> list[tuple[Path, float]]:
     """
     from . import lora
     follows = any(guide.kind != "camera" for guide in shot.guides)
-    worn = [one for one, metadata in _said(shot) if bright(metadata) or not follows]
+    worn = [one for (one, metadata), asked in zip(_said(shot), shot.loras) if bright(metadata) or not follows or asked.name == DISTILLED]
     guidance = shot.guidance if shot.guidance >= 0 else SPEC.guidance
     if guidance <= 1 or any(one.name == DISTILLED for one in shot.loras):
         return worn

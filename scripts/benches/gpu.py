@@ -166,8 +166,8 @@ def main() -> None:
         measured["share"] = share(options.model, shape, measured["step_s"], rate)
     first = found[options.plans.split(",")[0]]
     name = "cpu" if options.device == "cpu" else card.torch.cuda.get_device_name()
-    stand.report("gpu", "times", {"model": options.model, "shape": options.shape, "device": name, "tflops": rate / 1e12, "share": first["share"], **found},
-                 ratio=first["step_s"] / found["stock"]["step_s"])
+    told = {"model": options.model, "shape": options.shape, "device": name, "tflops": rate / 1e12, "share": first["share"]}
+    stand.report("gpu", "times", {**told, **found}, ratio=first["step_s"] / found["stock"]["step_s"])
 
 
 if __name__ == "__main__":

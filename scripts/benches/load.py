@@ -69,7 +69,8 @@ def measure() -> None:
         for _ in range(ROUNDS):
             for name, script in (("plain", PLAIN), ("ours", OURS)):
                 found[name].append(loaded(script, folder))
-                stand.say(f"{name}: {found[name][-1][0]:.2f} s, {found[name][-1][1]:.2f} s of a processor, {found[name][-1][2] / size:.3f} of the file")
+                seconds, worked, held = found[name][-1]
+                stand.say(f"{name}: {seconds:.2f} s, {worked:.2f} s of a processor, {held / size:.3f} of the file")
     best = {f"{name}_{what}": min(one[at] for one in each) for name, each in found.items() for at, what in enumerate(("s", "cpu_s"))}
     memory = {f"{name}_memory": max(one[2] for one in each) / size for name, each in found.items()}
     stand.report("load", "times", {"gb": size / 2**30, **best, "cpu_ratio": best["ours_cpu_s"] / best["plain_cpu_s"], **memory,

@@ -166,6 +166,11 @@ def test_the_second_stage_wears_the_distilled_lora_and_takes_it_off(stage, tmp_p
     assert differing(refined, latent(stage, size=TALL, two_stages=True)) == [] and differing(refined, plain)
     assert differing(plain, latent(stage, size=TALL, two_stages=True, guidance=1.0)) == [], "weights without guidance are distilled themselves"
     assert differing(bare, latent(stage)) == [], "taken off is exact"
+    worn = {"loras": (Lora(name="ltx-2-distilled-lora"),)}
+    few = latent(stage, preset="8-steps-lora", steps=0)
+    assert differing(few, latent(stage, steps=8, guidance=1.0, **worn)) == [] and differing(few, latent(stage, steps=8, guidance=1.0))
+    along = stage.shot("ltx2", "ltx2", guides=(stage.guide("depth", 1),), loras=(*worn["loras"], lora(stage, "control")), two_stages=True, guidance=1.0)
+    assert [path.stem for path, _ in families.family("ltx2").second(along)] == ["ltx-2-distilled-lora"], "the guide has been followed by then"
 
 
 def test_a_shot_is_cut_in_the_second_stage(stage):
@@ -226,3 +231,14 @@ def test_eight_steps_without_guidance_follow_the_distilled_schedule(stage):
     assert loaded._asked(replace(asked, steps=7))["sigmas"] is None and loaded._asked(replace(asked, guidance=3.0))["sigmas"] is None
     *_, last = loaded.sample(asked)
     assert torch.isfinite(last).all() and not loaded.pipe.scheduler.config.shift_terminal
+
+
+def test_previews_show_latents_of_unit_scale_to_the_tiny_decoder(stage):
+    from engine.diffusers_line.tiny_decoder import Tiny
+    from tests.engine.test_tiny_decoder import weights
+    loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    loaded.parts["vae"].latents_mean.fill_(0.5)
+    loaded.parts["vae"].latents_std.fill_(2.0)
+    loaded._tiny, seen = Tiny(weights(4, 4, 2)), torch.randn((1, 4, 3, 4, 4), generator=torch.Generator().manual_seed(1))
+    assert np.allclose(loaded.glimpse(seen * 2 + 0.5, None), loaded._tiny.shown(seen), atol=1e-5)
+    assert families.family("ltx2").load(stage.model("ltx2"), device.chosen())._decoder() is None, "a processor draws by the linear map"

@@ -8,8 +8,8 @@ from engine.diffusers_line import tiny_decoder
 from engine.errors import ModelError
 
 
-def weights(channels: int, patch: int) -> dict[str, torch.Tensor]:
-    """Random ones by the published names and shapes, with a time step of two in the later stages."""
+def weights(channels: int, patch: int, first: int = 1) -> dict[str, torch.Tensor]:
+    """Random ones by the published names and shapes, with a time step of two in the later stages, and of `first` in the first."""
     dice, made = torch.Generator().manual_seed(0), {}
 
     def conv(name, into, out, side=3, bias=True):
@@ -17,7 +17,7 @@ def weights(channels: int, patch: int) -> dict[str, torch.Tensor]:
         if bias:
             made[f"decoder.{name}.bias"] = torch.randn(out, generator=dice) * 0.1
     conv(1, channels, 256)
-    for at, wide, narrow, steps in ((3, 256, 128, 1), (9, 128, 64, 2), (15, 64, 64, 2)):
+    for at, wide, narrow, steps in ((3, 256, 128, first), (9, 128, 64, 2), (15, 64, 64, 2)):
         for block in range(at, at + 3):
             for layer, into in ((0, 2 * wide), (2, wide), (4, wide)):
                 conv(f"{block}.conv.{layer}", into, wide)
@@ -45,12 +45,12 @@ def frame_by_frame(state: dict, latent: torch.Tensor, patch: int) -> np.ndarray:
     return torch.cat(frames).permute(0, 2, 3, 1).detach().numpy()
 
 
-@pytest.mark.parametrize(("channels", "patch"), [(16, 1), (48, 2)])
-def test_it_is_the_published_network(channels, patch):
-    state, latent = weights(channels, patch), torch.randn((1, channels, 3, 4, 6), generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(("channels", "patch", "first"), [(16, 1, 1), (48, 2, 1), (128, 4, 2)])
+def test_it_is_the_published_network(channels, patch, first):
+    state, latent = weights(channels, patch, first), torch.randn((1, channels, 3, 4, 6), generator=torch.Generator().manual_seed(1))
     seen = tiny_decoder.Tiny(state).shown(latent)
     assert seen.shape == (3, 32 * patch, 48 * patch, 3) and np.allclose(seen, frame_by_frame(state, latent, patch), atol=1e-4)
-    assert tiny_decoder.Tiny(state).shown(torch.zeros((1, channels, 1, 60, 104))).shape[2] <= 256
+    assert tiny_decoder.Tiny(state).shown(torch.zeros((1, channels, 1, 60 // patch, 104 // patch))).shape[2] <= 256
 
 
 def test_files_are_opened_or_refused(tmp_path):
@@ -61,6 +61,7 @@ def test_files_are_opened_or_refused(tmp_path):
     assert tiny_decoder.opened(place / "taew2_1.safetensors", cpu).shown(torch.zeros((1, 16, 20, 2, 2))).shape[0] == 16
     assert tiny_decoder.found(16, cpu, tmp_path) is None                             # a processor draws by the linear map
     assert tiny_decoder.found(16, torch.device("meta"), tmp_path / "elsewhere") is None
+    assert tiny_decoder.found(128, torch.device("meta"), tmp_path, "taeltx_2.safetensors") is None
     save_file({"decoder.1.weight": torch.zeros((2, 16, 3, 3))}, place / "taew2_1.safetensors")
     assert tiny_decoder.found(16, torch.device("meta"), tmp_path) is None            # another network: coarse previews, no failure
     (place / "pickle.safetensors").write_bytes(b"\x80\x04no")
