@@ -70,8 +70,8 @@ def _agreeing(of: Shot, size: Size, stretches: tuple[clip.Stretch, ...]) -> Shot
 class End:
     """The frames that a shot begins with, where its first stills are the end of a take of the same model."""
 
-    def __init__(self, shot: Shot, model: Model, size: Size, grid: FrameGrid, cut: threading.Event):
-        """`size` is what the model makes of the shot, `grid` the clips that it can make. Raises Cut."""
+    def __init__(self, shot: Shot, model: Model, size: Size, coding: str, grid: FrameGrid, cut: threading.Event):
+        """`size` is what the model makes of the shot, `coding` how it codes light, `grid` the clips that it can make. Raises Cut."""
         self.notes: tuple[str, ...] = ()
         self.stills: dict[int, np.ndarray] = {}         # frame of the shot -> float32 (h, w, 3), sRGB 0..1
         self.tail: Tensor | None = None                 # (overlap, 3, h, w), when enough are there; then they are none of `stills`
@@ -80,6 +80,8 @@ class End:
             return
         try:
             drawn = _drawn(shot, folder, numbers, model, size, grid, cut)
+            if latents.coded(replace(shot, latents=str(folder))) != coding:
+                raise ShotError("It codes light in another way.")
         except SoraError as error:
             self.notes = (f"Goes on from the pictures of {folder.name}: {error.sentence}",)
             return

@@ -125,7 +125,7 @@ class _Rolling:
     def _end(self):
         """The end of the take that the shot goes on from, as a window goes on from the one before; None where there is none."""
         with self.clock.stage("guides"):
-            self.end = begun.End(self.shot, self.model, self.native, self.spec.frames, self.cut)
+            self.end = begun.End(self.shot, self.model, self.native, self.source.light, self.spec.frames, self.cut)
         self.stills = self.end.instead(self.stills)
         self.anchors = self.pace.stills(self.stills)
         return self.end.tail

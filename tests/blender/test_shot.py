@@ -204,6 +204,23 @@ def test_a_draft_is_asked_of_families_that_make_drafts(scene):
     assert settings.draft is False
 
 
+def test_two_stages_are_asked_of_families_that_have_them(scene):
+    settings = scene.sora
+    settings.two_stages = True
+    assert not shot.frozen(bpy.context).two_stages
+    settings.family, settings.use_guides, settings.size_source = "ltx2", False, "FAMILY"
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 3840, 2160, 100
+    frozen = shot.frozen(bpy.context)
+    settings.two_stages = False
+    small = shot.frozen(bpy.context)
+    assert frozen.two_stages and not small.two_stages
+    assert frozen.size.width * frozen.size.height > 3.5 * small.size.width * small.size.height, "the model's own size is twice as wide and high"
+    shot.restore(scene, frozen)
+    assert settings.two_stages
+    bpy.ops.sora.remedy(action="leave_out", value="two_stages")
+    assert settings.two_stages is False
+
+
 def test_a_refiner_is_told_its_strength_and_prompt_where_the_family_has_one(scene):
     settings = scene.sora
     assert shot.frozen(bpy.context).refine_strength == families.spec("blockout").refines
