@@ -11,8 +11,8 @@ LEAVE = Remedy(action="leave_out", label="Shoot in All Steps", value="preset")
 
 
 def of(shot: Shot) -> Preset | None:
-    """The preset that the shot names. Raises ShotError where its family has none of that name, or has it for other models."""
-    if not shot.preset:
+    """The preset that the shot names, unless nothing is sampled. Raises ShotError where its family has none of that name for the model."""
+    if not shot.preset or shot.latents:
         return None
     spec = families.family(shot.family).SPEC
     found = next((preset for preset in spec.presets if preset.name == shot.preset), None)

@@ -55,7 +55,8 @@ def _model_items(self, _context):
 def _preset_items(self, _context):
     spec = next((spec for spec in families.specs() if spec.name == self.family_name), None)
     fitting = families.presets(spec, self.model_name) if spec else ()
-    return _items("preset", [(NO_CHOICE, "Off", "As many steps as the model was made with"), *((one.name, one.label, one.note) for one in fitting)], self.preset_name)
+    rows = [(NO_CHOICE, "Off", "As many steps as the model was made with"), *((one.name, one.label, one.note) for one in fitting)]
+    return _items("preset", rows, self.preset_name)
 
 
 def _number(items: list, chosen: str) -> int:
@@ -135,8 +136,8 @@ class SoraSettings(bpy.types.PropertyGroup):
 
     preset_name: StringProperty(options={"HIDDEN"})
     preset: EnumProperty(
-        name="Few Steps", description="A few steps with weights made for them: sets steps and guidance, and puts on the LoRAs that they need", items=_preset_items,
-        get=_preset_number, set=_choose_preset)
+        name="Few Steps", description="A few steps with weights made for them: sets steps and guidance, and puts on the LoRAs that they need",
+        items=_preset_items, get=_preset_number, set=_choose_preset)
 
     frame_source: EnumProperty(name="Frames", description="Which of the scene's frames the shot covers", default="SCENE", items=(
         ("SCENE", "Scene", "The scene's frame range"),
@@ -168,7 +169,8 @@ class SoraSettings(bpy.types.PropertyGroup):
     two_stages: BoolProperty(
         name="Two Stages", description="Sample at half the size, then refine the clip at all of it in a few steps: large pictures in less time")
     compiled: BoolProperty(
-        name="Compile", description="Compile the model's blocks first: the first shot of a size takes minutes longer, those after it are faster. Kept between runs")
+        name="Compile", description="Compile the model's blocks first: the first shot of a size takes minutes longer, those after it are faster. "
+                                    "Kept between runs")
     plan: EnumProperty(name="Memory", description="How the model is kept in the device's memory", default=AUTOMATIC, items=PLAN_ITEMS)
     format: EnumProperty(name="Format", description="How the frames are written", default="png", items=FORMAT_ITEMS)
 

@@ -132,8 +132,8 @@ def put(transformers: list[Any], name: str) -> None:
 
 def _allowed(name: str) -> str:
     if name not in (*EXACT, *SLOW, *ROUNDED):
-        raise ModelError(f"{CHOICE} asks for attention by {name!r}; there are: {', '.join((*EXACT, *SLOW, *ROUNDED))}. Kernels that fetch code are not used.",
-                         CHOOSE)
+        known = ", ".join((*EXACT, *SLOW, *ROUNDED))
+        raise ModelError(f"{CHOICE} asks for attention by {name!r}; there are: {known}. Kernels that fetch code are not used.", CHOOSE)
     return name
 
 

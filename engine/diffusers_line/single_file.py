@@ -62,7 +62,8 @@ def _fitting(kind: type, path: Path, shapes: dict[str, tuple[int, ...]]) -> None
     places = {name: tuple(weights.shape) for name, weights in _empty(kind, path).state_dict().items()}
     odd = sorted(name for name, shape in shapes.items() if places.get(name) != shape)
     if odd:
-        raise ModelError(f"{path} does not fit the model that it was imported for: {odd[0]} is {_sides(shapes[odd[0]])}, not {_sides(places.get(odd[0]))}.", CHOOSE)
+        found, wanted = _sides(shapes[odd[0]]), _sides(places.get(odd[0]))
+        raise ModelError(f"{path} does not fit the model that it was imported for: {odd[0]} is {found}, not {wanted}.", CHOOSE)
 
 
 def _sides(shape: tuple[int, ...] | None) -> str:

@@ -69,8 +69,9 @@ def _beside(source: Path, tensors: dict[str, Tensor], family: str, store: Store,
                 continue
     facts = _facts(source, tensors)
     offer = OFFERS.get((family, facts["out_channels"], bool(facts["image_dim"])), "")
-    raise ModelError(f"{source.name} is a transformer alone; it takes its text encoder and autoencoder from a {family} model, and none that fits is here. "
-                     f"{'Get ' + offer if offer else 'Import one'} first.", Remedy(action="get_model", label="Get This Model", value=offer) if offer else CHOOSE)
+    raise ModelError(f"{source.name} is a transformer alone; it takes its text encoder and autoencoder from a {family} model, and none that fits "
+                     f"is here. {'Get ' + offer if offer else 'Import one'} first.",
+                     Remedy(action="get_model", label="Get This Model", value=offer) if offer else CHOOSE)
 
 
 def configuration(source: Path, tensors: dict[str, Tensor], family: str, base: Path) -> dict:

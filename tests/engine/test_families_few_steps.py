@@ -72,6 +72,7 @@ def test_what_a_preset_brings_gives_way_to_what_the_shot_says(stage):
     found = presets.applied(shot)
     assert (found.steps, found.guidance, [one.name for one in found.loras]) == (4, 1.0, [TEXT.loras[0].name, "mine"])
     assert presets.applied(found) == found, "a take's shot is shot again as it was"
+    assert presets.applied(dataclasses.replace(shot, latents="/a/take")).loras == shot.loras, "what was sampled before needs none of it"
     own = presets.applied(dataclasses.replace(shot, steps=6, guidance=2.0))
     assert (own.steps, own.guidance) == (6, 2.0) and presets.applied(stage.shot("wan", "wan_text")).loras == ()
 

@@ -62,7 +62,9 @@ def weights():
 
 
 def authors(name: str) -> str:
-    if name.startswith(("scale_shift_table", "proj_out")):
+    if name.startswith("vace_blocks"):
+        name = name.replace("proj_in", "before_proj").replace("proj_out", "after_proj")
+    elif name.startswith(("scale_shift_table", "proj_out")):
         return name.replace("scale_shift_table", "head.modulation").replace("proj_out", "head.head")
     for ours, theirs in NAMES:
         name = name.replace(ours, theirs)
@@ -158,6 +160,29 @@ def test_it_wears_loras_and_takes_them_off(stage, made):
     whole = latent(stage, "plain", loras=(Lora(name=str(stage.folder / "worn.safetensors")),))
     assert differing(bare, worn) and np.linalg.norm(whole - worn) < 0.2 * np.linalg.norm(whole - latent(stage, "plain"))
     assert differing(bare, latent(stage, "packed")) == []
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "gguf"])
+def test_vace_is_read_with_its_control_blocks(stage, made, ending):
+    from diffusers import WanVACETransformer3DModel
+    bring(stage.model("vace"), name="control")
+    torch.manual_seed(4)
+    part = WanVACETransformer3DModel(in_channels=16, out_channels=16, vace_layers=[0, 2], vace_in_channels=96, **{**tiny_families.WAN, "num_layers": 4})
+    for one in part.parameters():
+        if not one.any():
+            torch.nn.init.normal_(one, std=0.1)
+    state, path = {authors(name): one.detach().clone() for name, one in part.state_dict().items()}, stage.folder / f"control.{ending}"
+    if ending == "gguf":
+        as_gguf(path, state, gguf.GGMLQuantizationType.F32)
+    else:
+        save_file(state, path)
+    found = bring(path, name=f"control-{ending}")
+    config = json.loads((found.folder / "transformer/config.json").read_text())
+    assert (found.family, config["num_layers"], config["vace_layers"], config["vace_in_channels"]) == ("vace", 4, [0, 2], 96)
+    loaded = families.family("vace").load(families.weights("vace", found.name), device.chosen()).parts["transformer"].state_dict()
+    assert all(torch.allclose(loaded[name], one, atol=2e-4) for name, one in part.state_dict().items()), "the first layer has 16 bits in GGUF"
+    shown = stage.latent("vace", found.name, guides=(stage.guide("depth"),))
+    assert differing(shown, stage.latent("vace", found.name, guides=(stage.guide("depth", 1),)))
 
 
 # ---------------------------------------------------------------- refused
