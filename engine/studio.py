@@ -87,7 +87,7 @@ class Studio:
         said = (f"Preset “{preset.label}”: {shot.steps} steps, guidance {shot.guidance:g}",) if preset else ()
         if experts:
             return said + model.wear(worn, experts=experts)
-        return said + (model.wear(worn, families.family(shot.family).second(shot)) if shot.two_stages else model.wear(worn))
+        return said + (model.wear(worn, families.family(shot.family).second(shot)) if shot.two_stages and not shot.latents else model.wear(worn))
 
     def text(self, model: families.Model, prompt: str):
         """The prompt's embedding, from the last few where it is among them."""

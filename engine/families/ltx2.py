@@ -51,7 +51,7 @@ def check(shot: Shot, folder: Path) -> None:
                          Remedy(action="drop_guide", label=f"Drop {kinds[0].title()}", value=kinds[0]))
     said = _said(shot)
     shrink([metadata for _, metadata in said])
-    if shot.two_stages:
+    if shot.two_stages and not shot.latents:        # what was sampled before needs neither
         if not (folder / UPSAMPLER / "config.json").is_file():
             raise ModelError("This LTX-2 model has no spatial up-sampler, so it has no second stage.",
                              Remedy(action="leave_out", label="Shoot in One Stage", value="two_stages"))
