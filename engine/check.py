@@ -77,7 +77,7 @@ def _numbers(asked: Shot) -> None:
 def _refining(asked: Shot, spec: FamilySpec) -> None:
     if not (math.isfinite(asked.refine_strength) and asked.refine_strength <= 1):
         raise ShotError(f"A refiner's strength of {asked.refine_strength:g} is out of range; use 0 (none) to 1, or below 0 for the family's own.")
-    if (asked.refine_strength > 0 or asked.refine_prompt) and not spec.refines:
+    if (asked.refine_strength > 0 or asked.refine_prompt) and not (spec.refines or hasattr(families.family(asked.family), "refines")):
         raise ShotError(f"{spec.label} has no refiner; leave its strength and prompt out.",
                         Remedy(action="leave_out", label="Do Not Refine", value="refine_strength"))
 

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def strength(shot: Shot) -> float:
-    """How much the refiner may draw anew: the shot's, or its family's own; 0 where it has no refiner."""
-    own = families.family(shot.family).SPEC.refines
-    return shot.refine_strength if own and shot.refine_strength >= 0 else own
+    """How much the refiner may draw anew: the shot's, or its model's own, 0 where that has no refiner. Raises ModelError."""
+    family = families.family(shot.family)
+    own = family.refines(families.weights(shot.family, shot.model)) if hasattr(family, "refines") else family.SPEC.refines
+    return shot.refine_strength if shot.refine_strength >= 0 else own
 
 
 def of(shot: Shot, model: Model, native: Size) -> tuple[Refining | None, tuple[str, ...]]:
@@ -31,7 +32,7 @@ def of(shot: Shot, model: Model, native: Size) -> tuple[Refining | None, tuple[s
         return None, ("Not refined: the model itself draws frames as large as the shot's",)
     refiner = model.refiner(shot.refine_prompt or shot.prompt, wanted, clip.seed(shot.seed, -1))
     if refiner is None:
-        return None, (f"Not refined: {shot.model or shot.family} has no refiner",) if shot.refine_strength > 0 else ()
+        return None, (f"Not refined: {shot.model or shot.family} has no refiner",)
     return Refining(refiner, wanted, native, shot.refine_prompt), ()
 
 

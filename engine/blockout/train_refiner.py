@@ -150,7 +150,7 @@ def sigmas(g: torch.Generator, batch: int) -> Tensor:
 
 
 def loss(refiner: Refiner, small: Tensor, large: Tensor, layout: dict[str, Tensor], texts: list[str], g: torch.Generator) -> Tensor:
-    """Mean squared error of the clean residual, and of its differences between neighbours."""
+    """Huber's error of the clean residual, and that of its differences between neighbours."""
     b, t = small.shape[:2]
     layout = shown(g, layout)                                  # the same for all of a step: up-scaling follows them, too
     plain = enlarged(small.flatten(0, 1), {kind: x.transpose(1, 2).flatten(0, 1) for kind, x in layout.items()}).unflatten(0, (b, t))
@@ -162,7 +162,8 @@ def loss(refiner: Refiner, small: Tensor, large: Tensor, layout: dict[str, Tenso
     seen = refiner.see(plain, planes, words)
     error = refiner.denoised(x, sigma, words, seen) - x0
     edges = error.diff(dim=-1).abs().flatten(1).mean(1) + error.diff(dim=-2).abs().flatten(1).mean(1)
-    return ((error.square().flatten(1).mean(1) + EDGES * edges) / sigma.clamp(min=.4)).mean()
+    far = F.huber_loss(error, torch.zeros_like(error), reduction="none").flatten(1).mean(1)       # what cannot be known (snowflakes) must not rule
+    return ((far + EDGES * edges) / sigma.clamp(min=.4)).mean()
 
 
 def optimisers(refiner: nn.Module) -> list:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..device import Device
     from . import Window
 
+WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
+REFINER, REFINES = "refiner-v0.json", 1.0       # what a folder with a refiner holds; its strength unless a shot says otherwise
 SPEC = FamilySpec(
     name="blockout",
     label="Blockout",
@@ -32,9 +34,8 @@ SPEC = FamilySpec(
     models=("blockout-v0",),
     loras=True,
     drafts=0.3,
-    refines=1.0,
+    refines=REFINES if (WEIGHTS / REFINER).is_file() else 0.0,
 )
-WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
 OVERLAP = 5             # frames that a window shares with the one before: two latent frames, the most that training often held
 
 
@@ -43,6 +44,11 @@ def folder(model: str) -> Path:
     if model not in ("", *SPEC.models):
         raise ModelError(f"{SPEC.label} has no model called {model!r}; it has {', '.join(SPEC.models)}.", CHOOSE)
     return WEIGHTS
+
+
+def refines(folder: Path) -> float:
+    """The strength of its refiner, 0 where a model has none."""
+    return REFINES if (folder / REFINER).is_file() else 0.0
 
 
 def load(folder: Path, device: Device) -> "Footage":

@@ -1,4 +1,5 @@
 """Settings become a shot, or a sentence with a way out."""
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -222,8 +223,10 @@ def test_two_stages_are_asked_of_families_that_have_them(scene):
 
 
 def test_a_refiner_is_told_its_strength_and_prompt_where_the_family_has_one(scene):
-    settings = scene.sora
-    assert shot.frozen(bpy.context).refine_strength == families.spec("blockout").refines
+    settings, known = scene.sora, families.specs()
+    families.adopt(tuple(dataclasses.replace(spec, refines=float(spec.name == "blockout")) for spec in known))
+    settings.refine_strength = 1.0
+    assert shot.frozen(bpy.context).refine_strength == 1.0
     settings.refine_strength, settings.refine_prompt = 0.4, " wet asphalt "
     frozen = shot.frozen(bpy.context)
     assert (frozen.refine_strength, frozen.refine_prompt) == (0.4, "wet asphalt")
@@ -233,6 +236,7 @@ def test_a_refiner_is_told_its_strength_and_prompt_where_the_family_has_one(scen
     assert round(settings.refine_strength, 4) == 0.4 and settings.refine_prompt == "wet asphalt"
     settings.family, settings.use_guides = "ltx2", False
     other = shot.frozen(bpy.context)
+    families.adopt(known)
     assert (other.refine_strength, other.refine_prompt) == (-1.0, "")
 
 

@@ -9,6 +9,7 @@ from engine import check, protocol, refine
 from engine.blockout import model, refiner
 from engine.blockout.refiner import Refiner, RefinerConfig, Refining
 from engine.errors import Cut, ShotError
+from engine.families import blockout
 from engine.protocol import Size
 from engine.shoot import Studio, roll
 
@@ -183,4 +184,4 @@ def test_strengths_that_cannot_be_are_refused(a_shot, wrong, said):
 def test_a_shot_of_before_refiners_is_the_familys_default():
     known = protocol.decode({"id": "a", "family": "blockout", "prompt": "x", "seed": 1, "size": {"width": 832, "height": 480}, "frames": 5, "fps": 24.0,
                              "out": "/a"}, protocol.Shot)
-    assert known.refine_strength == -1 and known.refine_prompt == "" and refine.strength(known) > 0
+    assert known.refine_strength == -1 and known.refine_prompt == "" and refine.strength(known) == blockout.SPEC.refines
