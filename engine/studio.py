@@ -4,11 +4,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import device, families, presets
-from .estimate import estimated, need
-from .plan import CHOICE, LASTING, Plan, following, is_packed
 from .protocol import Estimated, Shot
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 
 class Studio:
@@ -43,12 +45,20 @@ class Studio:
 
     def _stuck(self, asked: str) -> bool:
         """Whether the model is kept in a way that it cannot leave, and that is not the one wanted."""
-        return self._plan in LASTING and asked not in (self._insisted, self._plan)
+        return self._lasts() and asked not in (self._insisted, self._plan)
+
+    def _lasts(self) -> bool:
+        """Whether the model is kept in a way that it cannot leave. What plans there are is read only for models that have some."""
+        if not self._plan:
+            return False
+        from .plan import LASTING
+        return self._plan in LASTING
 
     def fit(self, model: families.Model, shot: Shot, asked: str = "") -> Plan | None:
         """Has the model place itself for the shot, where it can do so in several ways. Raises ModelError."""
         if not hasattr(model, "fit"):
             return None
+        from .estimate import need
         wanted = self._loaded[0]
         plan = model.fit(need(shot, wanted[1], self._device.dtype), self._floors.get(wanted, "full"), asked)
         self._plan = plan.name
@@ -56,6 +66,7 @@ class Studio:
 
     def estimate(self, shot: Shot) -> Estimated:
         """What the shot would need, without loading anything: what a loaded model holds would be free for it. Raises SoraError."""
+        from .estimate import estimated
         place = device.chosen()
         mine = max(0, device.held(place) - self._bare) if self._loaded else 0
         return estimated(shot, dataclasses.replace(place, free=min(place.memory, place.free + mine)), self._floor(shot))
@@ -63,13 +74,16 @@ class Studio:
     def _floor(self, shot: Shot) -> str:
         """The fastest plan by which the shot's model can run as it is, or was found to run at all."""
         wanted = shot.family, families.weights(shot.family, shot.model)
-        if self._loaded and self._loaded[0] == wanted and self._plan in LASTING and not self._stuck(shot.plan):
+        if self._loaded and self._loaded[0] == wanted and self._lasts() and not self._stuck(shot.plan):
             return self._plan
         return self._floors.get(wanted, "full")
 
     def step_down(self, shot: Shot) -> str:
         """After memory did not suffice: forgets the model and remembers the plan to load it by next, "" where there is none."""
-        if self._loaded is None or not self._plan or os.environ.get(CHOICE):     # what the environment insists on is all there is
+        if self._loaded is None or not self._plan:
+            return ""
+        from .plan import CHOICE, following, is_packed
+        if os.environ.get(CHOICE):      # what the environment insists on is all there is
             return ""
         slower = following(self._plan, self.device(), is_packed(self._loaded[0][1]))
         if slower:
