@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import begun, check, clip, device, families, frames, latents, light, presets, refine, sampled, take
 from .ahead import heed
@@ -18,10 +19,12 @@ from .families import Window
 from .frames import Printer
 from .glimpses import Screening
 from .pace import Pace, between
-from .plan import Plan
 from .protocol import Progress, Reel, Shot, Size, Take
 from .proxy import Proxy
 from .studio import Studio
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 log = logging.getLogger(__name__)
 Say = Callable[[Progress], None]
@@ -189,11 +192,11 @@ class _Rolling:
                 self.clock.step("decode", index + 1)
 
     def _developed(self, index: int, before, after, part: float):
-        """float32 (height, width, 3): what lies `part` of the way between two drawn frames, at the shot's size, along its guides."""
+        """float32 (height, width, 3): what lies `part` of the way between two drawn frames, at the shot's size, along its guides and within its mask."""
         heed(self.cut)
         drawn = after if part == 1 else between(before, after, part)
         guides = self.guides.frame(index, self.shot.size, clip.FOR_DELIVERY) if self.drawn != self.shot.size else {}
-        return self.model.deliver(drawn, self.shot.size, guides)[0]
+        return self.beside.kept(self.model.deliver(drawn, self.shot.size, guides)[0], index, self.guides)
 
     def _shown(self, proxy: Proxy, frame: frames.Exposed) -> None:
         self.clock.beside("upscale", frame.developing)

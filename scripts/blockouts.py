@@ -2,7 +2,7 @@
 
     .venv/blender-5.0/bin/python scripts/blockouts.py FOLDER [COUNT]
 
-FOLDER/00 ... get depth, normal, mask and beauty guides, `shot.json` with the prompt, and `truth.json` with what a clip must show.
+FOLDER/00 ... get depth, normal, mask, beauty and camera guides, `shot.json` with the prompt, and `truth.json` with what a clip must show.
 """
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def rolled(package, scene, number: int, folder: Path) -> None:
     truth = build(scene, number)
     out.mkdir(parents=True, exist_ok=True)
     shot = protocol.Shot(id=out.name, family="blockout", prompt=truth["prompt"], seed=number, size=protocol.Size(*SIZE), frames=FRAMES, fps=24.,
-                         out=str(out), guides=tuple(protocol.Guide(kind=kind, path="") for kind in ("depth", "normal", "mask", "beauty")),
+                         out=str(out), guides=tuple(protocol.Guide(kind=kind, path="") for kind in ("depth", "normal", "mask", "beauty", "camera")),
                          landing={"scene": scene.name, "camera": scene.camera.name, "mask": "Subject"})
     roll = passes.roll(scene, shot)
     while True:

@@ -33,8 +33,8 @@ log = logging.getLogger("evaluate")
 KEEP = Path(__file__).resolve().parents[1] / "out" / "evaluate"
 OF_JUDGE = .97                                                 # share of the ground truth that the judges should read
 ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_judged", "colour_text", "shape_text",
-         "shape_depth", "camera_text", "camera_depth", "depth_edges", "swap_gap", "blender", "blender_edges", "binding", "permanence", "first_frame_psnr",
-         "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
+         "shape_depth", "camera_text", "camera_unguided", "camera_depth", "depth_edges", "swap_gap", "blender", "blender_edges", "binding", "permanence",
+         "first_frame_psnr", "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
 
 BLENDER = {"blender", "blender_edges", "codec_psnr_blender"}
 
@@ -82,8 +82,8 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
     """Every line that is wanted, and each row's own scores."""
     lines, own, n = {}, {}, len(exam.clips)
     few, one = max(1, n // 3), max(1, n // 12)
-    said = {"sky", "ground", "style", "colour", "colour_judged", "colour_text", "shape_text", "shape_depth", "camera_text", "camera_depth", "depth_edges",
-            "swap_gap", "flicker", "dynamic", "codec_psnr", "codec_psnr_guided"}
+    said = {"sky", "ground", "style", "colour", "colour_judged", "colour_text", "shape_text", "shape_depth", "camera_text", "camera_unguided", "camera_depth",
+            "depth_edges", "swap_gap", "flicker", "dynamic", "codec_psnr", "codec_psnr_guided"}
     if wanted & (said | BLENDER):
         shown = rows.videos(making, exam)
         lines, own = rows.adherence(judges, exam, shown)

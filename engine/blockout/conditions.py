@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GIVEN = ((0, 0), (1, 1), (1, 0), (0, 1))                       # nothing, depth and normal, depth, normal
-GIVEN_SHARE = (.58, .20, .14, .08)                             # what a prompt alone can bring (moves, shapes) is learned slowest
+from . import flight as flights
+
+GIVEN = ((0, 0, 0), (0, 0, 1), (1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 1, 1))           # as guides.GIVEN
+GIVEN_SHARE = (.42, .14, .12, .12, .08, .07, .025, .025)       # what a prompt alone can bring (moves, shapes) is learned slowest
 NOISY = .8                                                     # and it is decided while there is little but noise
 
 
@@ -47,15 +49,30 @@ def guides(inverse: np.ndarray, normal: np.ndarray, g: torch.Generator, rough: b
     return {"depth": depth, "normal": facing}
 
 
+def flight(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, g: torch.Generator, k: int, h: int, w: int, rough: bool = True) -> Tensor:
+    """`flight.rays` of clips: c2w (B, T, 4, 4), lens (B, 4), stored inverse depth (B, T, H, W); `rough` varies what counts as near."""
+    near, _ = span(torch.from_numpy(np.asarray(inverse, np.float32)))
+    near = near * torch.exp(uniform(g, -.4, .4, len(near))) if rough else near
+    return flights.rays(torch.from_numpy(c2w), torch.from_numpy(lens)[:, None].expand(-1, c2w.shape[1], -1), near, k, h, w)
+
+
 def given(g: torch.Generator, batch: int) -> Tensor:
-    """(B, 2): which of depth and normal each clip is shown."""
+    """(B, 3): which of depth, normal and camera each clip is shown."""
     return torch.tensor(GIVEN, dtype=torch.float)[torch.multinomial(torch.tensor(GIVEN_SHARE), batch, True, generator=g)]
 
 
+def region(g: torch.Generator, k: int, h: int, w: int) -> Tensor:
+    """(K, h, w) 1 but for a box that is to be made anew, in every frame or from some frame on; or 1 in such a box alone."""
+    mask = torch.ones(k, h, w)
+    (top, high), (left, wide) = ((int(uniform(g, 0, n - size + 1)), size) for n in (h, w) for size in (max(1, round(n * float(uniform(g, .25, .8)))),))
+    mask[int(uniform(g, 0, k / 2)):, top:top + high, left:left + wide] = 0
+    return mask if torch.rand((), generator=g) < .7 else 1 - mask
+
+
 def known_mask(g: torch.Generator, batch: int, k: int, h: int, w: int) -> Tensor:
-    """(B, 1, K, h, w): which latent frames are known: often none, else how windows chain and keyframes pin."""
+    """(B, 1, K, h, w): what is known: often nothing, else as windows chain and keyframes pin, or all but a region."""
     mask = torch.zeros(batch, k)
-    choice = torch.multinomial(torch.tensor([.58, .17, .11, .05, .05, .04]), batch, True, generator=g)
+    choice = torch.multinomial(torch.tensor([.54, .16, .10, .05, .05, .04, .06]), batch, True, generator=g)
     for i, c in enumerate(choice.tolist()):
         if c in (1, 2, 3, 4):
             mask[i, :min(k - 1, {1: 1, 2: 2, 3: 1, 4: 3}[c])] = 1
@@ -64,7 +81,10 @@ def known_mask(g: torch.Generator, batch: int, k: int, h: int, w: int) -> Tensor
         if c == 5:
             mask[i] = (torch.rand(k, generator=g) < .35).float()
     mask[mask.mean(1) == 1] = 0
-    return mask.view(batch, 1, k, 1, 1).expand(batch, 1, k, h, w)
+    whole = mask.view(batch, 1, k, 1, 1).repeat(1, 1, 1, h, w)
+    for i in (choice == 6).nonzero().flatten().tolist():
+        whole[i, 0] = region(g, k, h, w)
+    return whole
 
 
 def sigmas(g: torch.Generator, batch: int, shift: float) -> Tensor:

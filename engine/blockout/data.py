@@ -270,6 +270,16 @@ def geometry(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(inverse), np.stack(normal)
 
 
+def cameras(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
+    """Camera to world (T, 4, 4) in OpenCV's axes and metres, and the lens (4,) as fx, fy, cx, cy in widths and heights of the picture."""
+    c2w = np.tile(np.eye(4, dtype=np.float32), (len(scene.yaw), 1, 1))
+    for f, pose in enumerate(c2w):
+        right, up, ahead = _basis(scene.yaw[f], scene.pitch[f])
+        pose[:3, :3], pose[:3, 3] = np.stack([right, -up, ahead], 1), scene.eye[f]
+    lens = Lens(h, w, scene.fov)
+    return c2w, np.array([.5 / lens.u, .5 / lens.v, .5, .5], np.float32)
+
+
 def clip(seed: int, frames: int = 17, h: int = 40, w: int = 64, **fixed) -> Clip:
     """The clip of a seed; `fixed` as in `world.drawn`."""
     rng = np.random.default_rng(seed)

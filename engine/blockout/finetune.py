@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import CHOOSE, ModelError
 from . import clips, flow, lora, text
 from .clips import Clip, ClipsError
-from .guides import GUIDES
+from .guides import GIVEN, GUIDES
 from .model import NAME, Blockout, load, save
 from .train_transformer import optimisers
 from .training import Run, side_by_side
@@ -105,7 +105,7 @@ class Batch:
         t, (h, w) = 4 * (k - 1) + 1, pieces[0].latent.shape[2:]
         guides = {kind: torch.stack([p.guides[kind][:, :t] if kind in p.guides else torch.zeros(c, t, 8 * h, 8 * w) for p in pieces])
                   for kind, c in GUIDES.items()}
-        there = torch.tensor([[float(kind in p.guides) for kind in GUIDES] for p in pieces])
+        there = torch.tensor([[float(kind in p.guides) for kind in GIVEN] for p in pieces])
         return cls(torch.stack([p.latent[:, :k] for p in pieces]), guides, there, text.batch([p.caption for p in pieces]))
 
 
@@ -140,7 +140,7 @@ class Judge:
         b = Batch.of([piece], min(5, piece.latent.shape[1]))
         eps = torch.randn(b.x0.shape, generator=torch.Generator().manual_seed(5))
         x, sigma, empty = (1 - AT) * b.x0 + AT * eps, torch.full((1,), AT), torch.zeros_like(b.x0)
-        out = model(x, sigma, model.text(b.ids), b.guides, torch.zeros(1, len(GUIDES)), empty, empty[:, :1])
+        out = model(x, sigma, model.text(b.ids), b.guides, torch.zeros(1, len(GIVEN)), empty, empty[:, :1])
         return (out - b.x0).square().mean().item()
 
 

@@ -1,4 +1,4 @@
-"""The guides blockout takes, and how the layout looks as planes of numbers.
+"""The guides blockout takes, and how the layout looks as planes of numbers. The camera is told apart: flight.py.
 
 depth (B, 1, T, H, W) in [0, 1]: (1/z - 1/far) / (1/near - 1/far) of planar depth z, near and far fixed over the clip, 0 = background.
 normal (B, 3, T, H, W) in [-1, 1]: camera space, +x right, +y up, +z towards the camera, 0 on the background.
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 GUIDES = {"depth": 1, "normal": 3}                             # channels, at picture resolution
+GIVEN = (*GUIDES, "camera")                                    # what a clip may be given, in the order of `given`
 PLANES = 2 + 3 + 2
 
 
@@ -19,7 +20,7 @@ def depth_planes(depth: Tensor) -> Tensor:
 
 
 def planes(guides: dict[str, Tensor], given: Tensor | None = None) -> Tensor:
-    """(B, PLANES, T, H, W): depth, its root, normal, and which of both are there; what isn't is 0. given (B, 2) hides some of a batch."""
+    """(B, PLANES, T, H, W): depth, its root, normal, and which of both are there; what isn't is 0. given (B, 3) hides some of a batch."""
     some = next(iter(guides.values()))
     b, _, t, h, w = some.shape
     parts, there = [], []

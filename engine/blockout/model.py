@@ -23,7 +23,7 @@ from ..sampling import samplers, schedules
 from ..sampling.draft import Draft, FirstBlock
 from . import text as texts
 from .autoencoder import SPACE, TIME, Autoencoder, AutoencoderConfig
-from .guides import GUIDES
+from .guides import GIVEN
 from .text import Text
 from .transformer import Transformer, TransformerConfig
 
@@ -38,7 +38,6 @@ STEPS, GUIDANCE = 8, 3.0
 class Blockout(nn.Module):
     latent_stride = (TIME, SPACE, SPACE)                       # frames, height, width; the first frame stands alone
     window_frames = WINDOW_FRAMES
-    guide_channels = GUIDES
 
     def __init__(self, autoencoder: AutoencoderConfig = AutoencoderConfig(), transformer: TransformerConfig = TransformerConfig()):
         super().__init__()
@@ -92,13 +91,13 @@ class Blockout(nn.Module):
                  known_mask: Tensor | None = None, guidance: float = GUIDANCE, draft: Draft | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x, sigma) -> x0 for x (1, C, K, h, w).
 
-        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], at 8h x 8w; either may be left out.
+        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], at 8h x 8w, camera (1, K*h*w, flight.WIDTH); any may be left out.
         known (1, C, K, h, w) with known_mask (1, 1, K, h, w), or broadcasting to it: 1 where known. negative None is the empty prompt.
         With a `draft`, steps that would change little are skipped and counted.
         """
         place = {"device": self.device, "dtype": self.dtype}
-        guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in GUIDES}
-        given = torch.tensor([[float(name in guides) for name in GUIDES]], **place)
+        guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in GIVEN}
+        given = torch.tensor([[float(name in guides) for name in GIVEN]], **place)
         both = [text] if guidance == 1 else [text, negative or self.encode_text("")]
         words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]
         shares = [torch.tensor(t.shares, **place).view(-1, 1, 1, 1, 1) for t in both]
@@ -134,7 +133,7 @@ class _Blank(TorchFunctionMode):
     """Leaves new weights as memory happens to be: for those that are read from a file at once. (`meta` would import a second's worth.)"""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.normal_, Tensor.uniform_):
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.normal_, Tensor.uniform_, Tensor.zero_, Tensor.fill_):
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
 
@@ -148,7 +147,7 @@ def load(folder: Path = WEIGHTS, device: str | torch.device = "cpu", dtype: torc
     with _Blank():
         blockout = Blockout(part(AutoencoderConfig, config["autoencoder"]), part(TransformerConfig, config["transformer"]))
     try:
-        blockout.load_state_dict({k: v.float() for k, v in load_file(folder / f"{NAME}.safetensors").items()}, assign=True)
+        blockout.load_state_dict({k: v.to(device, dtype) for k, v in load_file(folder / f"{NAME}.safetensors").items()}, assign=True)
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder} are of another make than this engine: {error}") from error
-    return blockout.to(device, dtype).eval().requires_grad_(False)
+    return blockout.eval().requires_grad_(False)

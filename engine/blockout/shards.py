@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import data
+from . import data, world
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,17 @@ class Series:
 
     def clip(self, n: int, i: int) -> data.Clip:
         """Clip i of shard n."""
-        fixed = {"kind": "objects", "style": "photo", "count": self.few[i % len(self.few)]} if self.few and i % self.every == self.every - 1 else {}
-        return data.clip(self.first + n * self.clips + i, *self.shape(n), **fixed)
+        return data.clip(self.first + n * self.clips + i, *self.shape(n), **self.fixed(i))
+
+    def fixed(self, i: int) -> dict:
+        """What clip i of a shard has to be, as `world.drawn` takes it."""
+        return {"kind": "objects", "style": "photo", "count": self.few[i % len(self.few)]} if self.few and i % self.every == self.every - 1 else {}
+
+    def cameras(self, n: int, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """`data.cameras` of clip i of shard n: its scene is drawn again, which costs nothing beside rendering it."""
+        frames, h, w = self.shape(n)
+        scene = world.drawn(np.random.default_rng(self.first + n * self.clips + i), frames, w / h, **self.fixed(i))
+        return data.cameras(scene, h, w)
 
 
 SERIES = {
@@ -57,6 +66,13 @@ def write(root: Path, name: str, n: int, series: Series | None = None) -> Path:
     (part / "captions.json").write_text(json.dumps([c.caption for c in clips]))
     os.replace(part, folder)
     return folder
+
+
+def cameras(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray]:
+    """Camera to world (N, T, 4, 4) and lenses (N, 4) of a shard's clips."""
+    series = SERIES[folder.parent.name]
+    drawn = [series.cameras(int(folder.name), i) for i in range(clips)]
+    return tuple(np.stack(each) for each in zip(*drawn))
 
 
 def build(root: Path, series: str, count: int, jobs: int = 2, start: int = 0) -> None:

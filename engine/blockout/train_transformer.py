@@ -19,11 +19,12 @@ from .transformer import Transformer
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.16, {"short": 1.}), (.24, {"short": .65, "long": .35}), (.33, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.46, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.58, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (.66, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
-         (1., {"short": .5, "plain": .32, "stills": .06, "large": .12}))
+MIXES = ((.11, {"short": 1.}), (.17, {"short": .65, "long": .35}), (.24, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.33, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (.42, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (.48, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (.72, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
+         (1., {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}))
 WHOLE = ((1.,), (1.,))
 PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "stills": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
          "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
@@ -35,6 +36,8 @@ class Shard:
     inverse_depth: np.ndarray
     normal: np.ndarray
     ids: Tensor
+    c2w: np.ndarray                                            # (N, T, 4, 4)
+    lens: np.ndarray                                           # (N, 4)
 
 
 @dataclass(slots=True)
@@ -59,7 +62,7 @@ class Library:
             np.save(path, latent.half().numpy())
         ids = text.batch([text.tokens(c) for c in shards.captions(folder)])
         opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("latent", "inverse_depth", "normal")]
-        return Shard(*opened, ids)
+        return Shard(*opened, ids, *shards.cameras(folder, len(ids)))
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]
@@ -69,11 +72,14 @@ def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Ge
     """The flow-matching loss of some clips of a shard, cut to their first k latent frames."""
     x0, t = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32)), 4 * (k - 1) + 1
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
+    guides["camera"] = conditions.flight(shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t], g, k, *x0.shape[3:])
     return flow.loss(model, x0, guides, shard.ids[rows], g)
 
 
 class Draws:
     """Which clips a step sees: one shape a step, so that every process has about the same work."""
+
+    wanted = tuple(shards.SERIES)
 
     def __init__(self, library: Library, run: Run):
         self.library, self.run, self.refreshed = library, run, -1
@@ -81,7 +87,7 @@ class Draws:
     def __call__(self, model: nn.Module, g: torch.Generator) -> Tensor:
         if self.run.step // REFRESH != self.refreshed:
             self.refreshed = self.run.step // REFRESH
-            for series in shards.SERIES:
+            for series in self.wanted:
                 self.library.refresh(series, self.run.rank, self.run.world)
         turn = np.random.default_rng(self.run.step)                               # the same in every process
         series = self._series(turn)
@@ -95,15 +101,19 @@ class Draws:
         return loss(model, shard, rows, k, g)
 
     def _series(self, turn: np.random.Generator) -> str:
-        """The mix of this part of the training; short clips where a series has not been rendered yet."""
-        mix = next(mix for until, mix in MIXES if self.run.progress <= until or until == 1.)
+        """One of the mix; short clips where a series has not been rendered yet."""
+        mix = self.mix()
         drawn = str(turn.choice(list(mix), p=list(mix.values())))
         return drawn if self.library.of(drawn) else "short"
+
+    def mix(self) -> dict[str, float]:
+        """That of this part of the training."""
+        return next(mix for until, mix in MIXES if self.run.progress <= until or until == 1.)
 
 
 @dataclass(slots=True)
 class HeldOut:
-    """Mean squared errors on clips never trained on, with and without guides, at three noise levels."""
+    """Mean squared errors on clips never trained on, without guides, with the camera, with all of them, at three noise levels."""
     x0: Tensor
     guides: dict[str, Tensor]
     ids: Tensor
@@ -113,7 +123,9 @@ class HeldOut:
         clips = [data.clip(shards.HELD_OUT + i) for i in range(count)]
         with torch.no_grad():
             x0 = autoencoder.encode(as_video(np.stack([c.rgb for c in clips])))
-        guides = conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
+        inverse, flown = np.stack([c.inverse_depth for c in clips]), [data.cameras(c.scene, *c.rgb.shape[1:3]) for c in clips]
+        guides = conditions.guides(inverse, np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
+        guides["camera"] = conditions.flight(*map(np.stack, zip(*flown)), inverse, torch.Generator(), *x0.shape[2:], rough=False)
         return cls(x0, guides, text.batch([text.tokens(c.caption) for c in clips]))
 
     def __call__(self, model: Transformer) -> dict[str, float]:
@@ -121,10 +133,10 @@ class HeldOut:
         eps = torch.randn(self.x0.shape, generator=torch.Generator().manual_seed(5))
         words, empty = model.text(self.ids), torch.zeros(b, 1, k, h, w)
         found = {}
-        for name, flag in (("text", 0.), ("guides", 1.)):
+        for name, flag in (("text", (0., 0., 0.)), ("camera", (0., 0., 1.)), ("guides", (1., 1., 0.)), ("all", (1., 1., 1.))):
             for sigma in (1., .8, .5):
                 x = (1 - sigma) * self.x0 + sigma * eps
-                out = model(x, torch.full((b,), sigma), words, self.guides, torch.full((b, 2), flag), torch.zeros_like(x), empty)
+                out = model(x, torch.full((b,), sigma), words, self.guides, torch.tensor([flag] * b), torch.zeros_like(x), empty)
                 found[f"{name} {sigma}"] = (out - self.x0).square().mean().item()
         return found
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..sampling.draft import FirstBlock
+from . import flight
 from .autoencoder import SPACE, TIME
-from .guides import GUIDES, depth_planes
+from .guides import GIVEN, depth_planes
 from .text import TOKENS, TextEncoder
 
 
@@ -90,23 +91,26 @@ class Block(nn.Module):
 
 
 class GuideEmbedding(nn.Module):
-    """Depth and normal patches to tokens. Depth is also given as its square root, in which far things differ more."""
+    """Depth and normal patches and the camera's rays to tokens. Depth is also given as its square root, in which far things differ more."""
 
     def __init__(self, d: int):
         super().__init__()
         patch = TIME * SPACE * SPACE
         self.depth, self.normal = nn.Linear(2 * patch, d), nn.Linear(3 * patch, d)
+        self.camera = nn.Linear(flight.WIDTH, d)
         self.mix = nn.Linear(d, d)
-        self.given = nn.Linear(len(GUIDES), d)
+        self.given = nn.Linear(len(GIVEN), d)
 
     def forward(self, guides: dict[str, Tensor], given: Tensor) -> Tensor:
-        """guides as in GUIDES (absent ones left out), given (B, 2) of 0 or 1 -> (B, N, D), or (B, 1, D) without guides."""
+        """guides as in GUIDES and the camera's `flight.rays` (absent ones left out), given (B, 3) of 0 or 1 -> (B, N, D), or (B, 1, D) without guides."""
         x = self.given(given)[:, None]
         h = torch.zeros_like(x)                                # none at all is what training knows as guides that are not given
         if "depth" in guides:
             h = h + self.depth(guide_patches(depth_planes(guides["depth"]) - .3)) * given[:, :1, None]
         if "normal" in guides:
-            h = h + self.normal(guide_patches(guides["normal"])) * given[:, 1:, None]
+            h = h + self.normal(guide_patches(guides["normal"])) * given[:, 1:2, None]
+        if "camera" in guides:
+            h = h + self.camera(guides["camera"]) * given[:, 2:, None]
         return x + h + self.mix(F.gelu(h))
 
 
@@ -129,7 +133,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor, text: Tensor, guides: dict[str, Tensor], given: Tensor, known: Tensor, mask: Tensor) -> Tensor:
         """x, known (B, C, K, h, w), sigma (B,) in [0, 1] with 1 = noise, text (B, TOKENS, D), guides at picture resolution,
-        given (B, 2), mask (B, 1, K, h, w) with 1 where `known` holds -> the clean latent (B, C, K, h, w)."""
+        given (B, 3), mask (B, 1, K, h, w) with 1 where `known` holds -> the clean latent (B, C, K, h, w)."""
         return self.denoised(x, sigma, text, self.guides(guides, given), known, mask)
 
     def denoised(self, x: Tensor, sigma: Tensor, text: Tensor, layout: Tensor, known: Tensor, mask: Tensor, cache: FirstBlock | None = None) -> Tensor:

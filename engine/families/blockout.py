@@ -1,20 +1,15 @@
 """Blockout: the embedded model. Turns a blocked-out scene's depth and normals, and a prompt, into a small clip."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..clock import moments
-from ..errors import CHOOSE, ModelError
-from ..protocol import FamilySpec, FrameGrid, Size, SizeGrid
+from ..errors import CHOOSE, GuideError, ModelError, Remedy
+from ..protocol import FamilySpec, FrameGrid, Shot, Size, SizeGrid
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
+    from ..blockout.footage import Footage
     from ..device import Device
-    from . import Window
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
 REFINER, REFINES = "refiner-v0.json", 1.0       # what a folder with a refiner holds; its strength unless a shot says otherwise
@@ -23,8 +18,10 @@ SPEC = FamilySpec(
     label="Blockout",
     note="Embedded: small, made for layouts, runs on any machine without a download",
     licence="GPL-3.0-or-later",
-    guides=("depth", "normal"),
+    guides=("depth", "normal", "mask", "camera"),
     keyframes=True,
+    source=True,
+    changes=True,
     frames=FrameGrid(stride=4, offset=1),
     sizes=SizeGrid(multiple=8, shortest=64, longest=4096),
     longest=3600,
@@ -36,7 +33,6 @@ SPEC = FamilySpec(
     drafts=0.3,
     refines=REFINES if (WEIGHTS / REFINER).is_file() else 0.0,
 )
-OVERLAP = 5             # frames that a window shares with the one before: two latent frames, the most that training often held
 
 
 def folder(model: str) -> Path:
@@ -46,140 +42,19 @@ def folder(model: str) -> Path:
     return WEIGHTS
 
 
+def check(shot: Shot, folder: Path) -> None:
+    """A mask needs pictures to keep outside it. Raises GuideError."""
+    if shot.source is None and any(guide.kind == "mask" for guide in shot.guides):
+        raise GuideError("The mask says what is made anew; choose a source clip that stays as it is outside.",
+                         Remedy(action="drop_guide", label="Drop Mask", value="mask"))
+
+
 def refines(folder: Path) -> float:
     """The strength of its refiner, 0 where a model has none."""
     return REFINES if (folder / REFINER).is_file() else 0.0
 
 
-def load(folder: Path, device: Device) -> "Footage":
+def load(folder: Path, device: Device) -> Footage:
     """The weights of `folder` on `device`. Raises ModelError."""
-    import torch
-
-    from ..blockout import model
-    return Footage(loaded(lambda: model.load(folder, torch.device(device.name), getattr(torch, device.dtype)), folder), folder)
-
-
-def loaded(read, folder: Path):
-    """What `read` gives. Raises ModelError, where the files in `folder` are not what they should be."""
-    from safetensors import SafetensorError
-    try:
-        return read()
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(f"The model in {folder} cannot be loaded: {error}.", CHOOSE) from error
-
-
-class Footage:
-    """Blockout as families.Model describes it. Frames of the autoencoder are -1..1, those out here 0..1."""
-
-    overlap = OVERLAP
-
-    def __init__(self, blockout, folder: Path):
-        self._blockout, self._folder, self._wardrobe, self._second = blockout, folder, None, None
-        self.window = blockout.window_frames
-
-    def wear(self, loras) -> tuple[str, ...]:
-        """Exactly these (path, strength) on the transformer. Returns notes. Raises ModelError."""
-        if self._wardrobe is None:
-            if not loras:
-                return ()
-            from ..blockout.lora import Wardrobe
-            self._wardrobe = Wardrobe(self._blockout.transformer, self._folder)
-        return self._wardrobe.wear(loras)
-
-    def native(self, size: Size) -> Size:
-        return Size(*self._blockout.native_size(size.width, size.height))
-
-    def text(self, prompt: str):
-        return self._blockout.encode_text(prompt)
-
-    def not_understood(self, prompt: str) -> tuple[str, ...]:
-        from ..blockout import text
-        return tuple(text.tokens(prompt).not_understood)
-
-    def sample(self, window: Window) -> Iterator[Tensor]:
-        """Euler steps of rectified flow; one clean latent (1, C, K, h, w) a step."""
-        import torch
-
-        from ..sampling import samplers
-        with torch.inference_mode():
-            noise = self._blockout.noise(window.frames, window.size.width, window.size.height, window.seed)
-            known, mask = self._known(window, noise)
-            denoise = self._blockout.denoiser(window.text, window.negative, self._guides(window), known, mask, window.guidance, window.draft)
-            steps = samplers.euler(denoise, noise, self._blockout.sigmas(window.steps))
-        while True:
-            with torch.inference_mode():        # entered for each step: a generator must not keep it while it rests
-                following = next(steps, None)
-            if following is None:
-                return
-            yield following[1]
-
-    def _guides(self, window: Window) -> dict[str, Tensor]:
-        """(1, C, T, H, W) by kind; strength fades a guide towards nothing."""
-        import torch
-        return {kind: torch.from_numpy(images).permute(3, 0, 1, 2)[None].to(self._blockout.device, self._blockout.dtype) * window.strengths.get(kind, 1.0)
-                for kind, images in window.guides.items() if window.strengths.get(kind, 1.0) > 0}
-
-    def _known(self, window: Window, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Clean latents and a mask (1, 1, K, h, w) of what is known: the window before, and keyframes.
-
-        A keyframe holds the latent frame that its frame falls into, which is four frames long except the first.
-        """
-        import torch
-        if window.tail is None and not window.stills:
-            return None, None
-        stride = self._blockout.latent_stride[0]
-        known, mask = torch.zeros_like(like), torch.zeros_like(like[:, :1])
-        for frame, image in window.stills.items():
-            at = -(-frame // stride)
-            known[:, :, at] = self._blockout.encode_still(torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1, at)[:, :, 0]
-            mask[:, :, at] = 1
-        if window.tail is not None:
-            head = self._encoded(window.tail)
-            known[:, :, :head.shape[2]], mask[:, :, :head.shape[2]] = head, 1
-        return known, mask
-
-    def _encoded(self, frames: Tensor) -> Tensor:
-        """(n, 3, h, w) 0..1 -> latent."""
-        video = frames.to(self._blockout.device, self._blockout.dtype).transpose(0, 1)[None] * 2 - 1
-        return self._blockout.autoencoder.encode(video)
-
-    def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
-        """Moments of the clip along its guides, each decoded as if it were a still."""
-        chosen = moments(latent.shape[2])
-        stride = self._blockout.latent_stride[0]
-        guides = {kind: images[0, :, [stride * index for index in chosen]].transpose(0, 1)[:, :, None] for kind, images in self._guides(window).items()}
-        stills = self._blockout.autoencoder.decode_stream(latent[0, :, chosen].transpose(0, 1)[:, :, None], guides)      # (n, 3, 1, h, w)
-        return next(self._frames(still.transpose(0, 2) for still in stills)).permute(0, 2, 3, 1).cpu().numpy()
-
-    def decode(self, latent: Tensor, window: Window) -> Iterator[Tensor]:
-        """The decoder draws along the window's guides, so that the latent need not hold every edge."""
-        return self._frames(self._blockout.autoencoder.decode_stream(latent, self._guides(window)))
-
-    def _frames(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
-        """(1, 3, n, h, w) in -1..1 -> (n, 3, h, w) in 0..1."""
-        import torch
-        while True:
-            with torch.inference_mode():
-                chunk = next(chunks, None)
-                if chunk is None:
-                    return
-                frames = (chunk[0].transpose(0, 1).float() + 1) / 2
-            yield frames.clamp(0, 1)
-
-    def refiner(self, prompt: str, strength: float, seed: int):
-        """What takes this model's frames to twice their size, None where its folder has no refiner. Raises ModelError."""
-        from ..blockout import refiner
-        if self._second is None and refiner.there(self._folder):
-            self._second = loaded(lambda: refiner.load(self._folder, self._blockout.device), self._folder)
-        return self._second and refiner.Refining(self._second, self._second.words([prompt]), strength, seed)
-
-    def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
-        import torch
-
-        from ..blockout import upscale
-        larger = size.width > frames.shape[3] or size.height > frames.shape[2]         # what shrinks needs no edges of the layout
-        full = {kind: torch.from_numpy(images).permute(0, 3, 1, 2).to(frames) for kind, images in guides.items() if larger}
-        with torch.inference_mode():
-            if size != Size(frames.shape[3], frames.shape[2]):
-                frames = upscale.upscale(frames, size, full.get("depth"), full.get("normal"))
-            return frames.permute(0, 2, 3, 1).float().cpu().numpy()
+    from ..blockout.footage import opened
+    return opened(folder, device)

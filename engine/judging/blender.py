@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import protocol
+from .. import camera, protocol
 from ..blockout.train_autoencoder import psnr
 from ..guides import Reader
 from . import pixels, scores
@@ -29,6 +29,13 @@ class Scene:
     mask: Tensor                                               # (T, h, w) bool: the subject
     beauty: Tensor                                             # (1, 3, T, h, w) in [-1, 1]
     size: tuple[int, int]
+    cameras: camera.Cameras
+    near: float                                                # metres
+
+    def wish(self, seed: int, prompt: str = "") -> Wish:
+        """The scene's own shot, or another prompt over the same guides."""
+        return Wish(prompt=prompt or self.prompt, seed=seed, guides=self.guides, size=self.size, frames=self.beauty.shape[2], cameras=self.cameras,
+                    near=self.near)
 
     def edges(self) -> Tensor:
         """(T, h, w) bool: the layout's, the horizon's among them."""
@@ -47,7 +54,7 @@ def read(folder: Path) -> Scene:
 
     at = lambda size: {kind: planes(kind, size) for kind in ("depth", "normal")}
     return Scene(truth.pop("prompt"), truth, at(small), at(None), planes("mask", small)[0, 0] > .5, planes("beauty", small) * 2 - 1,
-                 (small.width, small.height))
+                 (small.width, small.height), camera.read(by_kind["camera"].path, shot.frames).resized(small), by_kind["depth"].near)
 
 
 def scenes(folder: Path) -> list[Scene]:
@@ -63,7 +70,7 @@ def lines(studio: Studio, judges: Judges, found: list[Scene], own: dict[str, dic
     right = {name: np.full(len(found), np.nan) for name in CHOICES}
     edges, drawn, coded = ([] for _ in range(3))
     for i, scene in enumerate(found):
-        made = studio.clip(Wish(prompt=scene.prompt, seed=i, guides=scene.guides, size=scene.size, frames=scene.beauty.shape[2]))
+        made = studio.clip(scene.wish(i))
         for name, p in judges.read(made, scene.mask[None]).items():
             if scene.truth[name] in CHOICES[name]:
                 right[name][i] = CHOICES[name][int(p[0].nan_to_num(-99).argmax())] == scene.truth[name]

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..blockout import conditions, data, world
 from ..blockout.looks import FINISH_NAMES
 from ..blockout.train_autoencoder import as_video
+from ..camera import Cameras
+from ..protocol import Size
 from . import attributes, pixels
 from .attributes import CHOICES
 
@@ -21,6 +23,13 @@ FRAMES, HEIGHT, WIDTH = 17, 40, 64
 def guides_of(clips: list[data.Clip]) -> dict[str, Tensor]:
     """depth (N, 1, T, H, W) and normal (N, 3, T, H, W) as the engine reads them."""
     return conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
+
+
+def cameras_of(clip: data.Clip, fps: float = 24.) -> Cameras:
+    """The clip's own camera, as `camera.json` would have it."""
+    frames, h, w, _ = clip.rgb.shape
+    c2w, lens = data.cameras(clip.scene, h, w)
+    return Cameras(frames=np.arange(frames), c2w=c2w.astype(np.float64), K=np.tile(lens * (w, h, w, h), (frames, 1)), size=Size(w, h), fps=fps)
 
 
 def at_frame(scene: world.Scene, frame: int) -> world.Scene:
@@ -47,6 +56,8 @@ class Exam:
     masks: Tensor                                              # (N, 2, T, H, W) bool: the first and the second thing
     truth: Tensor                                              # (N, 6)
     asked: Tensor                                              # (N, 6) bool: named in the caption and visible in the style
+    cameras: list[Cameras]
+    near: Tensor                                               # (N,) metres to the nearest thing
     _palettes: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -56,7 +67,7 @@ class Exam:
         truth = torch.tensor([attributes.truth(c.scene) for c in clips])
         asked = torch.stack([attributes.asked(c) for c in clips]) & (truth >= 0)
         return cls(clips, as_video(np.stack([c.rgb for c in clips])), guides_of(clips), torch.stack([torch.stack([p == 0, p == 1]) for p in parts]),
-                   truth, asked)
+                   truth, asked, [cameras_of(c) for c in clips], conditions.span(torch.from_numpy(np.stack([c.inverse_depth for c in clips])).float())[0])
 
     @classmethod
     def rendered(cls, count: int) -> Exam:
@@ -66,6 +77,10 @@ class Exam:
     def one(self, i: int, *kinds: str) -> dict[str, Tensor]:
         """Guides (1, C, T, H, W) of clip i."""
         return {kind: self.guides[kind][i:i + 1] for kind in kinds}
+
+    def flown(self, i: int) -> dict:
+        """The fields of a Wish that is to follow clip i's camera."""
+        return {"cameras": self.cameras[i], "near": float(self.near[i])}
 
     def best_frame(self, i: int, which: int) -> int:
         """In which most of a thing is seen."""

@@ -18,7 +18,7 @@ from .studio import Studio, Wish
 
 log = logging.getLogger(__name__)
 
-ROWS = {"text": (), "depth": ("depth",), "guides": ("depth", "normal")}
+ROWS = {"text": (), "depth": ("depth",), "depth and camera": ("depth", "camera"), "guides": ("depth", "normal", "camera")}
 SWAPPED = 24                                                   # clips made along another clip's depth
 
 
@@ -26,7 +26,9 @@ def made(studio: Studio, exam: Exam, kinds: tuple[str, ...], guides_of=lambda i:
     """The exam's captions as clips, along the guides of clip guides_of(i)."""
     began, clips = time.monotonic(), []
     for i in range(count or len(exam.clips)):
-        clips.append(studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(guides_of(i), *kinds))))
+        shown = guides_of(i)
+        flown = exam.flown(shown) if "camera" in kinds else {}
+        clips.append(studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(shown, *(k for k in kinds if k != "camera")), **flown)))
     log.info("%d clips with %s: %.2f s each", len(clips), " and ".join(kinds) or "text only", (time.monotonic() - began) / len(clips))
     return torch.cat(clips)
 
@@ -52,11 +54,11 @@ def others(n: int) -> np.ndarray:
 
 
 def videos(studio: Studio, exam: Exam) -> dict[str, Tensor]:
-    """The ground truth, what the autoencoder gives back of it without and with guides, and a row for each of ROWS."""
+    """The ground truth, what the autoencoder gives back of it without and with guides, and a row for each of ROWS, as far as it differs."""
     along, kinds = getattr(studio, "spec", None), {}
     for name, wanted in ROWS.items():
         able = tuple(k for k in wanted if along is None or k in along.guides)
-        if able == wanted or name == "depth":
+        if able not in kinds.values() or name == "depth":
             kinds[name] = able
     shown = {"truth": exam.video, "codec": studio.returned(exam.video), "codec along guides": studio.returned(exam.video, exam.guides)}
     return {name: v for name, v in shown.items() if v is not None} | {name: made(studio, exam, k) for name, k in kinds.items()}
@@ -77,8 +79,9 @@ def adherence(judges: Judges, exam: Exam, shown: dict[str, Tensor]) -> tuple[dic
     lines = {name: line("depth", name, False) for name in ("sky", "ground", "style")}
     lines["colour"] = line("depth", "colour measured", False)
     lines["colour_judged"], lines["colour_text"] = line("depth", "colour", False), line("text", "colour", True)
-    for name in ("shape", "camera"):
-        lines[f"{name}_text"], lines[f"{name}_depth"] = line("text", name, True), line("depth", name, False)
+    lines["shape_text"], lines["shape_depth"] = line("text", "shape", True), line("depth", "shape", False)
+    lines["camera_text"], lines["camera_unguided"] = line("text", "camera", True), line("depth", "camera", False)
+    lines["camera_depth"] = line("depth and camera" if "depth and camera" in by_row else "depth", "camera", False)
     by_row["truth, things looked for"], by_row["chance"] = told[True], chance[False]
     return lines, {row: {name: scores.mean(x) for name, x in found.items()} for row, found in by_row.items()}
 
@@ -118,7 +121,7 @@ def first_frame(studio: Studio, exam: Exam, count: int) -> dict[str, Line]:
     if not studio.keyframes:
         return {name: scores.left_out("the family takes no first frame") for name in ("first_frame_psnr", "first_frame_gain")}
     truth, along = exam.video[:count], ("depth", "normal")
-    clips = torch.cat([studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, *along), first=truth[i:i + 1, :, 0]))
+    clips = torch.cat([studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, *along), first=truth[i:i + 1, :, 0], **exam.flown(i)))
                        for i in range(count)])
     middle = truth.shape[2] // 2
     near = lambda a, b, t: psnr(a[:, :, t:t + 1], b[:, :, t:t + 1]).numpy()

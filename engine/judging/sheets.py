@@ -1,6 +1,7 @@
 """Contact sheets that a person can judge: one layout in eight looks, text only, and Blender's scenes with their results below."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,26 +65,25 @@ def _page(cells: list[tuple[str, list[np.ndarray]]], columns: int) -> "Image":
     return page
 
 
-def _layout_scene(found: list[Scene]) -> tuple[dict[str, Tensor], dict[str, Tensor], str, tuple[int, int]]:
-    """Guides, full-size guides, subject and native size of the layout that is shown in every look."""
+def _layout_scene(found: list[Scene]) -> tuple[Wish, dict[str, Tensor], str]:
+    """A shot of the layout that is shown in every look, its full-size guides, and its subject."""
     if found:
         scene = next((scene for scene in found if "arch" in scene.prompt), found[0])
-        return scene.guides, scene.full, scene.truth["shape"], scene.size
+        return scene.wish(0), scene.full, scene.truth["shape"]
     w, h = NATIVE
     clip = data.clip(exams.SEEDS + 700, exams.FRAMES, h, w, kind="objects", style="photo", count=2)
-    inverse, normal = data.geometry(clip.scene, 2 * h, 2 * w)
-    full = exams.guides_of([data.Clip(clip.rgb, inverse, normal, "", clip.scene)])
-    return exams.guides_of([clip]), full, clip.scene.things[0].word, NATIVE
+    exam = exams.Exam.of([clip])
+    full = exams.guides_of([data.Clip(clip.rgb, *data.geometry(clip.scene, 2 * h, 2 * w), "", clip.scene)])
+    return Wish(prompt="", seed=0, guides=exam.guides, size=NATIVE, frames=exams.FRAMES, **exam.flown(0)), full, clip.scene.things[0].word
 
 
 def looks(studio: Studio, found: list[Scene]) -> "Image":
-    guides, full, subject, size = _layout_scene(found)
-    width, frames = size[0] * SCALE, guides["depth"].shape[2]
+    layout, full, subject = _layout_scene(found)
+    width = layout.size[0] * SCALE
     cells = [("the layout", [_strip(_layout(full), width)])]
     for seed, look in enumerate(LOOKS):
         prompt = look.format(subject)
-        clip = studio.clip(Wish(prompt=prompt, seed=seed, guides=guides, size=size, frames=frames))[0]
-        cells.append((prompt, [_strip(clip, width, full)]))
+        cells.append((prompt, [_strip(studio.clip(replace(layout, prompt=prompt, seed=seed))[0], width, full)]))
     return _page(cells, 3)
 
 
@@ -97,7 +97,7 @@ def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image":
     chosen = [found[i * len(found) // count] for i in range(min(count, len(found)))]
     cells = []
     for seed, scene in enumerate(chosen):
-        clip = studio.clip(Wish(prompt=scene.prompt, seed=seed, guides=scene.guides, size=scene.size, frames=scene.beauty.shape[2]))[0]
+        clip = studio.clip(scene.wish(seed))[0]
         width = scene.size[0] * SCALE
         cells.append((scene.prompt, [_strip(_layout(scene.full), width), _strip(clip, width, scene.full)]))
     return _page(cells, 2)

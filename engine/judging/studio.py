@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import families, protocol, shoot
+from .. import camera, families, protocol, shoot
+from ..blockout import flight
 from ..blockout.model import GUIDANCE, STEPS, Blockout
 from ..errors import GuideError, KeyframeError
 from ..sampling import samplers
@@ -23,12 +24,16 @@ NONE: dict[str, Tensor] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """One clip to be made. guides (1, C, T, H, W) as in `exam`, first (1, 3, H, W) the frame it must begin with."""
+    """One clip to be made. guides (1, C, T, H, W) as in `exam`, first (1, 3, H, W) the frame it must begin with.
+
+    cameras: those that are to be followed; near: metres to the nearest thing they see."""
     prompt: str
     seed: int
     guides: dict[str, Tensor] = field(default_factory=dict)
     negative: str = ""
     first: Tensor | None = None
+    cameras: camera.Cameras | None = None
+    near: float = 0.
     frames: int = 17
     size: tuple[int, int] = (64, 40)                           # width, height
 
@@ -59,7 +64,8 @@ class Native:
             known, mask = torch.zeros_like(noise), torch.zeros_like(noise[:, :1])
             known[:, :, :1], mask[:, :, 0] = model.encode_still(wish.first, 0), 1
         negative = model.encode_text(wish.negative) if wish.negative else None
-        denoise = model.denoiser(model.encode_text(wish.prompt), negative, wish.guides, known, mask, self.guidance)
+        along = wish.guides | ({"camera": flight.of(wish.cameras, wish.near, *noise.shape[2:])} if wish.cameras else {})
+        denoise = model.denoiser(model.encode_text(wish.prompt), negative, along, known, mask, self.guidance)
         *_, (x, _) = samplers.euler(denoise, noise, model.sigmas(self.steps))
         return model.autoencoder.decode(x, wish.guides).float().clone()
 
@@ -109,6 +115,9 @@ class Shots:
         out, (width, height) = self.folder / f"{self.count:04d}", wish.size
         asked = protocol.Size(self.longer * width // max(wish.size), self.longer * height // max(wish.size))
         guides = tuple(_written(out / "guides" / kind, kind, g) for kind, g in wish.guides.items() if kind in self.spec.guides)
+        if wish.cameras and "camera" in self.spec.guides:
+            (out / "camera.json").write_text(camera.as_json(wish.cameras))
+            guides += (protocol.Guide(kind="camera", path=str(out / "camera.json")),)
         stills = ()
         if wish.first is not None:
             _picture(out / "first.png", wish.first[0].permute(1, 2, 0).numpy() / 2 + .5)

@@ -118,7 +118,8 @@ def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HI
             before, after, gone = _before_and_after(seen.flatten(1).sum(1))
             if not before or not after:
                 continue
-            made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth", "normal"), frames=exam.video.shape[2]))[0]
+            made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth", "normal"), frames=exam.video.shape[2],
+                                    **exam.flown(i)))[0]
             asked = exam.truth[i, 0]
             own = _drift(exam.video[i], seen, before, after)            # the light is another one there
             kept = lambda old, late: bool((late - old - own[1] + own[0]).norm() < SAME and (exam.palette(i) - late).norm(dim=1).argmin() == asked)

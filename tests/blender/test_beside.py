@@ -334,8 +334,8 @@ def test_remix_begins_from_the_chosen_take(scene, tmp_path):
     frozen = shot.frozen(bpy.context)
     assert (frozen.frame_start, frozen.frames, frozen.family, frozen.source.path) == (30, 9, "vace", str(folder / "frames"))
     assert frozen.prompt == "a stone arch"
-    scene.sora.family = "blockout"
-    with pytest.raises(RuntimeError, match="does not begin from a clip; choose Wan or Wan VACE"):
+    scene.sora.family = "skyreels"
+    with pytest.raises(RuntimeError, match="does not begin from a clip; choose Blockout or Wan or Wan VACE"):
         bpy.ops.sora.remix()
 
 

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from engine.blockout import model
+from engine.blockout import flight, model
 from engine.blockout.autoencoder import Autoencoder, AutoencoderConfig
 from engine.blockout.transformer import TransformerConfig, guide_patches, patchify, unpatchify
 from engine.sampling import samplers
@@ -85,14 +85,15 @@ def test_a_guide_patch_is_what_lies_under_its_token():
 
 
 def test_guides_that_are_not_given_are_as_if_they_were_not_there(blockout):
-    absent, there = torch.zeros(1, 2), {"depth": torch.rand(1, 1, 5, 16, 24), "normal": torch.rand(1, 3, 5, 16, 24)}
+    absent = torch.zeros(1, 3)
+    there = {"depth": torch.rand(1, 1, 5, 16, 24), "normal": torch.rand(1, 3, 5, 16, 24), "camera": torch.rand(1, 12, flight.WIDTH)}
     blockout.transformer.guides.mix.bias.data.uniform_(-1, 1)
     assert torch.allclose(blockout.transformer.guides(there, absent), blockout.transformer.guides({}, absent))
 
 
 def test_the_first_frame_reaches_the_last_and_back(blockout):
     x, sigma = torch.randn(1, 16, 3, 3, 4), torch.tensor([.5])
-    words, none = blockout.encode_text("a car").embedding, (torch.zeros(1, 2), torch.zeros_like(x), torch.zeros_like(x[:, :1]))
+    words, none = blockout.encode_text("a car").embedding, (torch.zeros(1, 3), torch.zeros_like(x), torch.zeros_like(x[:, :1]))
     call = lambda y: blockout.transformer(y, sigma, words, {}, *none)
     for changed, seen in ((0, 2), (2, 0)):
         y = x.clone()

@@ -188,6 +188,69 @@ def test_keyframes_are_conformed_said_and_steer(rolled, tmp_path):
     assert pixels(take)[0] != pixels(plain)[0] and "The keyframe at frame 0 was conformed from 300x90 to 96x64" in take.notes
 
 
+def pictures(folder: Path, frames: int, size: Size, of) -> str:
+    """Numbered PNGs; `of` gives each one's colour or picture by frame."""
+    import cv2
+    folder.mkdir()
+    for frame in range(frames):
+        shown = np.broadcast_to(np.asarray(of(frame), np.uint8), (size.height, size.width, 3))
+        assert cv2.imwrite(str(folder / f"{frame + 1:04d}.png"), shown[..., ::-1])
+    return str(folder)
+
+
+def test_a_clip_to_begin_from_changes_as_much_as_asked(rolled, tmp_path):
+    path = pictures(tmp_path / "clip", 5, Size(96, 64), lambda frame: (40 + 20 * frame, 90, 160))
+    same, little, whole = (rolled(f"change {amount}", source=Guide(kind="beauty", path=path, strength=amount), steps=8) for amount in (.1, .4, 1.))
+    nothing = rolled("from noise", steps=8)
+    assert pixels(whole) == pixels(nothing) and len({tuple(pixels(take)) for take in (same, little, whole)}) == 3
+
+
+def test_a_remix_begins_from_what_the_take_had_sampled(rolled, tmp_path):
+    import shutil
+    first = rolled("first")
+    spoiled = Path(shutil.copytree(first.shot.out, tmp_path / "spoiled"))
+    for name in first.files.names()[1:]:
+        shutil.copyfile(spoiled / "frames" / first.files.names()[0], spoiled / "frames" / name)
+    made, again = (rolled(f"from {folder.name}", source=Guide(kind="beauty", path=str(folder / "frames"), strength=.5), steps=4)
+                   for folder in (Path(first.shot.out), spoiled))
+    assert pixels(made) == pixels(again) and "had sampled" in " ".join(made.notes)
+
+
+def test_what_lies_outside_a_mask_stays_to_the_bit(rolled, a_shot, tmp_path):
+    size = Size(96, 64)
+    noise = np.random.default_rng(1).integers(0, 256, (5, size.height, size.width, 3))
+    clip_of = pictures(tmp_path / "clip", 5, size, lambda frame: noise[frame])
+    anew = np.zeros((size.height, size.width, 3))
+    anew[16:40, 32:64] = 255
+    mask = Guide(kind="mask", path=pictures(tmp_path / "mask", 5, size, lambda frame: anew))
+    take = rolled("masked", source=Guide(kind="beauty", path=clip_of), guides=(mask,))
+    for frame, name in enumerate(take.files.names()):
+        made = image(Path(take.shot.out, "frames", name))
+        assert np.array_equal(made[anew == 0], noise[frame].astype(np.uint8)[anew == 0])
+        assert np.abs(made[anew > 0].astype(float) - noise[frame][anew > 0]).mean() > 10
+    with pytest.raises(GuideError, match="source clip"):
+        shoot.roll(a_shot("alone", guides=(mask,)), lambda progress: None, threading.Event(), shoot.Studio())
+
+
+def write_cameras(folder: Path, frames: int, speed: float, **row) -> Guide:
+    """A camera that drives forward by `speed` metres a frame."""
+    poses = [np.eye(4) for _ in range(frames)]
+    for frame, pose in enumerate(poses):
+        pose[2, 3] = speed * frame
+    rows = [{"frame": frame, "c2w": pose.ravel().tolist(), "K": [80, 80, 48, 32], **row} for frame, pose in enumerate(poses)]
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{speed} {len(row)}.json"
+    path.write_text(json.dumps({"frames": rows, "size": [96, 64], "fps": 24}))
+    return Guide(kind="camera", path=str(path))
+
+
+def test_the_camera_is_followed_and_one_without_perspective_is_said(rolled, tmp_path):
+    still, forward = (rolled(f"at {speed}", guides=(write_cameras(tmp_path / "cameras", 5, speed),)) for speed in (0., .4))
+    flat = rolled("flat", guides=(write_cameras(tmp_path / "cameras", 5, .4, projection="orthographic"),))
+    assert len({tuple(pixels(take)) for take in (still, forward, flat)}) == 3 and pixels(flat) == pixels(rolled("without"))
+    assert "orthographic" in " ".join(flat.notes) and "orthographic" not in " ".join(forward.notes)
+
+
 def test_an_image_is_cropped_to_fill():
     picture = np.zeros((100, 300, 3), np.float32)
     picture[:, 100:200] = 1
@@ -226,7 +289,7 @@ def test_the_spec_says_what_the_model_does(a_shot, studio):
     from engine.blockout import model
     spec, made = families.family("blockout").SPEC, studio.model(a_shot())
     assert (spec.native_area, spec.steps, spec.guidance) == (model.TRAINED_AREA, model.STEPS, model.GUIDANCE)
-    assert set(spec.guides) == set(model.GUIDES) and spec.models[0] == model.NAME
+    assert set(spec.guides) == {*model.GIVEN, "mask"} and spec.models[0] == model.NAME
     assert made.window == spec.frames.floor(made.window) and made.overlap == spec.frames.floor(made.overlap)
 
 

@@ -1,0 +1,178 @@
+"""Blockout at work, as families.Model describes it: windows of a shot become latents, latents become frames."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+
+from ..clock import moments
+from ..errors import CHOOSE, ModelError
+from ..protocol import Size
+from ..sampling import samplers
+from . import flight, model
+from .transformer import guide_patches
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..device import Device
+    from ..families import Window
+
+OVERLAP = 5             # frames that a window shares with the one before: two latent frames, the most that training often held
+
+
+def opened(folder: Path, device: Device) -> Footage:
+    """The weights of `folder` on `device`. Raises ModelError."""
+    return Footage(loaded(lambda: model.load(folder, torch.device(device.name), getattr(torch, device.dtype)), folder), folder)
+
+
+def loaded(read, folder: Path):
+    """What `read` gives. Raises ModelError, where the files in `folder` are not what they should be."""
+    try:
+        return read()
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"The model in {folder} cannot be loaded: {error}.", CHOOSE) from error
+
+
+class Footage:
+    """Blockout as families.Model describes it. Frames of the autoencoder are -1..1, those out here 0..1."""
+
+    overlap, begins_from_latents = OVERLAP, True
+
+    def __init__(self, blockout, folder: Path):
+        self._blockout, self._folder, self._wardrobe, self._second = blockout, folder, None, None
+        self.window = blockout.window_frames
+
+    def wear(self, loras) -> tuple[str, ...]:
+        """Exactly these (path, strength) on the transformer. Returns notes. Raises ModelError."""
+        if self._wardrobe is None:
+            if not loras:
+                return ()
+            from .lora import Wardrobe
+            self._wardrobe = Wardrobe(self._blockout.transformer, self._folder)
+        return self._wardrobe.wear(loras)
+
+    def native(self, size: Size) -> Size:
+        return Size(*self._blockout.native_size(size.width, size.height))
+
+    def text(self, prompt: str):
+        return self._blockout.encode_text(prompt)
+
+    def not_understood(self, prompt: str) -> tuple[str, ...]:
+        from . import text
+        return tuple(text.tokens(prompt).not_understood)
+
+    def sample(self, window: Window) -> Iterator[Tensor]:
+        """Euler steps of rectified flow; one clean latent (1, C, K, h, w) a step."""
+        with torch.inference_mode():
+            noise = self._blockout.noise(window.frames, window.size.width, window.size.height, window.seed)
+            source = self._source(window)
+            known, mask = self._known(window, noise, source)
+            denoise = self._blockout.denoiser(window.text, window.negative, self._guides(window) | self._flight(window), known, mask,
+                                               window.guidance, window.draft)
+            steps = self._begun(denoise, noise, source, window)
+        while True:
+            with torch.inference_mode():        # entered for each step: a generator must not keep it while it rests
+                following = next(steps, None)
+            if following is None:
+                return
+            yield following[1]
+
+    def _source(self, window: Window) -> Tensor | None:
+        """The latent of the clip to begin from: what its frames were decoded from, where that was kept."""
+        if window.source_latent is not None:
+            return window.source_latent.to(self._blockout.device, self._blockout.dtype)
+        return None if window.source is None else self._encoded(torch.from_numpy(window.source).permute(0, 3, 1, 2))
+
+    def _begun(self, denoise, noise: Tensor, source: Tensor | None, window: Window):
+        """From noise; or from the source with as much noise as its change asks for (SDEdit, Meng et al. 2022), which leaves the first steps out."""
+        sigmas = self._blockout.sigmas(window.steps)
+        if source is None or window.change >= 1:
+            return samplers.euler(denoise, noise, sigmas)
+        first = min(window.steps - int(window.steps * window.change), window.steps - 1)
+        return samplers.euler(denoise, samplers.noised(source, noise, sigmas[first]), sigmas[first:])
+
+    def _guides(self, window: Window) -> dict[str, Tensor]:
+        """(1, C, T, H, W) by kind; strength fades a guide towards nothing."""
+        return {kind: torch.from_numpy(images).permute(3, 0, 1, 2)[None].to(self._blockout.device, self._blockout.dtype) * window.strengths.get(kind, 1.0)
+                for kind, images in window.guides.items() if kind != "mask" and window.strengths.get(kind, 1.0) > 0}
+
+    def _flight(self, window: Window) -> dict[str, Tensor]:
+        """The camera's rays (1, N, flight.WIDTH); strength fades them towards a camera that stands still."""
+        if window.cameras is None:
+            return {}
+        shape = self._blockout.latent_shape(window.frames, window.size.width, window.size.height)[2:]
+        return {"camera": flight.of(window.cameras, window.near, *shape) * window.strengths.get("camera", 1.0)}
+
+    def _known(self, window: Window, like: Tensor, source: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Clean latents and a mask (1, 1, K, h, w) of what is known: the source outside its mask, keyframes, and the window before.
+
+        A keyframe holds the latent frame that its frame falls into, which is four frames long except the first.
+        """
+        if window.tail is None and not window.stills and "mask" not in window.guides:
+            return None, None
+        stride = self._blockout.latent_stride[0]
+        known, mask = torch.zeros_like(like), torch.zeros_like(like[:, :1])
+        if "mask" in window.guides:
+            known, mask = source.clone(), self._kept(window.guides["mask"]).to(like)
+        for frame, image in window.stills.items():
+            at = -(-frame // stride)
+            known[:, :, at] = self._blockout.encode_still(torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1, at)[:, :, 0]
+            mask[:, :, at] = 1
+        if window.tail is not None:
+            head = self._encoded(window.tail)
+            known[:, :, :head.shape[2]], mask[:, :, :head.shape[2]] = head, 1
+        return known, mask
+
+    def _kept(self, changing: np.ndarray) -> Tensor:
+        """(1, 1, K, h, w): 1 where nothing below a latent pixel is to be made anew. `changing` is the mask (T, H, W, 1)."""
+        anew = torch.from_numpy(changing).permute(3, 0, 1, 2)[None]
+        k, h, w = self._blockout.latent_shape(len(changing), changing.shape[2], changing.shape[1])[2:]
+        return 1 - (guide_patches(anew).amax(-1) > 0).float().view(1, 1, k, h, w)
+
+    def _encoded(self, frames: Tensor) -> Tensor:
+        """(n, 3, h, w) 0..1 -> latent."""
+        video = frames.to(self._blockout.device, self._blockout.dtype).transpose(0, 1)[None] * 2 - 1
+        return self._blockout.autoencoder.encode(video)
+
+    def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
+        """Moments of the clip along its guides, each decoded as if it were a still."""
+        chosen = moments(latent.shape[2])
+        stride = self._blockout.latent_stride[0]
+        guides = {kind: images[0, :, [stride * index for index in chosen]].transpose(0, 1)[:, :, None] for kind, images in self._guides(window).items()}
+        stills = self._blockout.autoencoder.decode_stream(latent[0, :, chosen].transpose(0, 1)[:, :, None], guides)      # (n, 3, 1, h, w)
+        return next(self._frames(still.transpose(0, 2) for still in stills)).permute(0, 2, 3, 1).cpu().numpy()
+
+    def decode(self, latent: Tensor, window: Window) -> Iterator[Tensor]:
+        """The decoder draws along the window's guides, so that the latent need not hold every edge."""
+        return self._frames(self._blockout.autoencoder.decode_stream(latent, self._guides(window)))
+
+    def _frames(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+        """(1, 3, n, h, w) in -1..1 -> (n, 3, h, w) in 0..1."""
+        while True:
+            with torch.inference_mode():
+                chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                frames = (chunk[0].transpose(0, 1).float() + 1) / 2
+            yield frames.clamp(0, 1)
+
+    def refiner(self, prompt: str, strength: float, seed: int):
+        """What takes this model's frames to twice their size, None where its folder has no refiner. Raises ModelError."""
+        from . import refiner
+        if self._second is None and refiner.there(self._folder):
+            self._second = loaded(lambda: refiner.load(self._folder, self._blockout.device), self._folder)
+        return self._second and refiner.Refining(self._second, self._second.words([prompt]), strength, seed)
+
+    def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
+        from . import upscale
+        larger = size.width > frames.shape[3] or size.height > frames.shape[2]         # what shrinks needs no edges of the layout
+        full = {kind: torch.from_numpy(images).permute(0, 3, 1, 2).to(frames) for kind, images in guides.items() if larger}
+        with torch.inference_mode():
+            if size != Size(frames.shape[3], frames.shape[2]):
+                frames = upscale.upscale(frames, size, full.get("depth"), full.get("normal"))
+            return frames.permute(0, 2, 3, 1).float().cpu().numpy()
