@@ -3,6 +3,10 @@
     python scripts/train_blockout.py all --out out/blockout --minutes 120
     python scripts/train_blockout.py transformer --out out/blockout --minutes 90 --resume
 
+Or measures what compute buys, with transformers of three sizes on the same clips (--minutes of each; stopped sizes are not taken up again):
+
+    python scripts/train_blockout.py scaling --out out/blockout --minutes 30
+
 Or teaches it the look of one's own captioned clips, films or folders of images with a .txt of the same name beside each:
 
     python scripts/train_blockout.py lora --data clips --out out/ink --minutes 10          # out/ink/ink.safetensors, to be put on
@@ -17,13 +21,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.blockout import finetune, lora, model, train
+from engine.blockout import finetune, lora, model, scaling, train
 from engine.errors import SoraError
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=(*train.STAGES, "all", "export", *finetune.KINDS))
+    parser.add_argument("stage", choices=(*train.STAGES, "all", "export", "scaling", *finetune.KINDS))
     parser.add_argument("--out", type=Path, required=True, help="folder for clips, checkpoints, logs and weights")
     parser.add_argument("--data", type=Path, help="lora, finetune: the folder with your clips and their captions")
     parser.add_argument("--rank", type=int, choices=range(1, 65), metavar="1..64", help=f"lora: how much it can learn ({lora.RANK} where it begins)")
@@ -58,6 +62,21 @@ def taught(given: argparse.Namespace) -> int:
     return 0
 
 
+def curves(given: argparse.Namespace) -> int:
+    """Trains every size for the minutes and draws what each one's compute bought."""
+    try:
+        scaling.measure(given.out / "clips", given.out, given.minutes)
+        scaling.plot(scaling.points(given.out), given.out / "scaling.png")
+    except FileNotFoundError as error:
+        print(f"{error.filename} is missing: render clips and train the autoencoder in {given.out} first", file=sys.stderr)
+        return 2
+    except ImportError:
+        print(f"the points are in {given.out / 'scaling'}; matplotlib draws them: pip install matplotlib", file=sys.stderr)
+        return 1
+    print((given.out / "scaling.png").resolve())
+    return 0
+
+
 def main(words: list[str] | None = None) -> int:
     given = arguments(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -65,6 +84,8 @@ def main(words: list[str] | None = None) -> int:
     if given.stage == "export":
         train.export(given.out)
         return 0
+    if given.stage == "scaling":
+        return curves(given)
     begun = [s for s in stages if (given.out / f"{s}.pt").exists()]
     if begun and not given.resume:
         print(f"{given.out} already holds {', '.join(begun)}; say --resume to go on with it, or choose another folder", file=sys.stderr)

@@ -67,4 +67,4 @@ class Average:
 
 def rates(progress: float, step: int, warm: int = 50, hold: float = .5, last: float = .03) -> float:
     """Factor on the learning rate: a short rise, a plateau, then down to `last` at progress 1."""
-    return min(1., (step + 1) / warm) * (1 - max(0., (progress - hold) / (1 - hold)) * (1 - last))
+    return min(1., (step + 1) / warm) * (1 - max(0., progress - hold) / max(1 - hold, 1e-9) * (1 - last))

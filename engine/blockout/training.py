@@ -21,8 +21,8 @@ class Run:
     """One stage: optimisers, moving average, minutes spent, checkpoint. Every process of the stage has one."""
 
     def __init__(self, name: str, folder: Path, model: nn.Module, optimisers: list, minutes: float, horizon: int = 500, seed: int = 0,
-                 warm: int = 50):
-        self.warm = warm                                       # steps until the full rate
+                 warm: int = 50, hold: float = .5):
+        self.warm, self.hold = warm, hold                      # steps until the full rate, and the share of the time at it
         self.name, self.folder, self.model, self.optimisers, self.minutes = name, folder, model, optimisers, minutes
         self.average, self.step, self.spent, self.base = Average(model, horizon), 0, 0.0, [[g["lr"] for g in o.param_groups] for o in optimisers]
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -77,7 +77,7 @@ class Run:
         """Steps until the minutes are spent. `judge` measures the moving average; its numbers go to the log and to <name>.jsonl."""
         began, spent, saved = time.monotonic(), self.spent, time.monotonic()
         while self.spent < 60 * self.minutes:
-            factor = rates(self.progress, self.step, self.warm)
+            factor = rates(self.progress, self.step, self.warm, self.hold)
             for o, base in zip(self.optimisers, self.base):
                 for group, lr in zip(o.param_groups, base):
                     group["lr"] = lr * factor

@@ -1,0 +1,112 @@
+"""What compute buys: transformers of three sizes trained side by side on the same clips, their held-out loss against the operations spent.
+
+Operations are counted as Kaplan et al. 2020 do (two for each weight and token, and attention's own), three times the forward pass for a
+training step. The rates stay where they begin, so that every point of a curve is a training that could go on from there.
+"""
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .text import TOKENS
+from .train_transformer import Draws, HeldOut, Library, optimisers, trained_autoencoder
+from .training import Run
+from .transformer import Transformer, TransformerConfig
+
+log = logging.getLogger(__name__)
+
+SIZES = {"small": TransformerConfig(width=128, depth=4, heads=2), "base": TransformerConfig(), "large": TransformerConfig(width=320, depth=8, heads=5)}
+MIX = {"short": .6, "plain": .4}
+HORIZON = 60                                                   # steps of the moving average
+EVERY = 25                                                     # steps between two points
+
+
+def forward(config: TransformerConfig, batch: int, patches: int) -> float:
+    """Operations of one pass over `batch` clips of so many latent pixels."""
+    tokens, d = patches + TOKENS, config.width
+    weights = config.depth * (4 + 2 * config.mlp) * d * d
+    return batch * (2 * weights * tokens + 4 * config.depth * tokens ** 2 * d)
+
+
+class Counted(Draws):
+    """Draws of one mix throughout, with the operations that they took."""
+
+    wanted = tuple(MIX)
+    spent = 0.
+
+    def __call__(self, model: Transformer, g: torch.Generator) -> Tensor:
+        with _Seen(model) as seen:
+            found = super().__call__(model, g)
+        self.spent += 3 * forward(model.config, *seen.shape)
+        return found
+
+    def mix(self) -> dict[str, float]:
+        return MIX
+
+
+class _Seen:
+    """The clips and latent pixels that went through the model meanwhile."""
+
+    def __init__(self, model: Transformer):
+        self._model, self.shape = model, (0, 0)
+
+    def __enter__(self) -> _Seen:
+        self._hook = self._model.noisy.register_forward_pre_hook(lambda layer, given: setattr(self, "shape", tuple(given[0].shape[:2])))
+        return self
+
+    def __exit__(self, *trouble) -> None:
+        self._hook.remove()
+
+
+def held_out(judge: HeldOut, model: Transformer) -> float:
+    """One number of HeldOut's: without guides and with them, weighted by noise as the training is."""
+    found = judge(model)
+    weighted = [found[f"{kind} {sigma}"] / sigma ** 2 for kind in ("text", "guides") for sigma in (1., .8, .5)]
+    return sum(weighted) / len(weighted)
+
+
+def stage(root: Path, out: Path, size: str, minutes: float) -> None:
+    """Trains one size for so many minutes; every point goes to OUT/SIZE.jsonl."""
+    torch.manual_seed(1)
+    model, autoencoder = Transformer(SIZES[size]), trained_autoencoder(out)
+    run = Run(size, out / "scaling", model, optimisers(model), minutes, HORIZON, seed=1, hold=1.)
+    draws = Counted(Library(root, autoencoder), run)
+    judge = HeldOut.rendered(autoencoder)
+    parameters = sum(p.numel() for p in model.parameters())
+    run.train(draws, lambda average: {"held out": held_out(judge, average), "petaflop": draws.spent / 1e15, "parameters": parameters}, EVERY)
+
+
+def measure(root: Path, out: Path, minutes: float, sizes: tuple[str, ...] = tuple(SIZES)) -> None:
+    """Every size that has no curve yet, one after the other; to measure one again, its file has to go."""
+    for size in sizes:
+        if not curve(out, size).exists():
+            log.info("%s", size)
+            stage(root, out, size, minutes)
+
+
+def curve(out: Path, size: str) -> Path:
+    return out / "scaling" / f"{size}.jsonl"
+
+
+def points(out: Path) -> dict[str, list[dict]]:
+    """Each size's measurements in order, by size."""
+    return {size: [json.loads(line) for line in curve(out, size).read_text().splitlines()] for size in SIZES if curve(out, size).exists()}
+
+
+def plot(found: dict[str, list[dict]], path: Path) -> None:
+    """The curves on logarithmic axes. Raises ImportError without matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.add_subplot(xscale="log", yscale="log", xlabel="training operations, in units of 10¹⁵", ylabel="held-out loss, weighted by noise",
+                              title="Blockout's transformer in three sizes: what compute buys")
+    for size, rows in found.items():
+        label = f"{size}: {rows[-1]['parameters'] / 1e6:.1f} M parameters, {rows[-1]['step']} steps"
+        axes.plot([row["petaflop"] for row in rows], [row["held out"] for row in rows], marker=".", label=label)
+    axes.grid(True, which="both", alpha=.25)
+    axes.legend()
+    figure.savefig(path)

@@ -1,0 +1,44 @@
+"""What training costs, as it is counted for the scaling curves, and the files that they are drawn from."""
+import json
+import re
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from engine.blockout import optimise, scaling
+from engine.blockout.text import TOKENS
+from engine.blockout.transformer import Transformer
+
+
+@pytest.mark.parametrize("size", ["small", "base"])
+def test_operations_are_those_of_the_matrix_products(size):
+    config, (k, h, w), batch = scaling.SIZES[size], (2, 3, 4), 2
+    torch.manual_seed(0)
+    model = Transformer(config)
+    x, tokens = torch.zeros(batch, config.latent, k, h, w), torch.zeros(batch, TOKENS, config.width)
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        model(x, torch.full((batch,), .5), tokens, {}, torch.zeros(batch, 3), x, x[:, :1])
+    inside = {name: ops for name, ops in counted.get_flop_counts().items() if re.fullmatch(r"Transformer\.blocks\.\d+", name)}
+    multiplied = sum(count for ops in inside.values() for op, count in ops.items() if "mm" in str(op))
+    n = k * h * w + TOKENS
+    products = batch * 2 * config.depth * (4 + 2 * config.mlp) * config.width ** 2 * n
+    assert len(inside) == config.depth and multiplied == products
+    assert scaling.forward(config, batch, k * h * w) == products + batch * 4 * config.depth * n ** 2 * config.width
+
+
+def test_sizes_grow_by_about_four():
+    small, base, large = (sum(p.numel() for p in Transformer(config).parameters()) for config in scaling.SIZES.values())
+    assert 2.5 < base / small < 6 and 2.5 < large / base < 6
+
+
+def test_the_rate_can_stay():
+    assert optimise.rates(.99, 1000, hold=1.) == 1 and optimise.rates(1., 1000) == pytest.approx(.03)
+
+
+def test_curves_are_read_by_size(tmp_path):
+    assert scaling.points(tmp_path) == {}
+    path = scaling.curve(tmp_path, "small")
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps({"step": s, "petaflop": s / 10, "held out": 1 / s, "parameters": 5, "minutes": s}) + "\n" for s in (1, 2)))
+    assert [row["step"] for row in scaling.points(tmp_path)["small"]] == [1, 2]
