@@ -40,7 +40,8 @@ class Sampling:
         self.steps = shot.steps or family.SPEC.steps
         with clock.stage("text"):
             clock.say("text")
-            self.texts = studio.text(model, shot.prompt), studio.text(model, shot.negative)
+            self._prompt = model.completed(shot.prompt) if hasattr(model, "completed") and not shot.loras else shot.prompt
+            self.texts = studio.text(model, self._prompt), studio.text(model, shot.negative)
         heed(cut)
 
     @property
@@ -64,7 +65,9 @@ class Sampling:
 
     def notes(self) -> tuple[str, ...]:
         stages = (f"Sampled at half of {self.size}, then made twice as large and refined in {self._second} steps",) if self._second else ()
-        return (*stages, *((self.draft.note(),) if self.draft else ()), *getattr(self._model, "remarks", tuple)())
+        added = self._prompt.removeprefix(self._shot.prompt).strip(" ,")
+        style = (f"The prompt names no style, so “{added}” was added",) if added else ()
+        return (*style, *stages, *((self.draft.note(),) if self.draft else ()), *getattr(self._model, "remarks", tuple)())
 
     def counted(self) -> dict[str, int]:
         """What a draft's take records."""

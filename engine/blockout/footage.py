@@ -62,6 +62,11 @@ class Footage:
     def text(self, prompt: str):
         return self._blockout.encode_text(prompt)
 
+    def completed(self, prompt: str) -> str:
+        """As `text.completed`; a model that somebody taught their own look draws that where no style is named."""
+        from . import text
+        return text.completed(prompt) if self._folder == model.WEIGHTS else prompt
+
     def not_understood(self, prompt: str) -> tuple[str, ...]:
         from . import text
         return tuple(text.tokens(prompt).not_understood)

@@ -65,7 +65,7 @@ class Model(Protocol):
     on that fits, `native_fps` where its frame rate is another one than its family's. One whose SPEC has `refines` has
     `refiner(prompt, strength, seed)`: None where its weights have none, otherwise one clip's way through it, with `times`, how much wider
     and higher frames become, and `steps(frames, guides)`, which gives the next frames (n, 3, H, W) of the next (n, 3, h, w) once a step,
-    the last ones for good, along Tensors (n, C, H, W).
+    the last ones for good, along Tensors (n, C, H, W). `completed(prompt)` is there where a prompt gets words that it lacks, after its own.
     """
 
     window: int                             # frames sampled at once, on the grid

@@ -25,6 +25,13 @@ def test_synonyms_and_forms(prompt, meant):
     assert known(prompt) == meant
 
 
+@pytest.mark.parametrize("prompt, asked", [
+    ("a red car at sunset", "a red car at sunset, realistic"), ("a red car, film noir", "a red car, film noir"), ("a (neon:0.5) car", "a (neon:0.5) car"),
+    ("cinematic, a red car", "cinematic, a red car"), ("red " * 24, "red " * 24)])
+def test_a_prompt_without_a_style_is_asked_to_be_realistic(prompt, asked):
+    assert text.completed(prompt) == asked
+
+
 def test_words_not_understood_are_named_once_and_grammar_is_not():
     t = text.tokens("A quiet red car and the quiet unicorn, in the street at night")
     assert t.not_understood == ("quiet", "unicorn")

@@ -251,6 +251,13 @@ def test_the_camera_is_followed_and_one_without_perspective_is_said(rolled, tmp_
     assert "orthographic" in " ".join(flat.notes) and "orthographic" not in " ".join(forward.notes)
 
 
+def test_blockouts_own_weights_draw_what_names_no_style_realistic(rolled):
+    plain, styled = (rolled(f"{words[-5:]}", model="", prompt=words, steps=1) for words in ("a red car at noon", "a red car at noon, realistic"))
+    first, second = ([image(Path(take.shot.out, "frames", name)) for name in take.files.names()] for take in (plain, styled))
+    assert np.array_equal(first, second) and "“realistic” was added" in " ".join(plain.notes) and "added" not in " ".join(styled.notes)
+    assert "added" not in " ".join(rolled("somebody's own", steps=1).notes)
+
+
 def test_an_image_is_cropped_to_fill():
     picture = np.zeros((100, 300, 3), np.float32)
     picture[:, 100:200] = 1
