@@ -128,16 +128,17 @@ def project(points: np.ndarray, pose: np.ndarray, K: np.ndarray) -> np.ndarray:
 
 
 def rays(pose: np.ndarray, K: np.ndarray, size: Size) -> np.ndarray:
-    """Pluecker rays (H, W, 6) through the middles of the pixels: moment o x d, then unit direction d, both in the world.
+    """Pluecker rays (..., H, W, 6) through the middles of the pixels, for poses (..., 4, 4) and intrinsics (..., 4): moment o x d, then
+    unit direction d, both in the world.
 
     The order is that of CameraCtrl (He et al. 2024, https://arxiv.org/abs/2404.02101) and of the models that follow it.
     """
-    fx, fy, cx, cy = K
-    x, y = (np.arange(size.width) + 0.5 - cx) / fx, (np.arange(size.height) + 0.5 - cy) / fy
-    inside = np.stack([*np.broadcast_arrays(x[None, :], y[:, None]), np.ones((size.height, size.width))], axis=-1)     # (H, W, 3)
-    directions = inside @ pose[:3, :3].T
+    fx, fy, cx, cy = np.moveaxis(np.asarray(K, np.float64), -1, 0)[..., None, None]
+    x, y = (np.arange(size.width) + 0.5 - cx) / fx, (np.arange(size.height)[:, None] + 0.5 - cy) / fy
+    x, y = np.broadcast_arrays(x, y)
+    directions = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.swapaxes(pose[..., None, :3, :3], -1, -2)
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    return np.concatenate([np.cross(np.broadcast_to(pose[:3, 3], directions.shape), directions), directions], axis=-1)
+    return np.concatenate([np.cross(np.broadcast_to(pose[..., None, None, :3, 3], directions.shape), directions), directions], axis=-1)
 
 
 def _inverse(pose: np.ndarray) -> np.ndarray:

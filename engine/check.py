@@ -92,6 +92,8 @@ def _guides(asked: Shot, spec: FamilySpec) -> None:
             raise GuideError(f"The shot has more than one {guide.kind} guide.", drop)
         if not (math.isfinite(guide.strength) and 0 <= guide.strength <= 1):
             raise GuideError(f"The {guide.kind} guide's strength {guide.strength:g} is not between 0 and 1.", drop)
+        if guide.kind == "mask" and asked.source is None:
+            raise GuideError("The mask says what is made anew; choose a source clip that stays as it is outside.", drop)
         if guide.spans:
             _spans(asked, spec, guide, drop)
     if asked.guides:

@@ -87,7 +87,7 @@ class Beside:
 
     def window(self, stretch: Stretch, size: Size, cut: threading.Event) -> dict:
         """The fields of a families.Window. Raises Cut, GuideError."""
-        found = {"references": self._references, "fps": self._shot.fps}
+        found = {"references": self._references}
         if self._source is not None:
             found |= {"source": self._source.window(stretch.start, stretch.frames, size, cut)["beauty"], "change": self._shot.source.strength}
         if self._cameras is not None:

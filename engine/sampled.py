@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import families, latents, light, take
+from . import families, latents, light, presets, take
 from .ahead import heed
 from .sampling.draft import Draft
 
@@ -35,19 +35,26 @@ class Sampling:
         self._shot, self._model, self._clock, self._cut = shot, model, clock, cut
         self.size = model.doubled(shot.size) if shot.two_stages else model.native(shot.size)
         self.light = getattr(family, "light", lambda shot: light.SRGB)(shot)
-        self.draft = Draft(family.SPEC.drafts) if shot.draft else None
+        self._draft, self._preset = Draft(family.SPEC.drafts) if shot.draft else None, presets.of(shot)
         self._second = family.SPEC.second if shot.two_stages else 0
-        self.steps = shot.steps or family.SPEC.steps
+        self._steps = shot.steps or family.SPEC.steps
+        self._guidance = shot.guidance if shot.guidance >= 0 else family.SPEC.guidance
         with clock.stage("text"):
             clock.say("text")
             self._prompt = model.completed(shot.prompt) if hasattr(model, "completed") and not shot.loras else shot.prompt
-            self.texts = studio.text(model, self._prompt), studio.text(model, shot.negative)
+            self._texts = studio.text(model, self._prompt), studio.text(model, shot.negative)
         heed(cut)
 
     @property
     def each(self) -> int:
         """Steps that each window takes, of all stages."""
-        return self.steps + self._second
+        return self._steps + self._second
+
+    def fields(self) -> dict:
+        """Those of a families.Window that say how it is sampled."""
+        text, negative = self._texts
+        return {"steps": self._steps, "guidance": self._guidance, "text": text, "negative": negative, "draft": self._draft, "preset": self._preset,
+                "compiled": self._shot.compiled, "two_stages": self._shot.two_stages}
 
     def latent(self, stretch: Stretch, window: Window, windows: int, look: Look) -> Tensor:
         """The clean latent of one of so many `windows`; `look` sees every step but the last. Raises Cut."""
@@ -67,21 +74,25 @@ class Sampling:
         stages = (f"Sampled at half of {self.size}, then made twice as large and refined in {self._second} steps",) if self._second else ()
         added = self._prompt.removeprefix(self._shot.prompt).strip(" ,")
         style = (f"The prompt names no style, so “{added}” was added",) if added else ()
-        return (*style, *stages, *((self.draft.note(),) if self.draft else ()), *getattr(self._model, "remarks", tuple)())
+        few = (f"Preset “{self._preset.label}”: {self._steps} steps, guidance {self._guidance:g}",) if self._preset else ()
+        return (*style, *few, *stages, *((self._draft.note(),) if self._draft else ()), *getattr(self._model, "remarks", tuple)())
 
     def counted(self) -> dict[str, int]:
         """What a draft's take records."""
-        return {"evaluations": self.draft.evaluations, "skipped": self.draft.skipped} if self.draft else {}
+        return {"evaluations": self._draft.evaluations, "skipped": self._draft.skipped} if self._draft else {}
 
 
 class Kept:
     """As Sampling, of what another take kept: nothing is sampled, so nothing needs words or steps."""
 
-    texts, draft, steps, each = (None, None), None, 0, 0
+    each = 0
 
     def __init__(self, shot: Shot):
         """Raises ShotError."""
         self._shot, self.size, self.light = shot, latents.native(shot), latents.coded(shot)
+
+    def fields(self) -> dict:
+        return {"steps": 0, "guidance": 0.0, "text": None, "negative": None}
 
     def latent(self, stretch: Stretch, window: Window, windows: int, look: Look) -> Tensor:
         """Raises ShotError."""

@@ -87,12 +87,10 @@ class _Rolling:
                  worn: tuple[str, ...] = (), plan: Plan | None = None):
         self.shot, self.model, self.source, self.clock, self.cut, self.worn, self.plan = shot, model, source, clock, cut, worn, plan
         self.spec, self.native = families.family(shot.family).SPEC, source.size
-        self.guidance = shot.guidance if shot.guidance >= 0 else self.spec.guidance
         self.pace = Pace(shot, getattr(model, "native_fps", self.spec.native_fps))
         self.stretches = clip.stretches(self.pace.made, model.window, model.overlap, self.spec.frames)
         self.guides = clip.Guides(shot)
         self.stills = clip.stills(shot, self.native)
-        self.anchors = self.pace.stills(self.stills)
         self.beside = clip.Beside(shot, "camera" in self.spec.guides)
         self.clip = begun.Clip(shot, model, self.native, self.stretches)
         self.joins = clip.Joins()
@@ -139,14 +137,10 @@ class _Rolling:
             self.clock.say("guides", stretch.index + 1, len(self.stretches))
             guides = self.guides.window(stretch.start, stretch.frames, self.native, self.cut)
         heed(self.cut)
-        text, negative = self.source.texts
-        return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), steps=self.source.steps,
-                      guidance=self.guidance, text=text, negative=negative, guides=guides, two_stages=self.shot.two_stages,
-                      index=stretch.index, source_latent=self.clip.latent(stretch),
-                      strengths={guide.kind: guide.strength for guide in self.shot.guides}, tail=tail,
-                      stills=clip.within(self.anchors, stretch), spans=clip.spans(self.shot, stretch),
-                      **self.beside.window(stretch, self.native, self.cut) | {"fps": self.pace.fps, "draft": self.source.draft, "preset": presets.of(self.shot),
-                                                                           "compiled": self.shot.compiled})
+        return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), index=stretch.index, guides=guides,
+                      strengths={guide.kind: guide.strength for guide in self.shot.guides}, spans=clip.spans(self.shot, stretch), tail=tail,
+                      stills=clip.within(self.anchors, stretch), source_latent=self.clip.latent(stretch), fps=self.pace.fps,
+                      **self.source.fields(), **self.beside.window(stretch, self.native, self.cut))
 
     def _glimpse(self, latent, window: Window) -> Reel | None:
         """A moving preview now and then, or None: looking costs time as well."""
@@ -192,7 +186,7 @@ class _Rolling:
                 self.clock.step("decode", index + 1)
 
     def _developed(self, index: int, before, after, part: float):
-        """float32 (height, width, 3): what lies `part` of the way between two drawn frames, at the shot's size, along its guides and within its mask."""
+        """float32 (height, width, 3): what lies `part` of the way between two drawn frames, at its size, along its guides and within its mask."""
         heed(self.cut)
         drawn = after if part == 1 else between(before, after, part)
         guides = self.guides.frame(index, self.shot.size, clip.FOR_DELIVERY) if self.drawn != self.shot.size else {}

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import device, families, presets
+from . import device, families
 from .protocol import Estimated, Shot
 
 if TYPE_CHECKING:
@@ -97,11 +97,10 @@ class Studio:
             return ()
         found = [(families.lora(shot.family, lora.name), lora) for lora in shot.loras]
         worn, experts = [(path, lora.strength) for path, lora in found], {str(path): lora.expert for path, lora in found if lora.expert}
-        preset = presets.of(shot)
-        said = (f"Preset “{preset.label}”: {shot.steps} steps, guidance {shot.guidance:g}",) if preset else ()
-        if experts:
-            return said + model.wear(worn, experts=experts)
-        return said + (model.wear(worn, families.family(shot.family).second(shot)) if shot.two_stages and not shot.latents else model.wear(worn))
+        more = {"experts": experts} if experts else {}
+        if shot.two_stages and not shot.latents:
+            more["later"] = families.family(shot.family).second(shot)
+        return model.wear(worn, **more)
 
     def text(self, model: families.Model, prompt: str):
         """The prompt's embedding, from the last few where it is among them."""

@@ -24,6 +24,7 @@ import torch
 
 from engine.blockout import refiner
 from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, load
+from engine.families import blockout
 from engine.judging import blender, learning, refining, rows, scores, sheets, tasks
 from engine.judging.exam import Exam
 from engine.judging.judges import Judges
@@ -82,12 +83,6 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
     """Every line that is wanted, and each row's own scores."""
     lines, own, n = {}, {}, len(exam.clips)
     few, one = max(1, n // 3), max(1, n // 12)
-    said = {"sky", "ground", "style", "colour", "colour_judged", "colour_text", "shape_text", "shape_depth", "camera_text", "camera_unguided", "camera_depth",
-            "depth_edges", "swap_gap", "flicker", "dynamic", "codec_psnr", "codec_psnr_guided"}
-    if wanted & (said | BLENDER):
-        shown = rows.videos(making, exam)
-        lines, own = rows.adherence(judges, exam, shown)
-        lines |= rows.layout(making, exam, shown) | rows.motion(exam, shown) | rows.codec(exam, shown)
     apart = {("first_frame_psnr", "first_frame_gain"): lambda: rows.first_frame(making, exam, max(1, n // 2)),
              ("seed_hash",): lambda: rows.seeds(making, exam, one),
              ("binding",): lambda: tasks.binding(making, few // 2 or 1),
@@ -96,6 +91,11 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
              ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 16), second=second),
              ("refine_gain", "refine_edges"): lambda: refining.lines(making, second, max(1, n // 2)),
              ("blender", "blender_edges", "codec_psnr_blender"): lambda: blender.lines(making, judges, scenes, own)}
+    said = set(ORDER).difference(*apart)                       # by the exam's own captions, which `own` judges as well
+    if wanted & (said | BLENDER):
+        shown = rows.videos(making, exam)
+        lines, own = rows.adherence(judges, exam, shown)
+        lines |= rows.layout(making, exam, shown) | rows.motion(exam, shown) | rows.codec(exam, shown)
     for keys, measure in apart.items():
         if wanted & set(keys):
             log.info("measuring %s", " and ".join(keys))
@@ -109,7 +109,7 @@ def main() -> int:
     torch.manual_seed(0)
     wanted = set(given.only or ORDER)
     making, scenes = studio(given), []
-    second = refiner.load(given.weights) if isinstance(making, Native) and refiner.there(given.weights) else None
+    second = refiner.load(given.weights) if isinstance(making, Native) and blockout.refines(given.weights) else None
     if wanted & BLENDER or given.sheets:
         scenes = blender.scenes(blockouts(given.keep / "blockouts"))
     judges, exam = learning.judges(given.keep, given.glimpses, given.schooling, given.jobs), Exam.rendered(given.clips)

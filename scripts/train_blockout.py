@@ -31,7 +31,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for clips, checkpoints, logs and weights")
     parser.add_argument("--data", type=Path, help="lora, finetune: the folder with your clips and their captions")
     parser.add_argument("--rank", type=int, choices=range(1, 65), metavar="1..64", help=f"lora: how much it can learn ({lora.RANK} where it begins)")
-    parser.add_argument("--weights", type=Path, default=model.WEIGHTS, help="lora, finetune: what they begin from; refiner: whose frames it learns from, unless --out holds a model; Blockout's own")
+    parser.add_argument("--weights", type=Path, default=model.WEIGHTS, help="lora, finetune: what they begin from; refiner: whose frames it "
+                        "learns from, unless --out holds a model; Blockout's own")
     parser.add_argument("--minutes", type=float, default=120., help="of the stage in all, or of all stages together")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each; they average their gradients")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
@@ -64,23 +65,20 @@ def taught(given: argparse.Namespace) -> int:
 
 def curves(given: argparse.Namespace) -> int:
     """Trains every size for the minutes and draws what each one's compute bought."""
-    try:
-        scaling.measure(given.out / "clips", given.out, given.minutes)
-        scaling.plot(scaling.points(given.out), given.out / "scaling.png")
-    except FileNotFoundError as error:
-        print(f"{error.filename} is missing: render clips and train the autoencoder in {given.out} first", file=sys.stderr)
+    lacking = scaling.lacking(given.out)
+    if lacking:
+        print(f"{given.out} has no {lacking}; render clips and train the autoencoder there first", file=sys.stderr)
         return 2
-    except ImportError:
-        print(f"the points are in {given.out / 'scaling'}; matplotlib draws them: pip install matplotlib", file=sys.stderr)
-        return 1
-    print((given.out / "scaling.png").resolve())
+    scaling.measure(given.out / "clips", given.out, given.minutes)
+    drawn = scaling.plot(scaling.points(given.out), given.out / "scaling.png")
+    print((given.out / "scaling.png").resolve() if drawn else f"the points are in {given.out / 'scaling'}; matplotlib draws them: pip install matplotlib")
     return 0
 
 
 def main(words: list[str] | None = None) -> int:
     given = arguments(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    stages = train.STAGES if given.stage == "all" else (given.stage,)
+    stages = tuple(train.SHARE) if given.stage == "all" else (given.stage,)
     if given.stage == "export":
         train.export(given.out)
         return 0

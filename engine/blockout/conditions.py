@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import flight as flights
+from . import flight
+from .autoencoder import SPACE, TIME
 
 GIVEN = ((0, 0, 0), (0, 0, 1), (1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 1, 1))           # as guides.GIVEN
 GIVEN_SHARE = (.42, .14, .12, .12, .08, .07, .025, .025)       # what a prompt alone can bring (moves, shapes) is learned slowest
@@ -49,11 +50,13 @@ def guides(inverse: np.ndarray, normal: np.ndarray, g: torch.Generator, rough: b
     return {"depth": depth, "normal": facing}
 
 
-def flight(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, g: torch.Generator, k: int, h: int, w: int, rough: bool = True) -> Tensor:
-    """`flight.rays` of clips: c2w (B, T, 4, 4), lens (B, 4), stored inverse depth (B, T, H, W); `rough` varies what counts as near."""
+def flights(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, g: torch.Generator, rough: bool = True) -> Tensor:
+    """`flight.rays` (B, N, WIDTH) of clips: c2w (B, T, 4, 4), lens (B, 4), stored inverse depth (B, T, H, W); `rough` varies what counts as near."""
     near, _ = span(torch.from_numpy(np.asarray(inverse, np.float32)))
     near = near * torch.exp(uniform(g, -.4, .4, len(near))) if rough else near
-    return flights.rays(torch.from_numpy(c2w), torch.from_numpy(lens)[:, None].expand(-1, c2w.shape[1], -1), near, k, h, w)
+    _, t, h, w = inverse.shape
+    each = zip(c2w, lens, near.tolist())
+    return torch.from_numpy(np.stack([flight.rays(*one, 1 + (t - 1) // TIME, h // SPACE, w // SPACE) for one in each]))
 
 
 def given(g: torch.Generator, batch: int) -> Tensor:

@@ -1,17 +1,17 @@
-"""How the camera flies, as the transformer is told: for each token the rays through its middle, as Pluecker coordinates.
+"""How the camera flies, as the transformer is told: for each token the rays through its middle, as engine/camera.py has them.
 
-Rays are seen from the clip's first camera, and lengths are counted in nearest depths, so that a scene may lie anywhere and be of any
-scale. The order within a ray is CameraCtrl's (He et al. 2024, https://arxiv.org/abs/2404.02101), with directions told by how far
-they turned from the first frame's.
+They are seen from the clip's first camera, and lengths are counted in nearest depths, so that a scene may lie anywhere and be of any
+scale. Directions are told by how far they turned from the first frame's.
 """
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..protocol import Size
 from .autoencoder import TIME
 
 if TYPE_CHECKING:
@@ -22,29 +22,24 @@ TURNED = 4.                                                    # turns are small
 TYPICAL = 2.5                                                  # metres to the nearest thing where nobody says
 
 
-def rays(c2w: Tensor, lens: Tensor, near: Tensor, k: int, h: int, w: int) -> Tensor:
-    """(B, k*h*w, WIDTH) for the tokens of a clip of k latent frames.
+def rays(c2w: np.ndarray, lens: np.ndarray, near: float, k: int, h: int, w: int) -> np.ndarray:
+    """float32 (k*h*w, WIDTH) for the tokens of one clip of k latent frames.
 
-    c2w (B, 1+4(k-1), 4, 4) camera to world in OpenCV's axes and metres, lens (B, 1+4(k-1), 4) as fx, fy, cx, cy in widths and
-    heights of the picture, near (B,) metres to the nearest thing.
+    c2w (1+4(k-1), 4, 4) camera to world in OpenCV's axes and metres, lens (4,) or one for each frame as fx, fy, cx, cy in widths and
+    heights of the picture, near in metres to the nearest thing.
     """
-    first = c2w[:, :1, :3, :3].transpose(-1, -2)
-    turn, moved = first @ c2w[..., :3, :3], (first @ (c2w[..., :3, 3:] - c2w[:, :1, :3, 3:]))[..., 0] / near.view(-1, 1, 1)
-    x, y = ((torch.arange(n, device=c2w.device, dtype=c2w.dtype) + .5) / n for n in (w, h))
-    fx, fy, cx, cy = (lens[..., i, None, None] for i in range(4))
-    across, down = torch.broadcast_tensors((x - cx) / fx, (y[:, None] - cy) / fy)
-    inside = F.normalize(torch.stack([across, down, torch.ones_like(across)], -1), dim=-1)          # (B, T, h, w, 3)
-    towards = inside @ turn[:, :, None].transpose(-1, -2)
-    start = towards[:, :1]
-    ray = torch.cat([torch.linalg.cross(moved[:, :, None, None].expand_as(towards), towards), (towards - start) * TURNED], -1)
-    four = torch.cat([ray[:, :1].expand(-1, TIME - 1, -1, -1, -1), ray], 1).unflatten(1, (k, TIME))  # the first frame fills its group
-    four = four.permute(0, 1, 3, 4, 2, 5).flatten(4)
-    whole = [part.expand(-1, k, -1, -1, -1) for part in (start, ray[:, -1:])]
-    return torch.cat([four, *whole], -1).flatten(1, 3)
+    from .. import camera                                      # what is shot without one need not wait for it
+    seen = camera.relative(c2w)
+    seen[:, :3, 3] /= near
+    found = camera.rays(seen, np.broadcast_to(lens * (w, h, w, h), (len(c2w), 4)), Size(w, h))      # (T, h, w, 6)
+    start = found[:1, ..., 3:].copy()
+    found[..., 3:] = (found[..., 3:] - start) * TURNED
+    four = np.concatenate([np.repeat(found[:1], TIME - 1, 0), found]).reshape(k, TIME, h, w, 6)     # the first frame fills its group
+    whole = np.broadcast_to(np.concatenate([start, found[-1:]], -1), (k, h, w, 9))
+    return np.concatenate([np.moveaxis(four, 1, 3).reshape(k, h, w, -1), whole], -1).reshape(-1, WIDTH).astype(np.float32)
 
 
 def of(cameras: Cameras, near: float, k: int, h: int, w: int) -> Tensor:
     """(1, k*h*w, WIDTH) for a clip's cameras; near is in metres, 0 where nobody says."""
-    wide = (cameras.size.width, cameras.size.height) * 2
-    c2w, lens = (torch.from_numpy(each)[None].float() for each in (cameras.relative().c2w, cameras.K / wide))
-    return rays(c2w, lens, torch.tensor([near or TYPICAL]), k, h, w)
+    lens = cameras.K / ((cameras.size.width, cameras.size.height) * 2)
+    return torch.from_numpy(rays(cameras.c2w, lens, near or TYPICAL, k, h, w))[None]

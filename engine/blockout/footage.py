@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 
 from ..clock import moments
 from ..errors import CHOOSE, ModelError
+from ..families.blockout import WEIGHTS, refines
 from ..protocol import Size
-from ..sampling import samplers
+from ..sampling import samplers, schedules
 from . import flight, model
 from .transformer import guide_patches
 
@@ -65,7 +66,7 @@ class Footage:
     def completed(self, prompt: str) -> str:
         """As `text.completed`; a model that somebody taught their own look draws that where no style is named."""
         from . import text
-        return text.completed(prompt) if self._folder == model.WEIGHTS else prompt
+        return text.completed(prompt) if self._folder == WEIGHTS else prompt
 
     def not_understood(self, prompt: str) -> tuple[str, ...]:
         from . import text
@@ -94,11 +95,11 @@ class Footage:
         return None if window.source is None else self._encoded(torch.from_numpy(window.source).permute(0, 3, 1, 2))
 
     def _begun(self, denoise, noise: Tensor, source: Tensor | None, window: Window):
-        """From noise; or from the source with as much noise as its change asks for (SDEdit, Meng et al. 2022), which leaves the first steps out."""
+        """From noise; or from the source with as much noise as its change asks for, which leaves the first steps out."""
         sigmas = self._blockout.sigmas(window.steps)
         if source is None or window.change >= 1:
             return samplers.euler(denoise, noise, sigmas)
-        first = min(window.steps - int(window.steps * window.change), window.steps - 1)
+        first = schedules.entry(window.steps, window.change)
         return samplers.euler(denoise, samplers.noised(source, noise, sigmas[first]), sigmas[first:])
 
     def _guides(self, window: Window) -> dict[str, Tensor]:
@@ -169,7 +170,7 @@ class Footage:
     def refiner(self, prompt: str, strength: float, seed: int):
         """What takes this model's frames to twice their size, None where its folder has no refiner. Raises ModelError."""
         from . import refiner
-        if self._second is None and refiner.there(self._folder):
+        if self._second is None and refines(self._folder):
             self._second = loaded(lambda: refiner.load(self._folder, self._blockout.device), self._folder)
         return self._second and refiner.Refining(self._second, self._second.words([prompt]), strength, seed)
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .words import STYLES
+
 COLOURS = {"red": (.82, .09, .09), "orange": (.95, .48, .07), "yellow": (.95, .85, .14), "green": (.11, .58, .17),
            "blue": (.11, .26, .85), "purple": (.52, .17, .72), "white": (.93, .93, .93), "black": (.06, .06, .07)}
 MATERIALS = {"brick": (.58, .27, .19), "concrete": (.55, .55, .54), "wood": (.48, .31, .17), "metal": (.36, .40, .45),
@@ -17,7 +19,6 @@ SKIES = {"noon": ((.62, .80, .98), (.20, .46, .92), (1., .97, .90), 1.0, .45, (.
          "night": ((.08, .10, .21), (.01, .015, .06), (.45, .58, .95), .45, .36, (.4, -.3, .8)),
          "overcast": ((.78, .79, .80), (.58, .60, .63), (.9, .9, .92), .22, .78, (.1, .1, .98))}
 GROUNDS = {"grass": (.28, .52, .16), "sand": (.85, .70, .44), "snow": (.93, .95, .98), "asphalt": (.25, .25, .27)}
-STYLES = ("photo", "noir", "watercolour", "blueprint", "neon", "clay")
 WEATHERS = ("clear", "fog", "snowfall")
 
 

@@ -212,11 +212,6 @@ def save(refiner: Refiner, folder: Path) -> None:
     (folder / f"{NAME}.json").write_text(json.dumps({"name": NAME, **asdict(refiner.config)}, indent=2) + "\n")
 
 
-def there(folder: Path) -> bool:
-    """Whether the folder of a model holds a refiner, too."""
-    return (folder / f"{NAME}.json").is_file()
-
-
 def load(folder: Path = WEIGHTS, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Refiner:
     """The refiner in a folder that `save` wrote. FileNotFoundError when it isn't there, ValueError when the weights don't fit."""
     from safetensors.torch import load_file

@@ -5,21 +5,25 @@ training step. The rates stay where they begin, so that every point of a curve i
 """
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from . import shards
 from .text import TOKENS
-from .train_transformer import Draws, HeldOut, Library, optimisers, trained_autoencoder
+from .train_transformer import Draws, HeldOut, Library, Shard, optimisers, trained_autoencoder
 from .training import Run
 from .transformer import Transformer, TransformerConfig
 
 log = logging.getLogger(__name__)
 
-SIZES = {"small": TransformerConfig(width=128, depth=4, heads=2), "base": TransformerConfig(), "large": TransformerConfig(width=320, depth=8, heads=5)}
+SIZES = {"small": TransformerConfig(width=128, depth=4, heads=2), "base": TransformerConfig(),
+         "large": TransformerConfig(width=320, depth=8, heads=5)}
 MIX = {"short": .6, "plain": .4}
 HORIZON = 60                                                   # steps of the moving average
 EVERY = 25                                                     # steps between two points
@@ -38,28 +42,12 @@ class Counted(Draws):
     wanted = tuple(MIX)
     spent = 0.
 
-    def __call__(self, model: Transformer, g: torch.Generator) -> Tensor:
-        with _Seen(model) as seen:
-            found = super().__call__(model, g)
-        self.spent += 3 * forward(model.config, *seen.shape)
-        return found
+    def loss(self, model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator) -> Tensor:
+        self.spent += 3 * forward(model.config, len(rows), k * shard.latent[0, 0, 0].size)
+        return super().loss(model, shard, rows, k, g)
 
     def mix(self) -> dict[str, float]:
         return MIX
-
-
-class _Seen:
-    """The clips and latent pixels that went through the model meanwhile."""
-
-    def __init__(self, model: Transformer):
-        self._model, self.shape = model, (0, 0)
-
-    def __enter__(self) -> _Seen:
-        self._hook = self._model.noisy.register_forward_pre_hook(lambda layer, given: setattr(self, "shape", tuple(given[0].shape[:2])))
-        return self
-
-    def __exit__(self, *trouble) -> None:
-        self._hook.remove()
 
 
 def held_out(judge: HeldOut, model: Transformer) -> float:
@@ -77,7 +65,8 @@ def stage(root: Path, out: Path, size: str, minutes: float) -> None:
     draws = Counted(Library(root, autoencoder), run)
     judge = HeldOut.rendered(autoencoder)
     parameters = sum(p.numel() for p in model.parameters())
-    run.train(draws, lambda average: {"held out": held_out(judge, average), "petaflop": draws.spent / 1e15, "parameters": parameters}, EVERY)
+    told = lambda average: {"held out": held_out(judge, average), "petaflop": draws.spent / 1e15, "parameters": parameters}
+    run.train(draws, told, EVERY)
 
 
 def measure(root: Path, out: Path, minutes: float, sizes: tuple[str, ...] = tuple(SIZES)) -> None:
@@ -97,10 +86,18 @@ def points(out: Path) -> dict[str, list[dict]]:
     return {size: [json.loads(line) for line in curve(out, size).read_text().splitlines()] for size in SIZES if curve(out, size).exists()}
 
 
-def plot(found: dict[str, list[dict]], path: Path) -> None:
-    """The curves on logarithmic axes. Raises ImportError without matplotlib."""
-    from matplotlib.figure import Figure
+def lacking(out: Path) -> str:
+    """What a training folder has to have and has not, "" where all is there."""
+    if not (out / "autoencoder.pt").exists():
+        return "autoencoder"
+    return next((f"clips of the series {series}" for series in MIX if not shards.ready(out / "clips", series)), "")
 
+
+def plot(found: dict[str, list[dict]], path: Path) -> bool:
+    """The curves on logarithmic axes; False where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return False
+    from matplotlib.figure import Figure
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="training operations, in units of 10¹⁵", ylabel="held-out loss, weighted by noise",
                               title="Blockout's transformer in three sizes: what compute buys")
@@ -110,3 +107,4 @@ def plot(found: dict[str, list[dict]], path: Path) -> None:
     axes.grid(True, which="both", alpha=.25)
     axes.legend()
     figure.savefig(path)
+    return True

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .words import IDS, KNOWN, LONGEST, PHRASES, meaning
+from .words import IDS, KNOWN, LONGEST, PHRASES, STYLES, meaning
 
 TOKENS = 24
 _WEIGHTED = re.compile(r"\(([^():]+):\s*([0-9]*\.?[0-9]+)\s*\)")
 _WORD = re.compile(r"[a-z0-9&]+(?:[-'][a-z0-9]+)*")
-STYLES = frozenset(IDS[word] for word in ("photo", "noir", "watercolour", "blueprint", "neon", "clay"))
 _AMBIGUOUS = {"in", "out", "up", "down"}                       # words of a camera's move only after one
 
 
@@ -78,7 +77,7 @@ def tokens(prompt: str) -> Tokens:
 def completed(prompt: str) -> str:
     """The prompt, asked to be realistic where it names no style: training's captions without one were of every style, so any would come."""
     ids = tokens(prompt).ids
-    return prompt if STYLES & set(ids) or len(ids) >= TOKENS else f"{prompt}, realistic"
+    return prompt if any(IDS[style] in ids for style in STYLES) or len(ids) >= TOKENS else f"{prompt}, realistic"
 
 
 def parts(prompt: Tokens) -> list[tuple[Tokens, float]]:

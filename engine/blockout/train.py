@@ -17,7 +17,7 @@ from .training import side_by_side
 log = logging.getLogger(__name__)
 
 STAGES = ("data", "autoencoder", "transformer", "decoder", "refiner")
-SHARE = {"data": .12, "autoencoder": .23, "transformer": .48, "decoder": .08, "refiner": .09}         # of the minutes of `all`
+SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}     # of the minutes of `all`: a refiner has gained nothing yet
 COUNTS = {"short": 110, "long": 16, "plain": 95, "stills": 30, "large stills": 15, "large": 30}    # shards
 
 

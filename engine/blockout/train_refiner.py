@@ -13,19 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sampling import samplers
 from . import captions, conditions, data, guides, model, shards, world
 from .model import Blockout
 from .optimise import Muon
 from .refiner import SHARED, SPREAD, STEPS, TIMES, Refiner, Refining, enlarged
 from .train_autoencoder import as_video, psnr
 from .training import Run
-from ..sampling import samplers
 
 log = logging.getLogger(__name__)
 
 FRAMES, WHOLE = 5, (17, 33, 49)                                # of a pair, out of a clip of so many: things move as fast as they do in those
 HELD_OUT = 9_800_000
-CROP, SHOWN, BATCH, GRID = 64, 3, 4, 16                                  # pixels of the large picture, frames; the autoencoder's blocks are as large as GRID
+CROP, SHOWN, BATCH, GRID = 64, 3, 4, 16                        # pixels of the large picture, frames, clips; the autoencoder's blocks in it
 SMALL = "small.npy"                                            # uint8 (N, len(MAKES), T, h, w, 3) in a shard's folder
 MAKES = ("returned", "off", "redrawn")                          # by the autoencoder, its latents a little off, by the transformer from noise
 GIVEN = ((0, 0), (1, 1), (1, 0), (0, 1))                       # nothing, depth and normal, depth, normal
@@ -86,7 +86,7 @@ def as_made(blockout: Blockout, x: Tensor, layout: dict[str, Tensor], caption: s
 def makes(blockout: Blockout, rgb: np.ndarray, inverse: np.ndarray, normal: np.ndarray, texts: list[str], seed: int) -> np.ndarray:
     """Clips of a shard (N, T, H, W, 3) half as large, in each of MAKES."""
     g, found = torch.Generator().manual_seed(seed), []
-    video = torch.from_numpy(smaller(rgb)).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    video = as_video(smaller(rgb))
     layout = conditions.guides(smaller(inverse), smaller(normal), g)
     for i, caption in enumerate(texts):
         one = {kind: x[i:i + 1] for kind, x in layout.items()}
@@ -183,7 +183,7 @@ class HeldOut:
         for clip in self.clips:
             rgb, inverse, normal = (x[None] for x in (clip.rgb, clip.inverse_depth, clip.normal))
             small = conditions.guides(smaller(inverse), smaller(normal), g, rough=False)
-            video = torch.from_numpy(smaller(rgb)).permute(0, 4, 1, 2, 3) / 127.5 - 1
+            video = as_video(smaller(rgb))
             with torch.no_grad():
                 low = blockout.autoencoder.decode(blockout.autoencoder.encode(video), small)[0].transpose(0, 1)
             layout = {kind: x[0].transpose(0, 1) for kind, x in conditions.guides(inverse, normal, g, rough=False).items()}

@@ -72,7 +72,7 @@ def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Ge
     """The flow-matching loss of some clips of a shard, cut to their first k latent frames."""
     x0, t = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32)), 4 * (k - 1) + 1
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
-    guides["camera"] = conditions.flight(shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t], g, k, *x0.shape[3:])
+    guides["camera"] = conditions.flights(shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t], g)
     return flow.loss(model, x0, guides, shard.ids[rows], g)
 
 
@@ -97,7 +97,10 @@ class Draws:
         n, _, k, h, w = shard.latent.shape
         k = max(min(3, k), round(k * part))
         batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if series in ("long", "large") else 1) / (k * h * w))))
-        rows = np.sort(torch.randperm(n, generator=g)[:batch].numpy())
+        return self.loss(model, shard, np.sort(torch.randperm(n, generator=g)[:batch].numpy()), k, g)
+
+    def loss(self, model: nn.Module, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator) -> Tensor:
+        """Of the clips that were drawn."""
         return loss(model, shard, rows, k, g)
 
     def _series(self, turn: np.random.Generator) -> str:
@@ -125,7 +128,7 @@ class HeldOut:
             x0 = autoencoder.encode(as_video(np.stack([c.rgb for c in clips])))
         inverse, flown = np.stack([c.inverse_depth for c in clips]), [data.cameras(c.scene, *c.rgb.shape[1:3]) for c in clips]
         guides = conditions.guides(inverse, np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
-        guides["camera"] = conditions.flight(*map(np.stack, zip(*flown)), inverse, torch.Generator(), *x0.shape[2:], rough=False)
+        guides["camera"] = conditions.flights(*map(np.stack, zip(*flown)), inverse, torch.Generator(), rough=False)
         return cls(x0, guides, text.batch([text.tokens(c.caption) for c in clips]))
 
     def __call__(self, model: Transformer) -> dict[str, float]:

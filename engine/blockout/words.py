@@ -1,12 +1,13 @@
 """The words the family knows, and the many words that mean the same. Grammar words are understood by being skipped."""
 from __future__ import annotations
 
-KNOWN = tuple("""
+STYLES = ("photo", "noir", "watercolour", "blueprint", "neon", "clay")
+KNOWN = tuple(f"""
 red orange yellow green blue purple white black brick concrete wood metal stone glass
 sphere cube cylinder cone car arch pillar tree figure building wall tower street court
 noon sunset night overcast fog snowfall grass sand snow asphalt
 static pan dolly orbit crane truck left right in out up down
-photo noir watercolour blueprint neon clay
+{" ".join(STYLES)}
 bouncing sliding driving walking passing behind
 """.split())
 

@@ -51,9 +51,8 @@ class Film(Footage):
         noise = self.noise(window)
         if window.source is None or window.change >= 1:
             return noise, 0
-        first = max(window.steps - int(window.steps * window.change), 0)
-        if first >= window.steps:
-            first = window.steps - 1
+        from ..sampling import schedules
+        first = schedules.entry(window.steps, window.change)
         kept = window.source_latent
         clean = self.autoencoder.encode(pictures.video(window.source)) if kept is None else kept.float().to(self.place)
         sigma = scheduler.sigmas[first].to(clean)

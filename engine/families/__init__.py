@@ -5,7 +5,8 @@ A family is one file with `SPEC` (a protocol.FamilySpec) and `load(folder, devic
 what one model of the family cannot do although another can, `area(folder)`, pixels of the largest picture, where its models
 differ, `made(folder) -> Size`, where they make pictures of one size only, `given(shot) -> footprint.Given`, what a shot gives them that
 takes memory, `notes(shot)`, what its takes say of it, `light(shot)`, how its pictures code light, where that is not as displays do,
-`second(shot)`, the LoRAs of its second stage, `refines(folder)`, as in its SPEC, where its models differ, and `TOGETHER`, frames sampled at once, where that is less than its window.
+`second(shot)`, the LoRAs of its second stage, `refines(folder)`, as in its SPEC, where its models differ, and `TOGETHER`, frames sampled
+at once, where that is less than its window.
 A new family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Model(Protocol):
     """Loaded weights. Tensors stay on the device; only `deliver` gives arrays.
 
     A model of a family whose SPEC has `loras` also has `wear(loras) -> tuple[str, ...]`, called before every shot with what the
-    shot wants on (path, strength), which raises ModelError and returns notes; where it has a second stage, those of that come second,
+    shot wants on (path, strength), which raises ModelError and returns notes; where it has a second stage, those of that are `later`,
     and `doubled(size)` is its size then, as `native`. One whose SPEC has `audio` has `sound(fps, frames)`,
     which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(needed, floor, asked) -> plan.Plan`
     is there where the model can be kept in memory in several ways: it goes over to the plan `asked` for, or to the fastest one from `floor`

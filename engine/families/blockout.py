@@ -4,15 +4,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CHOOSE, GuideError, ModelError, Remedy
-from ..protocol import FamilySpec, FrameGrid, Shot, Size, SizeGrid
+from ..errors import CHOOSE, ModelError
+from ..protocol import FamilySpec, FrameGrid, SizeGrid
 
 if TYPE_CHECKING:
     from ..blockout.footage import Footage
     from ..device import Device
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
-REFINER, REFINES = "refiner-v0.json", 1.0       # what a folder with a refiner holds; its strength unless a shot says otherwise
+REFINER = "refiner-v0.json"                     # what a folder with a refiner holds
+
+
+def refines(folder: Path) -> float:
+    """The strength of a model's refiner unless a shot says otherwise, 0 where its folder has none."""
+    return 1.0 if (folder / REFINER).is_file() else 0.0
+
+
 SPEC = FamilySpec(
     name="blockout",
     label="Blockout",
@@ -31,7 +38,7 @@ SPEC = FamilySpec(
     models=("blockout-v0",),
     loras=True,
     drafts=0.3,
-    refines=REFINES if (WEIGHTS / REFINER).is_file() else 0.0,
+    refines=refines(WEIGHTS),
 )
 
 
@@ -40,18 +47,6 @@ def folder(model: str) -> Path:
     if model not in ("", *SPEC.models):
         raise ModelError(f"{SPEC.label} has no model called {model!r}; it has {', '.join(SPEC.models)}.", CHOOSE)
     return WEIGHTS
-
-
-def check(shot: Shot, folder: Path) -> None:
-    """A mask needs pictures to keep outside it. Raises GuideError."""
-    if shot.source is None and any(guide.kind == "mask" for guide in shot.guides):
-        raise GuideError("The mask says what is made anew; choose a source clip that stays as it is outside.",
-                         Remedy(action="drop_guide", label="Drop Mask", value="mask"))
-
-
-def refines(folder: Path) -> float:
-    """The strength of its refiner, 0 where a model has none."""
-    return REFINES if (folder / REFINER).is_file() else 0.0
 
 
 def load(folder: Path, device: Device) -> Footage:

@@ -38,14 +38,11 @@ SPEC = FamilySpec(
 
 
 def check(shot: Shot, folder: Path) -> None:
-    """A mask needs pictures to keep outside it; a clip beside other guides needs a mask, or it would not count. Raises GuideError."""
+    """A clip beside other guides needs a mask, or it would not count. Raises GuideError."""
     kinds = {guide.kind for guide in shot.guides}
     if shot.source is not None and kinds and "mask" not in kinds:
         raise GuideError("VACE takes a source clip alone, or with a mask of what is made anew; with other guides it would not count.",
                          Remedy(action="leave_out", label="Begin from Nothing", value="source"))
-    if "mask" in kinds and shot.source is None:
-        raise GuideError("The mask says what is made anew; choose a source clip that stays as it is outside.",
-                         Remedy(action="drop_guide", label="Drop Mask", value="mask"))
 
 
 def given(shot: Shot) -> Given:

@@ -23,6 +23,11 @@ def linear(steps: int, shift: float = 1.0, start: float = 1.0) -> Tensor:
     return shifted(torch.linspace(1, 0, steps + 1) * begin, shift)
 
 
+def entry(steps: int, change: float) -> int:
+    """The step to begin with where `change`, 0 to 1, of a clip is to be made anew (SDEdit, Meng et al. 2022); the last one is always taken."""
+    return min(steps - int(steps * change), steps - 1)
+
+
 def area_shift(tokens: int, base: int = 256, top: int = 4096, low: float = .5, high: float = 1.15) -> float:
     """exp of a shift linear in the number of tokens, as FLUX.1 (Black Forest Labs 2024) sets it."""
     return float(torch.exp(torch.tensor(low + (high - low) * (tokens - base) / (top - base))))
