@@ -35,10 +35,15 @@ def adopt(fresh: tuple[FamilySpec, ...]) -> None:
 
 def spec(name: str) -> FamilySpec:
     """The family called `name`. Raises ModelError."""
-    found = {known.name: known for known in specs()}
-    if name not in found:
+    found = known(name)
+    if found is None:
         raise ModelError(f"This engine has no family called “{name}”.", CHOOSE)
-    return found[name]
+    return found
+
+
+def known(name: str) -> FamilySpec | None:
+    """The family called `name`; None where this engine does not have it."""
+    return next((each for each in specs() if each.name == name), None)
 
 
 def presets(family: FamilySpec, model: str) -> tuple[Preset, ...]:
@@ -54,8 +59,7 @@ def preset(family: FamilySpec, model: str, name: str) -> Preset | None:
 
 def chosen(context) -> FamilySpec | None:
     """The spec of the family that the scene's settings name; None where this engine does not have it."""
-    name = context.scene.sora.family_name
-    return next((each for each in specs() if each.name == name), None)
+    return known(context.scene.sora.family_name)
 
 
 def native_size(family: FamilySpec, size: Size, two_stages: bool = False) -> Size:

@@ -47,13 +47,14 @@ def _family_items(self, _context):
 
 def _model_items(self, _context):
     from . import stock             # it looks after the engine, which reads these settings
-    names = next((spec.models for spec in families.specs() if spec.name == self.family_name), ())
+    spec = families.known(self.family_name)
+    names = spec.models if spec else ()
     own = [(model.name, model.label, "Imported") for model in stock.imported(self.family_name) if model.name not in names]
     return _items("model", [*((name, name, "") for name in names), *own] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
 
 
 def _preset_items(self, _context):
-    spec = next((spec for spec in families.specs() if spec.name == self.family_name), None)
+    spec = families.known(self.family_name)
     fitting = families.presets(spec, self.model_name) if spec else ()
     rows = [(NO_CHOICE, "Off", "As many steps as the model was made with"), *((one.name, one.label, one.note) for one in fitting)]
     return _items("preset", rows, self.preset_name)
@@ -70,7 +71,7 @@ def _family_number(self) -> int:
 def _choose_family(self, number: int) -> None:
     """Another family wants other steps and another guidance; the artist's prompt and guides stay."""
     name = _family_items(self, None)[number][0]
-    spec = next((spec for spec in families.specs() if spec.name == name), None)
+    spec = families.known(name)
     if spec and name != self.family_name:
         self.steps, self.guidance, self.model_name, self.preset_name = spec.steps, spec.guidance, "", ""
     self.family_name = name
@@ -83,7 +84,8 @@ def _model_number(self) -> int:
 def _choose_model(self, number: int) -> None:
     name = _model_items(self, None)[number][0]
     self.model_name = "" if name == NO_CHOICE else name
-    if self.preset_name and not any(one.name == self.preset_name for one in families.presets(families.spec(self.family_name), self.model_name)):
+    spec = families.known(self.family_name)
+    if self.preset_name and not (spec and families.preset(spec, self.model_name, self.preset_name)):
         _choose_preset(self, 0)
 
 
@@ -93,7 +95,7 @@ def _preset_number(self) -> int:
 
 def _choose_preset(self, number: int) -> None:
     """Steps and guidance go with it; they can be changed afterwards."""
-    name, spec = _preset_items(self, None)[number][0], next((spec for spec in families.specs() if spec.name == self.family_name), None)
+    name, spec = _preset_items(self, None)[number][0], families.known(self.family_name)
     chosen = families.preset(spec, self.model_name, name) if spec else None
     self.preset_name = chosen.name if chosen else ""
     if chosen or spec:

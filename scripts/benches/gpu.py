@@ -38,6 +38,10 @@ class Card:
             self.torch.cuda.synchronize()
         return time.perf_counter()
 
+    def peaks(self, sampled: int) -> dict[str, int]:
+        """What was held while sampling, and the most of all until now: Linux may say a little less later, when memory was given back."""
+        return {"sampling_bytes": sampled, "peak_bytes": max(sampled, self.device.peak_bytes(self.place))}
+
     def rate(self, side: int) -> float:
         """FLOP a second of a square matrix product in the precision of the weights; the best of five."""
         one = self.torch.randn(side, side, device=self.place.name, dtype=getattr(self.torch, self.place.dtype))
@@ -97,8 +101,7 @@ def ours(card: Card, found: dict, plan: str, window, folder: Path) -> tuple[dict
     sampled, began = card.device.peak_bytes(card.place), card.now()
     for _ in film.decode(latent):
         pass
-    return {"step_s": stand.median(seconds), "decode_s": card.now() - began, "sampling_bytes": sampled,
-            "peak_bytes": card.device.peak_bytes(card.place)}, latent
+    return {"step_s": stand.median(seconds), "decode_s": card.now() - began} | card.peaks(sampled), latent
 
 
 def stock(card: Card, found: dict, window) -> tuple[dict, object]:
@@ -119,8 +122,7 @@ def stock(card: Card, found: dict, window) -> tuple[dict, object]:
     sampled, began = card.device.peak_bytes(card.place), card.now()
     with card.torch.inference_mode():
         pipe.vae.decode(latent.to(pipe.vae.dtype))
-    return {"step_s": stand.median([after - before for before, after in itertools.pairwise(ends)]), "decode_s": card.now() - began,
-            "sampling_bytes": sampled, "peak_bytes": card.device.peak_bytes(card.place)}, latent
+    return {"step_s": stand.median([after - before for before, after in itertools.pairwise(ends)]), "decode_s": card.now() - began} | card.peaks(sampled), latent
 
 
 def compared(card: Card, model: str, shape: tuple[int, int, int], steps: int, plans: list[str], folder: Path) -> dict:

@@ -27,13 +27,11 @@ def tiny_model(tmp_path_factory) -> Path:
     from engine.blockout import model
     from engine.blockout.autoencoder import AutoencoderConfig
     from engine.blockout.transformer import TransformerConfig
+    from tests.engine.roused import roused
     torch.manual_seed(0)
     made = model.Blockout(AutoencoderConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8, 8), deep=1), TransformerConfig(width=48, depth=1, heads=1))
-    for weights in made.parameters():
-        if not weights.any():
-            torch.nn.init.normal_(weights, std=0.1)     # zeros at the start would make every picture grey
     folder = tmp_path_factory.mktemp("model")
-    model.save(made, folder)
+    model.save(roused(made), folder)
     return folder
 
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from engine import protocol, shoot
 from engine.errors import Cut
@@ -14,6 +15,16 @@ from engine.protocol import Guide, Keyframe, Size
 from tests.engine import tiny_families
 
 SIZE, FRAMES = Size(64, 48), 9
+
+
+@contextlib.contextmanager
+def staged(folder: Path, checkpoints: Path, kind: type | None = None, models: Path | None = None):
+    """A stage in `folder` that leaves the caches of this machine's user alone, and, with `models`, their models."""
+    with pytest.MonkeyPatch.context() as surroundings:
+        surroundings.setenv("SORA_CACHE", "")
+        if models:
+            surroundings.setenv("SORA_MODELS", str(models))
+        yield (kind or Stage)(folder, checkpoints)
 
 
 class Stage:

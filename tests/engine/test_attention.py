@@ -9,16 +9,15 @@ from engine.device import Device
 from engine.diffusers_line import attention
 from engine.diffusers_line.attention import Choice, Shape
 from engine.errors import ModelError
-from tests.engine.open_stage import Stage, differing
+from tests.engine.open_stage import differing, staged
 
 CARD, SHAPE = Device("cuda", "a card", "bfloat16", 2**40, 2**40), Shape(5000, 12, 128, "bfloat16")
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("attention"), checkpoints)
+    with staged(tmp_path_factory.mktemp("attention"), checkpoints) as made:
+        yield made
 
 
 def test_another_kernel_has_to_be_clearly_faster():

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from engine.protocol import Guide, Keyframe, Size
-from tests.engine.open_stage import FRAMES, SIZE, Stage, differing
+from tests.engine.open_stage import FRAMES, SIZE, differing, staged
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("begun"), checkpoints)
+    with staged(tmp_path_factory.mktemp("begun"), checkpoints) as made:
+        yield made
 
 
 def spoiled(take, name: str) -> Path:

@@ -8,6 +8,7 @@ from engine.blockout import conditions, data, flight, model, shards
 from engine.blockout.autoencoder import AutoencoderConfig
 from engine.blockout.transformer import TransformerConfig
 from engine.protocol import Size
+from tests.engine.roused import roused
 
 K, H, W = 3, 5, 8
 
@@ -83,12 +84,7 @@ def test_a_region_is_a_box_that_is_known_or_is_not():
 @pytest.fixture(scope="module")
 def blockout():
     torch.manual_seed(0)
-    made = model.Blockout(AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1), TransformerConfig(width=48, depth=2, heads=2))
-    with torch.no_grad():
-        for p in made.parameters():
-            if not p.any():
-                p.normal_(0, .1)
-    return made.eval().requires_grad_(False)
+    return roused(model.Blockout(AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1), TransformerConfig(width=48, depth=2, heads=2)))
 
 
 def test_the_camera_changes_what_is_drawn_and_its_absence_is_known(blockout):

@@ -6,18 +6,9 @@ from engine.blockout import flight, model
 from engine.blockout.autoencoder import Autoencoder, AutoencoderConfig
 from engine.blockout.transformer import TransformerConfig, guide_patches, patchify, unpatchify
 from engine.sampling import samplers
+from tests.engine.roused import roused
 
 TINY = AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1)
-
-
-def roused(module):
-    """Layers that start at zero would make every test pass."""
-    g = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in module.parameters():
-            if not p.any():
-                p.copy_(torch.randn(p.shape, generator=g) * .1)
-    return module.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

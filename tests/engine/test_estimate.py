@@ -11,14 +11,13 @@ from engine import families, plan
 from engine.device import Device
 from engine.estimate import estimated, need
 from engine.protocol import Estimate, Estimated, Ready, Size
-from tests.engine.open_stage import Stage
+from tests.engine.open_stage import staged
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("estimates"), checkpoints)
+    with staged(tmp_path_factory.mktemp("estimates"), checkpoints) as made:
+        yield made
 
 
 def card(free: int) -> Device:

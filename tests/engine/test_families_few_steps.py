@@ -11,7 +11,7 @@ from engine.diffusers_line.few_steps import Few
 from engine.errors import ModelError, ShotError
 from engine.models import importing, store
 from engine.protocol import Lora, read_take
-from tests.engine.open_stage import Stage, differing
+from tests.engine.open_stage import Stage, differing, staged
 
 WAN = families.family("wan").SPEC
 TEXT, EXPERTS = (next(preset for preset in WAN.presets if preset.name == name) for name in ("4-steps-t2v", "4-steps-t2v-a14b"))
@@ -19,10 +19,7 @@ TEXT, EXPERTS = (next(preset for preset in WAN.presets if preset.name == name) f
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        made = Stage(tmp_path_factory.mktemp("few"), checkpoints)
-        surroundings.setenv(store.ENVIRONMENT, str(made.folder / "models"))
+    with staged(tmp_path_factory.mktemp("few"), checkpoints, models=tmp_path_factory.mktemp("models")) as made:
         yield made
 
 

@@ -9,14 +9,13 @@ from engine.diffusers_line import prompts
 from engine.diffusers_line.remembered import Embeddings, Encoded
 from engine.errors import ModelError
 from engine.protocol import Lora
-from tests.engine.open_stage import Stage, differing
+from tests.engine.open_stage import Stage, differing, staged
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("loras"), checkpoints)
+    with staged(tmp_path_factory.mktemp("loras"), checkpoints) as made:
+        yield made
 
 
 def lora(stage: Stage, name: str, width: int = 24, layer: str = "transformer.blocks.{}.attn1.to_q") -> str:

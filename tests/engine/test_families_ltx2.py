@@ -14,7 +14,7 @@ from engine import device, families, light, shoot
 from engine.errors import Cut, GuideError, ModelError, ShotError
 from engine.families import Window
 from engine.protocol import Guide, Lora, Size
-from tests.engine.open_stage import FRAMES, Stage, differing, noise, pixels
+from tests.engine.open_stage import FRAMES, Stage, differing, noise, pixels, staged
 
 SMALL, TALL = Size(32, 32), Size(64, 64)        # LTX-2's smallest sizes in one stage and in two
 CONTROL = {"reference_downscale_factor": "2"}
@@ -23,10 +23,8 @@ BRIGHT = {"hdr_transform": "logc3"}
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        surroundings.setenv("SORA_MODELS", str(tmp_path_factory.mktemp("models")))
-        yield Stage(tmp_path_factory.mktemp("ltx2"), checkpoints)
+    with staged(tmp_path_factory.mktemp("ltx2"), checkpoints, models=tmp_path_factory.mktemp("models")) as made:
+        yield made
 
 
 def lora(stage: Stage, name: str, scale: float = 1.0, **said: str) -> Lora:

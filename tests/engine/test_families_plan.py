@@ -10,7 +10,7 @@ from engine import plan, shoot
 from engine.device import Device
 from engine.errors import ModelError, OutOfMemory
 from engine.protocol import Lora, Progress, Size
-from tests.engine.open_stage import Stage, differing
+from tests.engine.open_stage import differing, staged
 
 GB = 2 ** 30
 CARD = Device("cuda", "a card", "bfloat16", 24 * GB, 24 * GB)
@@ -18,9 +18,8 @@ CARD = Device("cuda", "a card", "bfloat16", 24 * GB, 24 * GB)
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("plans"), checkpoints)
+    with staged(tmp_path_factory.mktemp("plans"), checkpoints) as made:
+        yield made
 
 
 def needing(text: float, transformer: float, vae: float = 0.5, sampling: float = 2, decoding: float = 3, second: float = 0) -> plan.Need:

@@ -15,7 +15,8 @@ from engine.errors import ModelError
 from engine.models import admission, importing, store
 from engine.protocol import Lora
 from tests.engine import tiny_families
-from tests.engine.open_stage import SIZE, Stage, differing
+from tests.engine.open_stage import SIZE, Stage, differing, staged
+from tests.engine.roused import roused
 
 NAMES = (("condition_embedder.time_embedder.linear_1", "time_embedding.0"), ("condition_embedder.time_embedder.linear_2", "time_embedding.2"),
          ("condition_embedder.text_embedder.linear_1", "text_embedding.0"), ("condition_embedder.text_embedder.linear_2", "text_embedding.2"),
@@ -33,10 +34,7 @@ class Shelf(Stage):
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
     """With a models folder in which a small Wan model lies, called `base`."""
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        made = Shelf(tmp_path_factory.mktemp("single"), checkpoints)
-        surroundings.setenv(store.ENVIRONMENT, str(made.folder / "models"))
+    with staged(tmp_path_factory.mktemp("single"), checkpoints, Shelf, tmp_path_factory.mktemp("models")) as made:
         bring(made.model("wan_even"), name="base")
         yield made
 
@@ -54,10 +52,7 @@ def bring(source: Path, **given) -> store.Installed:
 def weights():
     """Of a transformer twice as wide and with a block more than the base's, under its authors' names."""
     torch.manual_seed(3)
-    made = tiny_families._wan(num_attention_heads=4, attention_head_dim=16, ffn_dim=96, num_layers=3)
-    for one in made.parameters():
-        if not one.any():
-            torch.nn.init.normal_(one, std=0.1)
+    made = roused(tiny_families._wan(num_attention_heads=4, attention_head_dim=16, ffn_dim=96, num_layers=3))
     return made, {authors(name): one.detach().clone() for name, one in made.state_dict().items()}
 
 
@@ -168,9 +163,7 @@ def test_vace_is_read_with_its_control_blocks(stage, made, ending):
     bring(stage.model("vace"), name="control")
     torch.manual_seed(4)
     part = WanVACETransformer3DModel(in_channels=16, out_channels=16, vace_layers=[0, 2], vace_in_channels=96, **{**tiny_families.WAN, "num_layers": 4})
-    for one in part.parameters():
-        if not one.any():
-            torch.nn.init.normal_(one, std=0.1)
+    roused(part)
     state, path = {authors(name): one.detach().clone() for name, one in part.state_dict().items()}, stage.folder / f"control.{ending}"
     if ending == "gguf":
         as_gguf(path, state, gguf.GGMLQuantizationType.F32)

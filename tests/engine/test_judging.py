@@ -14,6 +14,7 @@ from engine.blockout.transformer import TransformerConfig
 from engine.judging import attributes, glimpses, judges, learning, pixels, rows, scores, studio, tasks
 from engine.judging.exam import Exam, painted
 from engine.judging.studio import Native, Shots, Wish
+from tests.engine.roused import roused
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,12 +27,7 @@ def exam():
 @pytest.fixture(scope="module")
 def blockout():
     torch.manual_seed(0)
-    made = model.Blockout(AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1), TransformerConfig(width=48, depth=1, heads=2))
-    with torch.no_grad():
-        for weights in made.parameters():                      # layers that start at zero would make every clip the same
-            if not weights.any():
-                weights.copy_(torch.randn(weights.shape) * .1)
-    return made.eval().requires_grad_(False)
+    return roused(model.Blockout(AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1), TransformerConfig(width=48, depth=1, heads=2)))
 
 
 @pytest.fixture(scope="module")

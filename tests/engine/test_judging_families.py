@@ -9,16 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 from engine.judging.studio import Shots, Wish
-from tests.engine.open_stage import Stage
+from tests.engine.open_stage import staged
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("judging"), checkpoints)
+    with staged(tmp_path_factory.mktemp("judging"), checkpoints) as made:
+        yield made
 
 
 def test_a_family_is_asked_for_what_its_model_takes(stage, tmp_path):

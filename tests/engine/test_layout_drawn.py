@@ -9,16 +9,15 @@ from engine import guides
 from engine.diffusers_line.vace_guides import hint
 from engine.errors import GuideError
 from engine.protocol import Guide, Size
-from tests.engine.open_stage import FRAMES, SIZE, Stage, differing
+from tests.engine.open_stage import FRAMES, SIZE, differing, staged
 
 BOX = [10, 8, 40, 30]
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, checkpoints):
-    with pytest.MonkeyPatch.context() as surroundings:
-        surroundings.setenv("SORA_CACHE", "")
-        yield Stage(tmp_path_factory.mktemp("layouts"), checkpoints)
+    with staged(tmp_path_factory.mktemp("layouts"), checkpoints) as made:
+        yield made
 
 
 def boxed(stage, *boxes, name="layout", **fields) -> Guide:

@@ -12,21 +12,15 @@ from engine.errors import Cut, ShotError
 from engine.families import blockout
 from engine.protocol import Size
 from engine.shoot import Studio, roll
+from tests.engine.roused import roused
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 9
 
 
 @pytest.fixture(scope="module")
 def tiny() -> Refiner:
-    """Layers that start at zero would make every test pass."""
     torch.manual_seed(0)
-    made = Refiner(RefinerConfig(widths=(8, 8, 12), told=16))
-    g = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weights in made.parameters():
-            if not weights.any():
-                weights.copy_(torch.randn(weights.shape, generator=g) * .2)
-    return made.eval().requires_grad_(False)
+    return roused(Refiner(RefinerConfig(widths=(8, 8, 12), told=16)), .2)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 from engine import check, clip, families, shoot
 from engine.errors import Cut, GuideError, KeyframeError, ModelError, ShotError
 from engine.protocol import FrameGrid, Guide, Keyframe, Progress, Size, read_take
+from tests.engine.roused import roused
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -326,10 +327,7 @@ def test_a_draft_skips_blocks_and_leaves_no_trace(a_shot, tmp_path):
     from engine.blockout.transformer import TransformerConfig
     torch.manual_seed(0)
     made = model.Blockout(AutoencoderConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8, 8), deep=1), TransformerConfig(width=48, depth=4, heads=1))
-    for weights in made.parameters():
-        if not weights.any():
-            torch.nn.init.normal_(weights, std=0.1)
-    model.save(made, tmp_path / "deep")
+    model.save(roused(made), tmp_path / "deep")
     warm, fields = shoot.Studio(), {"model": str(tmp_path / "deep"), "frames": 53, "steps": 8}      # two windows
 
     def roll(name: str, **more):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from tests.engine.roused import roused
+
 WAN = dict(patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, text_dim=32, freq_dim=256, ffn_dim=32, num_layers=2,
            cross_attn_norm=True, qk_norm="rms_norm_across_heads", rope_max_seq_len=64)
 
@@ -181,9 +183,8 @@ def save(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     made = MAKERS[name]()
     for component in made.components.values():
-        for weights in component.parameters() if isinstance(component, torch.nn.Module) else ():
-            if not weights.any():
-                torch.nn.init.normal_(weights, std=0.1)
+        if isinstance(component, torch.nn.Module):
+            roused(component)
     made.save_pretrained(folder)
     if name == "ltx2":
         upsampler().save_pretrained(folder / "latent_upsampler")
