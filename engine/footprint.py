@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .diffusers_line import tiles
 from .diffusers_line.wan_autoencoder import TOGETHER
 
 ROOM = 1.2                      # of what is counted: holes between blocks of different sizes, workspaces of the kernels
@@ -54,8 +55,10 @@ def sampling(config: dict, tokens: int, given: Given, width: int, inner: int, ti
 def decoding(vae: dict, frames: int, pixels: int, bits: int) -> float:
     """Bytes of an autoencoder's activations; `bits` of the weights' precision, in which pipelines run it. Wan's runs in full precision."""
     kind = vae.get("_class_name")
-    if kind == "AutoencoderKLLTX2Video":            # the whole clip at once
-        return ROOM * 2.9 * frames * pixels // vae.get("patch_size", 4) ** 2 * vae.get("decoder_block_out_channels", (256,))[0] * bits // 8
+    if kind == "AutoencoderKLLTX2Video":            # the whole clip at once, or a tile of it beside those that are done
+        each = 2.9 / vae.get("patch_size", 4) ** 2 * vae.get("decoder_block_out_channels", (256,))[0]
+        numbers = each * pixels if pixels <= tiles.WHOLE else max(each * tiles.TILE ** 2 + .4 * pixels, 10.2 * pixels)
+        return ROOM * frames * numbers * bits // 8
     if kind == "AutoencoderKLCogVideoX":            # eight frames at a time
         return ROOM * 180 * pixels * vae.get("block_out_channels", (128,))[0] * bits // 8
     side, patch = vae.get("scale_factor_spatial", 8), vae.get("patch_size") or 1

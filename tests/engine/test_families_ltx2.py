@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from engine import device, families, light, shoot
 from engine.errors import Cut, GuideError, ModelError, ShotError
+from engine.diffusers_line import tiles
 from engine.families import Window
 from engine.protocol import Guide, Lora, Size
 from tests.engine.open_stage import FRAMES, Stage, differing, noise, pixels, staged
@@ -219,6 +220,21 @@ def test_high_dynamic_range_is_light_in_exr_and_what_a_display_shows_elsewhere(s
     assert np.abs(pixels(shown)[0] - light.shown(expected) * 255).max() <= 1 and any("cut in PNG" in note for note in shown.notes)
     again = stage.roll("ltx2", "ltx2", format="exr", latents=shown.shot.out, **{**worn, "loras": ()} | {"guides": ()})
     assert Path(again.shot.out, "frames", again.files.names()[0]).read_bytes() == Path(take.shot.out, "frames", take.files.names()[0]).read_bytes()
+
+
+def test_large_pictures_are_decoded_in_tiles_that_do_not_show(stage, monkeypatch):
+    model = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    vae, latent = model.parts["vae"], torch.randn(1, 4, 2, 16, 16, generator=torch.Generator().manual_seed(1))
+    whole = torch.cat(list(model.decode(latent)))
+    side = latent.shape[-1] * vae.spatial_compression_ratio
+    monkeypatch.setattr(tiles, "TILE", side * 3 // 4)
+    monkeypatch.setattr(tiles, "STEP", side // 2)
+    assert torch.equal(torch.cat(list(model.decode(latent))), whole)                  # as large as may be decoded in one
+    monkeypatch.setattr(tiles, "WHOLE", side ** 2 - 1)
+    made = torch.cat(list(model.decode(latent)))
+    assert made.shape == whole.shape and not vae.use_tiling
+    apart = (made - whole).abs()
+    assert apart[..., :side // 4, :side // 4].max() < 1e-5 < apart.max() and apart.mean() < 0.1 * whole.std()       # equal away from where tiles meet
 
 
 def test_eight_steps_without_guidance_follow_the_distilled_schedule(stage):

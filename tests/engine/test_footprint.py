@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from engine import estimate, families, footprint, plan
+from engine.diffusers_line import tiles
 from engine.footprint import Given
 from engine.protocol import Guide, Keyframe, Size, Span
 
@@ -224,12 +225,19 @@ def test_decoding_wan_takes_more_than_encoding(tmp_path, settings, size):
     assert told(planned, alive.most) == EXACT and encoding.most + 12 * 81 * size.width * size.height < alive.most
 
 
-def test_decoding_ltx2_and_cogvideox(tmp_path):
-    from diffusers import AutoencoderKLCogVideoX, AutoencoderKLLTX2Video
-    vae = made(tmp_path / "one", "vae", AutoencoderKLLTX2Video)
-    with counting() as alive:
-        vae.decode(empty(1, 128, 6, 22, 40))
-    assert told(footprint.decoding(dict(vae.config, _class_name="AutoencoderKLLTX2Video"), 41, 1280 * 704, 16), alive.most) == EXACT
+@pytest.mark.parametrize("size", [Size(1280, 704), Size(1920, 1088), Size(2560, 1408)])
+def test_decoding_ltx2(tmp_path, size):
+    from diffusers import AutoencoderKLLTX2Video
+    vae, pixels = made(tmp_path, "vae", AutoencoderKLLTX2Video, spatial_compression_ratio=32, temporal_compression_ratio=8), size.width * size.height
+    with counting() as alive, tiles.tiled(vae, pixels):
+        made_of = vae.decode(empty(1, 128, 6, size.height // 32, size.width // 32)).sample
+    assert made_of.shape == (1, 3, 41, size.height, size.width) and not vae.use_tiling
+    planned = footprint.decoding(dict(vae.config, _class_name="AutoencoderKLLTX2Video"), 41, pixels, 16)
+    assert told(planned, alive.most) == EXACT
+
+
+def test_decoding_cogvideox(tmp_path):
+    from diffusers import AutoencoderKLCogVideoX
     vae = made(tmp_path / "other", "vae", AutoencoderKLCogVideoX, **COG_VAE)
     with counting() as alive:
         vae.decode(empty(1, 16, 5, 30, 45))
