@@ -188,6 +188,26 @@ def other_rooms(view):
     photograph("preferences")
 
 
+def every_panel():
+    """The whole tab with all that is closed at first, small enough to be seen at once, with a source clip and keyframes."""
+    panels = sys.modules[f"{MODULE}.sora_addon.panels"]
+    panels.unregister()
+    for panel in (*panels.shot.PANELS, *panels.progress.PANELS, *panels.takes.PANELS):
+        panel.bl_options = set()
+    panels.register()
+    settings = bpy.context.scene.sora
+    settings.source_from, settings.use_keyframes = "FOLDER", True
+    bpy.context.preferences.view.ui_scale = .62
+    area = area_of("OUTLINER")                      # one whose sidebar has not been drawn yet: what is drawn stays as it was, closed
+    area.type = "VIEW_3D"
+    with bpy.context.temp_override(window=window(), area=area):
+        bpy.ops.screen.screen_full_area()
+    yield 1.5
+    area = area_of("VIEW_3D")
+    yield from open_tab(area)
+    photograph("panels")
+
+
 def visit():
     scene = prepare()
     pump = sys.modules[f"{MODULE}.sora_addon.pump"]
@@ -200,6 +220,7 @@ def visit():
     photograph("view3d_after")
     yield from undo_and_redo(view)
     yield from other_rooms(view)
+    yield from every_panel()
     seen["finished"] = True
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import environments  # noqa: E402
 import window  # noqa: E402
 
-SCREENS = ("view3d_before", "view3d_rolling", "view3d_after", "sequencer", "compositor", "preferences")
+SCREENS = ("view3d_before", "view3d_rolling", "view3d_after", "sequencer", "compositor", "preferences", "panels")
 
 
 def in_window(*command, screen=False, minutes=3):
