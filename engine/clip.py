@@ -83,7 +83,7 @@ class Beside:
         self._references = tuple(map(picture, shot.references))
         paths = [guide.path for guide in shot.guides if cameras and guide.kind == "camera"]
         self._cameras, self.notes = _cameras(paths[0], shot.frames) if paths else (None, ())
-        self._near = next((guide.near for guide in shot.guides if guide.kind == "depth"), 0.0) or 0.0
+        self._near, self._far = next(((guide.near or 0.0, guide.far or 0.0) for guide in shot.guides if guide.kind == "depth"), (0.0, 0.0))
 
     def window(self, stretch: Stretch, size: Size, cut: threading.Event) -> dict:
         """The fields of a families.Window. Raises Cut, GuideError."""
@@ -92,7 +92,7 @@ class Beside:
             found |= {"source": self._source.window(stretch.start, stretch.frames, size, cut)["beauty"], "change": self._shot.source.strength}
         if self._cameras is not None:
             positions = np.minimum(np.arange(stretch.start, stretch.start + stretch.frames), self._shot.frames - 1)
-            found |= {"cameras": self._cameras.at(positions).resized(size), "near": self._near}
+            found |= {"cameras": self._cameras.at(positions).resized(size), "near": self._near, "far": self._far}
         return found
 
     def kept(self, made: np.ndarray, index: int, guides: Guides) -> np.ndarray:

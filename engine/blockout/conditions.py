@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import flight
+from . import flight, mottle
 from .autoencoder import SPACE, TIME
 
 GIVEN = ((0, 0, 0), (0, 0, 1), (1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 1, 1))           # as guides.GIVEN
-GIVEN_SHARE = (.42, .14, .12, .12, .08, .07, .025, .025)       # what a prompt alone can bring (moves, shapes) is learned slowest
+GIVEN_SHARE = (.40, .08, .16, .18, .06, .07, .025, .025)       # what a prompt alone can bring (moves, shapes) is learned slowest
 NOISY = .8                                                     # and it is decided while there is little but noise
 
 
@@ -57,6 +57,11 @@ def flights(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, g: torch.Gen
     _, t, h, w = inverse.shape
     each = zip(c2w, lens, near.tolist())
     return torch.from_numpy(np.stack([flight.rays(*one, 1 + (t - 1) // TIME, h // SPACE, w // SPACE) for one in each]))
+
+
+def mottles(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, ground: np.ndarray) -> Tensor:
+    """`mottle.seen` (B, 1, T, H, W) of clips as in `flights`, as strong as in their ground: (B, 3) phase and strength."""
+    return torch.from_numpy(np.stack([mottle.seen(*one, g[:2]) * np.float32(g[2]) for *one, g in zip(inverse, c2w, lens, ground)]))[:, None]
 
 
 def given(g: torch.Generator, batch: int) -> Tensor:

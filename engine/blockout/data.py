@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import captions, looks, world
+from . import captions, looks, mottle, world
 from .rays import FAR_AWAY, Solid, distance, facing
 from .world import Scene
 
@@ -139,10 +139,8 @@ def _windows(s: Solid, p, seed: int) -> np.ndarray:
 
 def _ground_colour(scene: Scene, x, y, depth) -> np.ndarray:
     """(N, 3) albedo of the ground at metres x, y."""
-    fade = np.exp(-depth * .04)
-    gx, gy = x + scene.phase[0], y + scene.phase[1]
-    mottle = np.sin(gx * 1.7 + 1.3 * np.sin(gy * .9)) * np.sin(gy * 2.1 + 1.1 * np.sin(gx * .7)) + .6 * np.sin(gx * .41) * np.sin(gy * .53)
-    albedo = np.array(looks.GROUNDS[scene.ground], np.float32) * (1 + (.12 if scene.ground != "snow" else .03) * mottle * fade)[:, None]
+    mottled = mottle.pattern(x + scene.phase[0], y + scene.phase[1], depth)
+    albedo = np.array(looks.GROUNDS[scene.ground], np.float32) * (1 + (.12 if scene.ground != "snow" else .03) * scene.mottled * mottled)[:, None]
     if scene.road and scene.ground == "asphalt":
         lane = (np.abs(x) < .09) & (np.mod(y, 3.) < 1.7)
         albedo[lane] = .75

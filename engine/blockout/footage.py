@@ -13,7 +13,7 @@ from ..errors import CHOOSE, ModelError
 from ..families.blockout import WEIGHTS, refines
 from ..protocol import Size
 from ..sampling import samplers, schedules
-from . import flight, model
+from . import model
 from .transformer import guide_patches
 
 if TYPE_CHECKING:
@@ -108,11 +108,12 @@ class Footage:
                 for kind, images in window.guides.items() if kind != "mask" and window.strengths.get(kind, 1.0) > 0}
 
     def _flight(self, window: Window) -> dict[str, Tensor]:
-        """The camera's rays (1, N, flight.WIDTH); strength fades them towards a camera that stands still."""
+        """What the camera tells; strength fades it towards a camera that stands still over plain ground."""
         if window.cameras is None:
             return {}
-        shape = self._blockout.latent_shape(window.frames, window.size.width, window.size.height)[2:]
-        return {"camera": flight.of(window.cameras, window.near, *shape) * window.strengths.get("camera", 1.0)}
+        depth = window.guides["depth"][..., 0] if "depth" in window.guides else None
+        told = self._blockout.flown(window.cameras, depth, window.near, window.far)
+        return {kind: x * window.strengths.get("camera", 1.0) for kind, x in told.items()}
 
     def _known(self, window: Window, like: Tensor, source: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Clean latents and a mask (1, 1, K, h, w) of what is known: the source outside its mask, keyframes, and the window before.

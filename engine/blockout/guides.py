@@ -1,4 +1,4 @@
-"""The guides blockout takes, and how the layout looks as planes of numbers. The camera is told apart: flight.py.
+"""The guides blockout takes, and how the layout looks as planes of numbers. The camera is told apart: flight.py, mottle.py.
 
 depth (B, 1, T, H, W) in [0, 1]: (1/z - 1/far) / (1/near - 1/far) of planar depth z, near and far fixed over the clip, 0 = background.
 normal (B, 3, T, H, W) in [-1, 1]: camera space, +x right, +y up, +z towards the camera, 0 on the background.
@@ -10,6 +10,7 @@ from torch import Tensor
 
 GUIDES = {"depth": 1, "normal": 3}                             # channels, at picture resolution
 GIVEN = (*GUIDES, "camera")                                    # what a clip may be given, in the order of `given`
+SHOWN = (*GIVEN, "mottle")                                     # what the transformer is shown of it; the last comes of depth and camera
 PLANES = 2 + 3 + 2
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,17 @@ from torch.overrides import TorchFunctionMode
 from ..sampling import guidance as guiding
 from ..sampling import samplers, schedules
 from ..sampling.draft import Draft, FirstBlock
+from . import flight, mottle
 from . import text as texts
 from .autoencoder import SPACE, TIME, Autoencoder, AutoencoderConfig
-from .guides import GIVEN
+from .guides import GIVEN, SHOWN
 from .text import Text
 from .transformer import Transformer, TransformerConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..camera import Cameras
 
 NAME = "blockout-v0"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -87,16 +94,26 @@ class Blockout(nn.Module):
         video = still.to(self.device, self.dtype)[:, :, None]
         return self.autoencoder.encode(video if place == 0 else video.expand(-1, -1, 1 + TIME, -1, -1))[:, :, -1:]
 
+    def flown(self, cameras: Cameras, depth: np.ndarray | None, near: float, far: float) -> dict[str, Tensor]:
+        """What cameras for pictures of the native size tell: `camera`, and with depth (T, H, W), as the guide has it, `mottle`.
+
+        near and far are those of the depth in metres, 0 where nobody says: then there is no place in the world to tell.
+        """
+        *_, k, h, w = self.latent_shape(len(cameras.c2w), cameras.size.width, cameras.size.height)
+        told = {"camera": flight.of(cameras, near, k, h, w)}
+        return told | ({"mottle": mottle.of(depth, near, far, cameras)} if depth is not None and 0 < near < far else {})
+
     def denoiser(self, text: Text, negative: Text | None, guides: dict[str, Tensor] | None = None, known: Tensor | None = None,
                  known_mask: Tensor | None = None, guidance: float = GUIDANCE, draft: Draft | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x, sigma) -> x0 for x (1, C, K, h, w).
 
-        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], at 8h x 8w, camera (1, K*h*w, flight.WIDTH); any may be left out.
+        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], at 8h x 8w, camera (1, K*h*w, flight.WIDTH),
+        mottle (1, 1, T, H, W) with depth and camera; any may be left out.
         known (1, C, K, h, w) with known_mask (1, 1, K, h, w), or broadcasting to it: 1 where known. negative None is the empty prompt.
         With a `draft`, steps that would change little are skipped and counted.
         """
         place = {"device": self.device, "dtype": self.dtype}
-        guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in GIVEN}
+        guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in SHOWN}
         given = torch.tensor([[float(name in guides) for name in GIVEN]], **place)
         both = [text] if guidance == 1 else [text, negative or self.encode_text("")]
         words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]

@@ -23,6 +23,7 @@ class Series:
     first: int                                                 # seed of the first clip
     few: tuple[int, ...] = ()                                  # how many things, in turn
     every: int = 1
+    mottled: float = 1.                                        # as in `world.drawn`: a texture that is easier to learn from
 
     def shape(self, n: int) -> tuple[int, int, int]:
         """Of shard n; a stride of 7 mixes shapes early."""
@@ -34,18 +35,21 @@ class Series:
 
     def fixed(self, i: int) -> dict:
         """What clip i of a shard has to be, as `world.drawn` takes it."""
-        return {"kind": "objects", "style": "photo", "count": self.few[i % len(self.few)]} if self.few and i % self.every == self.every - 1 else {}
+        few = {"kind": "objects", "style": "photo", "count": self.few[i % len(self.few)]} if self.few and i % self.every == self.every - 1 else {}
+        return few | ({"mottled": self.mottled} if self.mottled > 1 else {})
 
-    def cameras(self, n: int, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """`data.cameras` of clip i of shard n: its scene is drawn again, which costs nothing beside rendering it."""
+    def flown(self, n: int, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`data.cameras` of clip i of shard n, and phase and strength of its ground (3,): the scene is drawn again, which costs nothing
+        beside rendering it."""
         frames, h, w = self.shape(n)
         scene = world.drawn(np.random.default_rng(self.first + n * self.clips + i), frames, w / h, **self.fixed(i))
-        return data.cameras(scene, h, w)
+        return *data.cameras(scene, h, w), np.array([*scene.phase, scene.mottled], np.float32)
 
 
 SERIES = {
     "short": Series(((17, 40, 64),) * 12 + ((17, 64, 40),) * 2 + ((17, 48, 48),) * 2 + ((17, 32, 80),) * 2 + ((33, 40, 64),) * 2, 64, 1_000_000),
     "plain": Series(((17, 40, 64),), 64, 3_000_000, (1, 2)),
+    "mottled": Series(((17, 40, 64),), 64, 50_000_000, (1, 2), 2, 3.5),
     "long": Series(((49, 56, 96),) * 7 + ((49, 96, 56), (49, 48, 112), (33, 56, 96)), 12, 5_000_000),
     "stills": Series(((1, 40, 64),) * 5 + ((1, 56, 96),) * 5 + ((1, 96, 56), (1, 48, 48), (1, 48, 112)), 512, 20_000_000, (1, 1, 2, 2, 3, 3), 2),
     "large stills": Series(((1, 72, 128),) * 4 + ((1, 128, 72),), 256, 30_000_000, (1, 2, 3), 3),
@@ -68,10 +72,10 @@ def write(root: Path, name: str, n: int, series: Series | None = None) -> Path:
     return folder
 
 
-def cameras(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """Camera to world (N, T, 4, 4) and lenses (N, 4) of a shard's clips."""
+def flown(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Camera to world (N, T, 4, 4), lenses (N, 4), and phases and strengths of the ground (N, 3) of a shard's clips."""
     series = SERIES[folder.parent.name]
-    drawn = [series.cameras(int(folder.name), i) for i in range(clips)]
+    drawn = [series.flown(int(folder.name), i) for i in range(clips)]
     return tuple(np.stack(each) for each in zip(*drawn))
 
 

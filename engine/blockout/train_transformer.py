@@ -19,14 +19,16 @@ from .transformer import Transformer
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.11, {"short": 1.}), (.17, {"short": .65, "long": .35}), (.24, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.33, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.42, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (.48, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
-         (.72, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
-         (1., {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}))
+MIXES = ((.09, {"short": 1.}), (.13, {"short": .65, "long": .35}), (.19, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.26, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (.33, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (.37, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (.56, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
+         (.77, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
+         (.86, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
+         (1., {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}))
 WHOLE = ((1.,), (1.,))
-PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "stills": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
+PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "stills": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
          "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
 
 
@@ -38,6 +40,7 @@ class Shard:
     ids: Tensor
     c2w: np.ndarray                                            # (N, T, 4, 4)
     lens: np.ndarray                                           # (N, 4)
+    ground: np.ndarray                                         # (N, 3) phase and strength of its pattern
 
 
 @dataclass(slots=True)
@@ -62,7 +65,7 @@ class Library:
             np.save(path, latent.half().numpy())
         ids = text.batch([text.tokens(c) for c in shards.captions(folder)])
         opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("latent", "inverse_depth", "normal")]
-        return Shard(*opened, ids, *shards.cameras(folder, len(ids)))
+        return Shard(*opened, ids, *shards.flown(folder, len(ids)))
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]
@@ -72,7 +75,8 @@ def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Ge
     """The flow-matching loss of some clips of a shard, cut to their first k latent frames."""
     x0, t = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32)), 4 * (k - 1) + 1
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
-    guides["camera"] = conditions.flights(shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t], g)
+    seen = shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t]
+    guides |= {"camera": conditions.flights(*seen, g), "mottle": conditions.mottles(*seen, shard.ground[rows])}
     return flow.loss(model, x0, guides, shard.ids[rows], g)
 
 
@@ -127,8 +131,10 @@ class HeldOut:
         with torch.no_grad():
             x0 = autoencoder.encode(as_video(np.stack([c.rgb for c in clips])))
         inverse, flown = np.stack([c.inverse_depth for c in clips]), [data.cameras(c.scene, *c.rgb.shape[1:3]) for c in clips]
+        seen = *map(np.stack, zip(*flown)), inverse
         guides = conditions.guides(inverse, np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
-        guides["camera"] = conditions.flights(*map(np.stack, zip(*flown)), inverse, torch.Generator(), rough=False)
+        guides |= {"camera": conditions.flights(*seen, torch.Generator(), rough=False),
+                   "mottle": conditions.mottles(*seen, np.array([[*c.scene.phase, c.scene.mottled] for c in clips]))}
         return cls(x0, guides, text.batch([text.tokens(c.caption) for c in clips]))
 
     def __call__(self, model: Transformer) -> dict[str, float]:
@@ -161,7 +167,7 @@ def trained_autoencoder(out: Path) -> Autoencoder:
 def stage(root: Path, out: Path, minutes: float) -> None:
     torch.manual_seed(1)
     model, autoencoder = Transformer(), trained_autoencoder(out)
-    run = Run("transformer", out, model, optimisers(model), minutes, seed=1)
+    run = Run("transformer", out, model, optimisers(model), minutes, seed=1, hold=.7)
     run.resume()
     judge = HeldOut.rendered(autoencoder) if run.rank == 0 else None
     (out / "transformer.json").write_text(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}))

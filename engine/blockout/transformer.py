@@ -91,18 +91,20 @@ class Block(nn.Module):
 
 
 class GuideEmbedding(nn.Module):
-    """Depth and normal patches and the camera's rays to tokens. Depth is also given as its square root, in which far things differ more."""
+    """Depth and normal patches, the camera's rays and the pattern of mottle.py to tokens. Depth is also given as its square root, in which
+    far things differ more."""
 
     def __init__(self, d: int):
         super().__init__()
         patch = TIME * SPACE * SPACE
         self.depth, self.normal = nn.Linear(2 * patch, d), nn.Linear(3 * patch, d)
         self.camera = nn.Linear(flight.WIDTH, d)
+        self.mottle = nn.Linear(patch, d, bias=False)
         self.mix = nn.Linear(d, d)
         self.given = nn.Linear(len(GIVEN), d)
 
     def forward(self, guides: dict[str, Tensor], given: Tensor) -> Tensor:
-        """guides as in GUIDES and the camera's `flight.rays` (absent ones left out), given (B, 3) of 0 or 1 -> (B, N, D), or (B, 1, D) without guides."""
+        """guides as in SHOWN, the camera as `flight.rays` (absent ones left out), given (B, 3) of 0 or 1 -> (B, N, D), or (B, 1, D) without guides."""
         x = self.given(given)[:, None]
         h = torch.zeros_like(x)                                # none at all is what training knows as guides that are not given
         if "depth" in guides:
@@ -111,6 +113,8 @@ class GuideEmbedding(nn.Module):
             h = h + self.normal(guide_patches(guides["normal"])) * given[:, 1:2, None]
         if "camera" in guides:
             h = h + self.camera(guides["camera"]) * given[:, 2:, None]
+        if "mottle" in guides:
+            h = h + self.mottle(guide_patches(guides["mottle"])) * (given[:, :1] * given[:, 2:])[..., None]
         return x + h + self.mix(F.gelu(h))
 
 

@@ -42,6 +42,7 @@ class Scene:
     fov: float = 55.0                                           # degrees across the longer side
     sun_turn: float = 0.0
     phase: tuple[float, float] = (0.0, 0.0)
+    mottled: float = 1.0                                        # how strongly the ground is, against a natural one
     road: bool = False
     reach: float = 100.0                                        # metres: the ground ends here
 
@@ -281,8 +282,9 @@ def _aim(scene: Scene, rng, frames: int, eye: np.ndarray, focus: np.ndarray) -> 
 
 
 def drawn(rng: np.random.Generator, frames: int = 17, aspect: float = 1.6, kind: str | None = None, style: str | None = None,
-          count: int | None = None) -> Scene:
-    """A random scene. `aspect` is width over height of the picture; `count` fixes how many objects stand in an `objects` scene."""
+          count: int | None = None, mottled: float = 1.) -> Scene:
+    """A random scene. `aspect` is width over height of the picture; `count` fixes how many objects stand in an `objects` scene;
+    its ground is mottled once to `mottled` times as strongly as a natural one."""
     kind = kind or str(rng.choice(KINDS, p=[.46, .18, .20, .16]))
     shares = ((SKIES, [.3, .25, .2, .25]), (GROUNDS, None), (WEATHERS, [.84, .1, .06]))
     sky, ground, weather = (str(rng.choice(list(names), p=p)) for names, p in shares)
@@ -298,4 +300,6 @@ def drawn(rng: np.random.Generator, frames: int = 17, aspect: float = 1.6, kind:
     _aim(scene, rng, frames, eye, focus)
     scene.fov, scene.sun_turn = rng.uniform(44, 66), rng.uniform(0, 2 * np.pi)
     scene.phase, scene.reach = tuple(rng.uniform(0, 10, 2)), float(np.exp(rng.uniform(np.log(30), np.log(200))))
+    if mottled > 1:
+        scene.mottled = float(np.exp(rng.uniform(0, np.log(mottled))))
     return scene

@@ -46,7 +46,8 @@ class Window:
     source_latent: Any = None               # Tensor: what its frames were decoded from, where a take kept it
     change: float = 1.0                     # how much of `source` is made anew, 0..1
     cameras: Any = None                     # engine.camera.Cameras, one for each frame, for pictures of `size`
-    near: float = 0.0                       # metres to the nearest thing in the shot; 0: nobody said
+    near: float = 0.0                       # metres to the nearest and the farthest thing in the shot; 0: nobody said
+    far: float = 0.0
     fps: float = 24.0
     index: int = 0                          # which of the shot's windows
     draft: Any = None                       # engine.sampling.draft.Draft, which counts; None: every block in every step

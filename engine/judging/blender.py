@@ -31,11 +31,12 @@ class Scene:
     size: tuple[int, int]
     cameras: camera.Cameras
     near: float                                                # metres
+    far: float
 
     def wish(self, seed: int, prompt: str = "") -> Wish:
         """The scene's own shot, or another prompt over the same guides."""
         return Wish(prompt=prompt or self.prompt, seed=seed, guides=self.guides, size=self.size, frames=self.beauty.shape[2], cameras=self.cameras,
-                    near=self.near)
+                    near=self.near, far=self.far)
 
     def edges(self) -> Tensor:
         """(T, h, w) bool: the layout's, the horizon's among them."""
@@ -54,7 +55,7 @@ def read(folder: Path) -> Scene:
 
     at = lambda size: {kind: planes(kind, size) for kind in ("depth", "normal")}
     return Scene(truth.pop("prompt"), truth, at(small), at(None), planes("mask", small)[0, 0] > .5, planes("beauty", small) * 2 - 1,
-                 (small.width, small.height), camera.read(by_kind["camera"].path, shot.frames).resized(small), by_kind["depth"].near)
+                 (small.width, small.height), camera.read(by_kind["camera"].path, shot.frames).resized(small), by_kind["depth"].near, by_kind["depth"].far)
 
 
 def scenes(folder: Path) -> list[Scene]:

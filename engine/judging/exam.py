@@ -57,7 +57,8 @@ class Exam:
     truth: Tensor                                              # (N, 6)
     asked: Tensor                                              # (N, 6) bool: named in the caption and visible in the style
     cameras: list[Cameras]
-    near: Tensor                                               # (N,) metres to the nearest thing
+    near: Tensor                                               # (N,) metres to the nearest and the farthest thing
+    far: Tensor
     _palettes: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -67,7 +68,7 @@ class Exam:
         truth = torch.tensor([attributes.truth(c.scene) for c in clips])
         asked = torch.stack([attributes.asked(c) for c in clips]) & (truth >= 0)
         return cls(clips, as_video(np.stack([c.rgb for c in clips])), guides_of(clips), torch.stack([torch.stack([p == 0, p == 1]) for p in parts]),
-                   truth, asked, [cameras_of(c) for c in clips], conditions.span(torch.from_numpy(np.stack([c.inverse_depth for c in clips])).float())[0])
+                   truth, asked, [cameras_of(c) for c in clips], *conditions.span(torch.from_numpy(np.stack([c.inverse_depth for c in clips])).float()))
 
     @classmethod
     def rendered(cls, count: int) -> Exam:
@@ -80,7 +81,7 @@ class Exam:
 
     def flown(self, i: int) -> dict:
         """The fields of a Wish that is to follow clip i's camera."""
-        return {"cameras": self.cameras[i], "near": float(self.near[i])}
+        return {"cameras": self.cameras[i], "near": float(self.near[i]), "far": float(self.far[i])}
 
     def best_frame(self, i: int, which: int) -> int:
         """In which most of a thing is seen."""

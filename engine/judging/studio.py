@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import camera, families, protocol, shoot
-from ..blockout import flight
 from ..blockout.model import GUIDANCE, STEPS, Blockout
 from ..errors import GuideError, KeyframeError
 from ..sampling import samplers
@@ -26,7 +25,7 @@ NONE: dict[str, Tensor] = {}
 class Wish:
     """One clip to be made. guides (1, C, T, H, W) as in `exam`, first (1, 3, H, W) the frame it must begin with.
 
-    cameras: those that are to be followed; near: metres to the nearest thing they see."""
+    cameras: those that are to be followed; near and far: metres to the nearest and the farthest thing they see."""
     prompt: str
     seed: int
     guides: dict[str, Tensor] = field(default_factory=dict)
@@ -34,6 +33,7 @@ class Wish:
     first: Tensor | None = None
     cameras: camera.Cameras | None = None
     near: float = 0.
+    far: float = 0.
     frames: int = 17
     size: tuple[int, int] = (64, 40)                           # width, height
 
@@ -64,7 +64,8 @@ class Native:
             known, mask = torch.zeros_like(noise), torch.zeros_like(noise[:, :1])
             known[:, :, :1], mask[:, :, 0] = model.encode_still(wish.first, 0), 1
         negative = model.encode_text(wish.negative) if wish.negative else None
-        along = wish.guides | ({"camera": flight.of(wish.cameras, wish.near, *noise.shape[2:])} if wish.cameras else {})
+        depth = wish.guides["depth"][0, 0].numpy() if "depth" in wish.guides else None
+        along = wish.guides | (model.flown(wish.cameras, depth, wish.near, wish.far) if wish.cameras else {})
         denoise = model.denoiser(model.encode_text(wish.prompt), negative, along, known, mask, self.guidance)
         *_, (x, _) = samplers.euler(denoise, noise, model.sigmas(self.steps))
         return model.autoencoder.decode(x, wish.guides).float().clone()
@@ -114,7 +115,9 @@ class Shots:
         self.count += 1
         out, (width, height) = self.folder / f"{self.count:04d}", wish.size
         asked = protocol.Size(self.longer * width // max(wish.size), self.longer * height // max(wish.size))
-        guides = tuple(_written(out / "guides" / kind, kind, g) for kind, g in wish.guides.items() if kind in self.spec.guides)
+        reach = {"near": wish.near, "far": wish.far} if wish.near else {}
+        guides = tuple(_written(out / "guides" / kind, kind, g, **(reach if kind == "depth" else {})) for kind, g in wish.guides.items()
+                       if kind in self.spec.guides)
         if wish.cameras and "camera" in self.spec.guides:
             (out / "camera.json").write_text(camera.as_json(wish.cameras))
             guides += (protocol.Guide(kind="camera", path=str(out / "camera.json")),)
@@ -127,7 +130,7 @@ class Shots:
                              guides=guides, keyframes=stills)
 
 
-def _written(folder: Path, kind: str, guide: Tensor) -> protocol.Guide:
+def _written(folder: Path, kind: str, guide: Tensor, **reach: float) -> protocol.Guide:
     """Depth as 16-bit pictures, normals as EXRs of camera space."""
     import OpenEXR
 
@@ -138,7 +141,7 @@ def _written(folder: Path, kind: str, guide: Tensor) -> protocol.Guide:
         else:
             planes = {letter: np.ascontiguousarray(frame[..., i], np.float32) for i, letter in enumerate("RGB")}
             OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}, planes).write(str(folder / f"{index:04d}.exr"))
-    return protocol.Guide(kind=kind, path=str(folder))
+    return protocol.Guide(kind=kind, path=str(folder), **reach)
 
 
 def _picture(path: Path, rgb: np.ndarray, depth=np.uint8) -> None:
