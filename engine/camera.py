@@ -59,6 +59,11 @@ class Cameras:
         """The same path seen from its first camera, which becomes the identity."""
         return replace(self, c2w=relative(self.c2w))
 
+    @property
+    def lens(self) -> np.ndarray:
+        """(F, 4): K in widths and heights of the picture."""
+        return self.K / ((self.size.width, self.size.height) * 2)
+
     def at(self, positions: np.ndarray) -> "Cameras":
         """Cameras at `positions` (N,), counted from 0 and also between frames, for a model with another frame rate."""
         return _at(self, np.asarray(positions, np.float64))
@@ -127,16 +132,22 @@ def project(points: np.ndarray, pose: np.ndarray, K: np.ndarray) -> np.ndarray:
     return np.stack([inside[:, 0] / inside[:, 2] * fx + cx, inside[:, 1] / inside[:, 2] * fy + cy, inside[:, 2]], axis=1)
 
 
+def towards(pose: np.ndarray, K: np.ndarray, size: Size) -> np.ndarray:
+    """Directions (..., H, W, 3) in the world through the middles of the pixels, one metre along the view: times a planar depth they
+    lead from the camera to what is seen. For poses (..., 4, 4) and intrinsics (..., 4)."""
+    fx, fy, cx, cy = np.moveaxis(np.asarray(K, np.float64), -1, 0)[..., None, None]
+    x, y = (np.arange(size.width) + 0.5 - cx) / fx, (np.arange(size.height)[:, None] + 0.5 - cy) / fy
+    x, y = np.broadcast_arrays(x, y)
+    return np.stack([x, y, np.ones_like(x)], axis=-1) @ np.swapaxes(pose[..., None, :3, :3], -1, -2)
+
+
 def rays(pose: np.ndarray, K: np.ndarray, size: Size) -> np.ndarray:
     """Pluecker rays (..., H, W, 6) through the middles of the pixels, for poses (..., 4, 4) and intrinsics (..., 4): moment o x d, then
     unit direction d, both in the world.
 
     The order is that of CameraCtrl (He et al. 2024, https://arxiv.org/abs/2404.02101) and of the models that follow it.
     """
-    fx, fy, cx, cy = np.moveaxis(np.asarray(K, np.float64), -1, 0)[..., None, None]
-    x, y = (np.arange(size.width) + 0.5 - cx) / fx, (np.arange(size.height)[:, None] + 0.5 - cy) / fy
-    x, y = np.broadcast_arrays(x, y)
-    directions = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.swapaxes(pose[..., None, :3, :3], -1, -2)
+    directions = towards(pose, K, size)
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     return np.concatenate([np.cross(np.broadcast_to(pose[..., None, None, :3, 3], directions.shape), directions), directions], axis=-1)
 

@@ -61,7 +61,7 @@ def flights(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, g: torch.Gen
 
 def mottles(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, ground: np.ndarray) -> Tensor:
     """`mottle.seen` (B, 1, T, H, W) of clips as in `flights`, as strong as in their ground: (B, 3) phase and strength."""
-    return torch.from_numpy(np.stack([mottle.seen(*one, g[:2]) * np.float32(g[2]) for *one, g in zip(inverse, c2w, lens, ground)]))[:, None]
+    return torch.from_numpy(np.stack([mottle.seen(*one, g[:2]) * g[2] for *one, g in zip(inverse, c2w, lens, ground)]))[:, None]
 
 
 def given(g: torch.Generator, batch: int) -> Tensor:

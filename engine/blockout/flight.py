@@ -41,5 +41,4 @@ def rays(c2w: np.ndarray, lens: np.ndarray, near: float, k: int, h: int, w: int)
 
 def of(cameras: Cameras, near: float, k: int, h: int, w: int) -> Tensor:
     """(1, k*h*w, WIDTH) for a clip's cameras; near is in metres, 0 where nobody says."""
-    lens = cameras.K / ((cameras.size.width, cameras.size.height) * 2)
-    return torch.from_numpy(rays(cameras.c2w, lens, near or TYPICAL, k, h, w))[None]
+    return torch.from_numpy(rays(cameras.c2w, cameras.lens, near or TYPICAL, k, h, w))[None]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..protocol import Size
 from .flight import TYPICAL
 
 if TYPE_CHECKING:
@@ -33,14 +34,12 @@ def seen(inverse: np.ndarray, c2w: np.ndarray, lens: np.ndarray, phase: tuple[fl
     inverse (T, H, W) in 1/metres of planar depth, c2w (T, 4, 4) camera to world in OpenCV's axes with the world's +z up, lens (4,) or
     (T, 4) as fx, fy, cx, cy in widths and heights of the picture, phase in metres, scale in training's metres a metre.
     """
+    from .. import camera                                      # what is shot without one need not wait for it
     _, h, w = inverse.shape
     there = inverse > 0
     depth = 1 / np.where(there, inverse, np.inf).astype(np.float32).clip(1e-3, None)
-    fx, fy, cx, cy = np.moveaxis(np.broadcast_to(lens, (len(c2w), 4)), 1, 0)[:, :, None, None].astype(np.float32)
-    across, down = ((np.arange(w) + .5) / w - cx) / fx, ((np.arange(h)[:, None] + .5) / h - cy) / fy
-    turned, eye = c2w[:, :2, :3, None, None].astype(np.float32), c2w[:, :2, 3, None, None]
-    towards = turned[:, :, 0] * across[:, None] + turned[:, :, 1] * down[:, None] + turned[:, :, 2]
-    x, y = np.moveaxis((eye + depth[:, None] * towards) * scale + np.reshape(phase, (2, 1, 1)), 1, 0)
+    led = camera.towards(c2w, np.broadcast_to(lens * (w, h, w, h), (len(c2w), 4)), Size(w, h))[..., :2] * depth[..., None]
+    x, y = np.moveaxis((c2w[:, None, None, :2, 3] + led) * scale + phase, -1, 0)
     return (pattern(x, y, depth * scale) * there).astype(np.float32)
 
 
@@ -50,5 +49,4 @@ def of(depth: np.ndarray, near: float, far: float, cameras: Cameras) -> Tensor:
     Scenes of about training's size, a street or a room, have waves of some metres; a table's or a city's are ten times as fine or coarse.
     """
     inverse = np.where(depth > 0, depth * (1 / near - 1 / far) + 1 / far, 0)
-    lens = cameras.K / ((cameras.size.width, cameras.size.height) * 2)
-    return torch.from_numpy(STRONG * seen(inverse, cameras.c2w, lens, scale=10. ** round(math.log10(TYPICAL / near))))[None, None]
+    return torch.from_numpy(STRONG * seen(inverse, cameras.c2w, cameras.lens, scale=10. ** round(math.log10(TYPICAL / near))))[None, None]

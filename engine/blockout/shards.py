@@ -43,7 +43,7 @@ class Series:
         beside rendering it."""
         frames, h, w = self.shape(n)
         scene = world.drawn(np.random.default_rng(self.first + n * self.clips + i), frames, w / h, **self.fixed(i))
-        return *data.cameras(scene, h, w), np.array([*scene.phase, scene.mottled], np.float32)
+        return *data.cameras(scene, h, w), world.ground(scene)
 
 
 SERIES = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import conditions, data, flow, shards, text
+from . import conditions, data, flow, shards, text, world
 from .autoencoder import Autoencoder
 from .optimise import Muon
 from .train_autoencoder import as_video
@@ -134,7 +134,7 @@ class HeldOut:
         seen = *map(np.stack, zip(*flown)), inverse
         guides = conditions.guides(inverse, np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
         guides |= {"camera": conditions.flights(*seen, torch.Generator(), rough=False),
-                   "mottle": conditions.mottles(*seen, np.array([[*c.scene.phase, c.scene.mottled] for c in clips]))}
+                   "mottle": conditions.mottles(*seen, np.stack([world.ground(c.scene) for c in clips]))}
         return cls(x0, guides, text.batch([text.tokens(c.caption) for c in clips]))
 
     def __call__(self, model: Transformer) -> dict[str, float]:

@@ -47,6 +47,11 @@ class Scene:
     reach: float = 100.0                                        # metres: the ground ends here
 
 
+def ground(scene: Scene) -> np.ndarray:
+    """float32 (3,): phase and strength of the pattern on a scene's ground."""
+    return np.array([*scene.phase, scene.mottled], np.float32)
+
+
 def _index(finish: str) -> int:
     return FINISH_NAMES.index(finish)
 

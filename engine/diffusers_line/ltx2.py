@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -224,7 +223,7 @@ class Sound(Piped):
         """High dynamic range in full precision: its curve makes steps of 16 bits seen."""
         import torch
         vae = self.parts["vae"]
-        with torch.inference_mode(), self._precisely(vae), tiled(vae, math.prod(latent.shape[-2:]) * self.pipe.vae_spatial_compression_ratio ** 2):
+        with torch.inference_mode(), self._precisely(vae), tiled(vae, latent):
             quiet = torch.zeros(1, device=self.place, dtype=vae.dtype) if vae.config.timestep_conditioning else None
             video = vae.decode(latent.to(vae.dtype), quiet, return_dict=False)[0]
         yield from self.chunks(video)

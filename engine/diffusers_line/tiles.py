@@ -5,16 +5,17 @@ Which pictures are tiled depends on their size alone, not on the machine, so tha
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
-WHOLE = 1280 * 704              # pixels of a picture that is decoded in one
+WHOLE = 1280 * 704 * 105 // 100 # pixels of a picture that is decoded in one: as large as `pictures.native` may make one of 1280x704
 TILE, STEP = 768, 640           # pixels of a tile's side, and from one tile to the next; what overlaps is faded over
 
 
 @contextlib.contextmanager
-def tiled(vae, pixels: int) -> Iterator[None]:
-    """The autoencoder decodes pictures of `pixels` so meanwhile; what it encodes is small."""
-    if pixels <= WHOLE:
+def tiled(vae, latent) -> Iterator[None]:
+    """The autoencoder decodes a `latent` (B, C, T, h, w) so meanwhile, where its pictures are large; what it encodes is small."""
+    if math.prod(latent.shape[-2:]) * vae.spatial_compression_ratio ** 2 <= WHOLE:
         yield
         return
     vae.enable_tiling(TILE, TILE, tile_sample_stride_height=STEP, tile_sample_stride_width=STEP)

@@ -229,8 +229,9 @@ def test_decoding_wan_takes_more_than_encoding(tmp_path, settings, size):
 def test_decoding_ltx2(tmp_path, size):
     from diffusers import AutoencoderKLLTX2Video
     vae, pixels = made(tmp_path, "vae", AutoencoderKLLTX2Video, spatial_compression_ratio=32, temporal_compression_ratio=8), size.width * size.height
-    with counting() as alive, tiles.tiled(vae, pixels):
-        made_of = vae.decode(empty(1, 128, 6, size.height // 32, size.width // 32)).sample
+    latent = empty(1, 128, 6, size.height // 32, size.width // 32)
+    with counting() as alive, tiles.tiled(vae, latent):
+        made_of = vae.decode(latent).sample
     assert made_of.shape == (1, 3, 41, size.height, size.width) and not vae.use_tiling
     planned = footprint.decoding(dict(vae.config, _class_name="AutoencoderKLLTX2Video"), 41, pixels, 16)
     assert told(planned, alive.most) == EXACT
