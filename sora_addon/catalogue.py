@@ -1,22 +1,21 @@
 """Models as the panels show them, and the child processes that fetch, check, import and remove them. Knows nothing of bpy.
 
-The work is done by `python -m engine models ... --json`; threads enqueue what it says, `poll` hands over.
+The work is done by `python -m engine models ... --json`; `poll` hands over what it has said.
 """
 from __future__ import annotations
 
 import json
 import logging
-import queue
 import subprocess
 import tempfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine import protocol
 from ..engine.errors import REPAIR, Cut, EngineBroken, SoraError, WireError
 from . import child
-from .client import lines, why
+from .client import why
+from .pipes import Incoming
 
 log = logging.getLogger(__name__)
 
@@ -169,59 +168,53 @@ class Errand:
     def __init__(self, python: Path, root: Path, arguments: tuple[str, ...], settings: dict[str, str], online: bool = False):
         self.command = [str(python), "-X", "utf8", "-m", "engine", "models", *arguments, "--json"]
         self.env = child.environment(hub=online, PYTHONPATH=str(root), PYTHONSAFEPATH="1", **settings)
-        self._said: queue.Queue = queue.Queue()
-        self._cut = threading.Event()
         self._child: subprocess.Popen | None = None
+        self._incoming: Incoming | None = None
+        self._trouble = tempfile.TemporaryFile()
+        self._end: Finished | Stopped | None = None     # its last word
+        self._cut = self._over = False
 
     def start(self) -> None:
-        """Begin; returns at once."""
-        threading.Thread(target=self._work, name="sora_models", daemon=True).start()
+        """Begin; returns at once. What keeps it from starting is said by `poll`."""
+        try:
+            self._child = child.start(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._trouble, env=self.env,
+                                      cwd=Path.home())
+        except OSError as error:
+            self._end = Stopped(error=EngineBroken(f"{self.command[0]} does not start: {error.strerror or error}.", REPAIR))
+        else:
+            self._incoming = Incoming(self._child.stdout)
 
     def poll(self) -> list[Plan | Step | Finished | Stopped]:
         """What was said since the last call. After Finished or Stopped nothing follows."""
-        said = []
-        while not self._said.empty():
-            said.append(self._said.get_nowait())
-        return said
+        said: list[Plan | Step | Finished | Stopped] = []
+        if self._over:
+            return said
+        code = self._child.poll() if self._child else 0     # before the look: what it said last is there by then
+        while self._child and (line := self._incoming.line()) is not None:
+            said += self._noted(line.decode("utf-8", "replace"))
+        if code is None:
+            return said
+        self._over = True
+        if self._child:
+            self._incoming.close()
+        return [*said, self._end or Stopped(error=Cut("Stopped.") if self._cut else _death(code, self._trouble))]
 
     def stop(self) -> None:
         """Stop soon; ends with Stopped. What arrived stays on the disk."""
-        self._cut.set()
+        self._cut = True
         if self._child:
             child.kill(self._child)
 
-    def _work(self) -> None:
-        try:
-            with tempfile.TemporaryFile() as trouble:
-                end = self._listened(trouble)
-        except OSError as error:
-            end = Stopped(error=EngineBroken(f"{self.command[0]} does not start: {error.strerror or error}.", REPAIR))
-        self._said.put(end)
-
-    def _listened(self, trouble) -> Finished | Stopped:
-        """Runs the child to its end; the last thing it said."""
-        self._child = child.start(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=trouble, env=self.env, cwd=Path.home())
-        if self._cut.is_set():                  # while it was being started
-            child.kill(self._child)
-        end = None
-        with self._child.stdout:
-            for line in lines(self._child.stdout):
-                end = self._noted(line.decode("utf-8", "replace")) or end
-        code = self._child.wait()
-        if end is not None:
-            return end
-        return Stopped(error=Cut("Stopped.") if self._cut.is_set() else _death(code, trouble))
-
-    def _noted(self, line: str) -> Finished | Stopped | None:
+    def _noted(self, line: str) -> list[Plan | Step]:
         try:
             said = heard(line)
         except WireError as error:
             log.warning("%s", error)
-            return None
+            return []
         if isinstance(said, (Finished, Stopped)):
-            return said
-        self._said.put(said)
-        return None
+            self._end = said
+            return []
+        return [said]
 
 
 def _death(code: int, trouble) -> EngineBroken:

@@ -1,22 +1,21 @@
 """The engine as a child process: requests out, events in, death said in a sentence. Knows nothing of bpy.
 
-Threads enqueue, `poll` hands over: nothing here makes the caller wait for the engine. A shot that was sent gets exactly
-one ending (Done, Failed or Cancelled), also when the engine dies or hangs.
+Whoever calls `poll` from time to time hears the engine; nothing here waits for it, and no thread runs. A shot that was sent
+gets exactly one ending (Done, Failed or Cancelled), also when the engine dies or hangs.
 """
 from __future__ import annotations
 
 import logging
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 from ..engine import protocol
 from ..engine.errors import REPAIR, EngineBroken, EngineDied, EngineMissing, Remedy, SoraError, VersionError, WireError
 from . import child
+from .pipes import Incoming, Outgoing
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +23,9 @@ CANCEL_WITHIN = 20.0            # seconds a cut may take before the engine is ki
 READY_WITHIN = 240.0            # seconds: the first import of torch from a slow disk takes minutes
 GRACE = 3.0                     # seconds between Quit and the end by force
 LONGEST_LOG = 4_000_000         # bytes, after which the log becomes <log>.1
-PIPE = 1 << 20                  # bytes: Blender may keep the reader thread waiting while it renders
 
 RESTART = Remedy(action="restart_engine", label="Restart Engine")
-_END = object()
+_leaving: list[Engine] = []     # stopped, and not gone yet
 
 
 class Engine:
@@ -41,21 +39,36 @@ class Engine:
         self.ready: protocol.Ready | None = None
         self.child: subprocess.Popen | None = None
         self.shots: dict[str, protocol.Shot] = {}       # sent, without an ending yet
-        self._incoming: queue.Queue = queue.Queue(maxsize=10_000)
-        self._outgoing: queue.Queue = queue.Queue()
+        self._incoming: Incoming | None = None
+        self._outgoing: Outgoing | None = None
         self._deadlines: dict[str, float] = {}          # shots being cut -> when patience ends
-        self._refused: SoraError | None = None          # why this side ended the engine
+        self._refused: SoraError | None = None          # why this side ended the engine, or it could not be started
         self._over, self._stopped, self._started = True, False, 0.0
-        self._born = threading.Event()                  # `child` is there, or it could not be started
+        self._leave_by = 0.0                            # when patience ends with one that was stopped or says no more
 
     # ------------------------------------------------------------ life
     def start(self) -> None:
-        """Start the process, in a thread, because starting takes 10 ms; Ready arrives by `poll`. Raises EngineMissing."""
+        """Start the process; Ready arrives by `poll`, and so does the reason why it cannot be started. Raises EngineMissing."""
         if not self.python.exists():
             raise EngineMissing(f"The engine's Python is not at {self.python}.",
                                 Remedy(action="install_engine", label="Install Engine"))
         self._over, self._started = False, time.monotonic()
-        threading.Thread(target=self._live, name="sora_read", daemon=True).start()
+        try:
+            self._begin()
+        except OSError as error:
+            self._refused = EngineBroken(f"{self.python} does not start: {error.strerror or error}.", REPAIR)
+
+    def _begin(self) -> None:
+        """Start the child, its stderr appended to the log. Raises OSError."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        _rotate(self.log_path)
+        command = [str(self.python), "-X", "utf8", "-u", "-m", "engine", "serve"]
+        env = child.environment(PYTHONPATH=str(self.root), PYTHONSAFEPATH="1", **self.settings)
+        with self.log_path.open("ab") as stderr:
+            self._log_start = stderr.tell()
+            self.child = child.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=env,
+                                     cwd=self.log_path.parent)
+        self._incoming, self._outgoing = Incoming(self.child.stdout), Outgoing(self.child.stdin)
 
     @property
     def alive(self) -> bool:
@@ -63,27 +76,37 @@ class Engine:
         return not self._over and not self._stopped
 
     def stop(self, grace: float = GRACE, wait: bool = False) -> None:
-        """Quit, close stdin, and end by force after `grace` seconds. Returns at once unless `wait`."""
+        """Quit, close stdin, and end by force after `grace` seconds: here if `wait`, else when `see_out` finds it still there."""
         if self._over or self._stopped:
             return
         self._stopped = True
-        self._outgoing.put(protocol.write(protocol.Quit()))
-        self._outgoing.put(_END)
-        reaper = threading.Thread(target=self._reap, args=(grace,), name="sora_reap", daemon=True)
-        reaper.start()
-        if wait:
-            reaper.join(grace + 5.0)
-
-    def _reap(self, grace: float) -> None:
-        self._born.wait()
         if self.child is None:
+            return
+        self._outgoing.put(protocol.write(protocol.Quit()).encode("ascii"))
+        self._outgoing.close()
+        self._leave_by = time.monotonic() + grace
+        if not wait:
+            _leaving.append(self)
             return
         try:
             self.child.wait(grace)
         except subprocess.TimeoutExpired:
-            log.warning("the engine did not leave within %s s and is ended", grace)
-            child.kill(self.child)
+            self._end_by_force()
             self.child.wait()
+        self._incoming.close()
+
+    def left(self) -> bool:
+        """Has the process ended? One whose time is up is ended by force."""
+        if self.child.poll() is not None:
+            self._incoming.close()
+            return True
+        if time.monotonic() > self._leave_by:
+            self._end_by_force()
+        return False
+
+    def _end_by_force(self) -> None:
+        log.warning("the engine did not leave in time and is ended")
+        child.kill(self.child)
 
     # ------------------------------------------------------------ requests
     def send(self, request: protocol.Request) -> None:
@@ -92,7 +115,8 @@ class Engine:
             self.shots[request.shot.id] = request.shot
         if isinstance(request, protocol.Cancel) and request.shot in self.shots:
             self._deadlines.setdefault(request.shot, time.monotonic() + self.cancel_within)
-        self._outgoing.put(protocol.write(request))
+        if self._outgoing and self.alive:
+            self._outgoing.put(protocol.write(request).encode("ascii"))
 
     # ------------------------------------------------------------ events
     def poll(self, budget: float = 0.002) -> list[protocol.Event]:
@@ -100,24 +124,44 @@ class Engine:
         events, end = [], time.perf_counter() + budget
         self._check_patience()
         while not self._over:
-            try:
-                event = self._incoming.get_nowait()
-            except queue.Empty:
+            heard = self._heard()
+            if heard is None:
                 break
-            events += self._death() if event is _END else self._noted(event)
+            events += heard
             if time.perf_counter() > end:
                 break
         if self._over and self.shots:
             events += self._endings(EngineDied("The engine is not running.", RESTART))
         return events
 
-    def _noted(self, event) -> list[protocol.Event]:
-        if isinstance(event, VersionError):
-            self._refuse(event)
+    def _heard(self) -> list[protocol.Event] | None:
+        """What comes of one look: None when there is nothing to hear yet."""
+        if self.child is None:                          # it could not be started
+            return self._death(0)
+        self._outgoing.flush()
+        code = self.child.poll()                        # before the look: what it said last is there by then
+        line = self._incoming.line()
+        if line is not None:
+            return self._noted(line)
+        if code is not None:
+            return self._death(code)
+        if self._incoming.ended and not self._stopped:
+            self._leave_by = self._leave_by or time.monotonic() + GRACE
+            self.left()
+        return None
+
+    def _noted(self, line: bytes) -> list[protocol.Event]:
+        """A line of the engine's. Garbage is told of, but for a line that broke off: then a death will be."""
         if self._refused:                               # what a refused engine still says is not heard
             return []
-        if isinstance(event, SoraError):
-            return [protocol.Failed.of("", event)]
+        try:
+            event = protocol.read(line.decode("utf-8", "replace"), protocol.EVENTS)
+        except WireError as error:
+            whole = line.endswith(b"\n")
+            log.warning("the engine wrote what is no event%s: %r", "" if whole else " and stopped in its middle", line[:200])
+            if whole and isinstance(error, VersionError):
+                self._refuse(error)
+            return [protocol.Failed.of("", error)] if whole and not self._refused else []
         if isinstance(event, protocol.Ready):
             self.ready = event
         if isinstance(event, protocol.ENDINGS):
@@ -138,11 +182,12 @@ class Engine:
         self._refused = self._refused or error
         child.kill(self.child)
 
-    def _death(self) -> list[protocol.Event]:
+    def _death(self, code: int) -> list[protocol.Event]:
         """The process has ended: an ending for every shot that was sent, or one Failed that belongs to no shot."""
         self._over = True
-        self._outgoing.put(_END)
-        code = self.child.wait() if self.child else 0
+        if self.child:
+            self._incoming.close()
+            self._outgoing.close()
         error = self._refused or self._cause(code)
         if self._stopped and not self.shots:
             return []
@@ -166,60 +211,11 @@ class Engine:
             return EngineBroken(f"The engine does not start: {last or why(code)}", REPAIR)
         return EngineDied(f"The engine {why(code)}" + (f" Its last words: {last}" if last else ""), RESTART)
 
-    # ------------------------------------------------------------ threads
-    def _live(self) -> None:
-        try:
-            self._begin()
-        except OSError as error:
-            self._refused = EngineBroken(f"{self.python} does not start: {error.strerror or error}.", REPAIR)
-        else:
-            threading.Thread(target=self._write, name="sora_write", daemon=True).start()
-            self._born.set()
-            self._read()
-        self._born.set()
-        self._incoming.put(_END)
 
-    def _begin(self) -> None:
-        """Start the child, its stderr appended to the log. Raises OSError."""
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        _rotate(self.log_path)
-        command = [str(self.python), "-X", "utf8", "-u", "-m", "engine", "serve"]
-        env = child.environment(PYTHONPATH=str(self.root), PYTHONSAFEPATH="1", **self.settings)
-        with self.log_path.open("ab") as stderr:
-            self._log_start = stderr.tell()
-            self.child = child.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=env,
-                                     cwd=self.log_path.parent)
-        _widen(self.child.stdout)
-
-    def _read(self) -> None:
-        for line in lines(self.child.stdout):
-            try:
-                self._incoming.put(protocol.read(line.decode("utf-8", "replace"), protocol.EVENTS))
-            except WireError as error:
-                whole = line.endswith(b"\n")
-                log.warning("the engine wrote what is no event%s: %r", "" if whole else " and stopped in its middle", line[:200])
-                if whole:
-                    self._incoming.put(error)
-
-    def _write(self) -> None:
-        stdin = self.child.stdin
-        try:
-            while (line := self._outgoing.get()) is not _END:
-                stdin.write(line.encode("ascii"))
-                stdin.flush()
-            stdin.close()
-        except OSError as error:
-            log.warning("the engine no longer listens: %s", error)
-
-
-def lines(stream):
-    """Lines of a buffered pipe; of an overlong one only the beginning, so that memory stays bounded."""
-    longest = protocol.LONGEST_LINE + 2
-    while line := stream.readline(longest):
-        rest = line
-        while rest and not rest.endswith(b"\n"):
-            rest = stream.readline(longest)
-        yield line if rest is line or not rest else line[:protocol.LONGEST_LINE + 1] + b"\n"
+def see_out() -> bool:
+    """Ends those by force that were stopped and do not leave in time. True while one is still there."""
+    _leaving[:] = [engine for engine in _leaving if not engine.left()]
+    return bool(_leaving)
 
 
 def why(code: int) -> str:
@@ -258,13 +254,3 @@ def frames_on_disk(shot: protocol.Shot) -> int:
 def _rotate(path: Path) -> None:
     if path.exists() and path.stat().st_size > LONGEST_LOG:
         path.replace(path.with_name(path.name + ".1"))
-
-
-def _widen(pipe) -> None:
-    """Linux: let the engine run ahead while Blender keeps this process's threads from reading."""
-    if sys.platform == "linux":
-        import fcntl
-        try:
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
-        except OSError as error:
-            log.debug("the pipe stays narrow: %s", error)

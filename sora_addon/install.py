@@ -1,7 +1,7 @@
 """The engine's own Python environment: found, made, taken up again after an interruption, repaired. Knows nothing of bpy.
 
 It is made in `<folder>.partial` and renamed when the engine's doctor has found it well, so that `<folder>` is always whole
-and an old one works until the new one does. The work is a straight line in a thread; `poll` hands over what it says.
+and an old one works until the new one does. The work is a straight line that rests while a child works; `poll` moves it on.
 """
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import hashlib
 import json
 import logging
 import os
-import queue
 import shutil
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 from collections import deque
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.errors import REPAIR, Cut, DiskFull, EngineBroken, EngineMissing, FolderError, Remedy, SoraError
 from . import child
 from .claim import lock
+from .pipes import Incoming
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ NEEDED = {"cpu": 2_000_000_000, "mps": 2_000_000_000, "cuda": 9_000_000_000, "ro
 INSTALL = Remedy(action="install_engine", label="Install Engine")
 RESUME = Remedy(action="install_engine", label="Resume")
 ASK = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+PYTHON_WITHIN, DOCTOR_WITHIN = 30., 600.    # seconds until one that does not answer is ended
 FORGET = "import shutil, sys; [shutil.rmtree(folder, ignore_errors=True) for folder in sys.argv[1:]]"
 
 
@@ -141,68 +144,69 @@ class Install:
         self.partial, self.log_path = _partial(self.folder), self.folder.with_name(self.folder.name + ".log")
         self.repair, self.python = repair, python
         self.needed = NEEDED[self.backend] if needed is None else needed
-        self._said: queue.Queue = queue.Queue()
-        self._cut = threading.Event()
+        self._said: list[Said | Finished | Stopped] = []
+        self._line: Generator[None] | None = None
         self._child: subprocess.Popen | None = None
+        self._cut = False
         self._step = 0
 
     def start(self) -> None:
         """Begin; returns at once."""
-        threading.Thread(target=self._work, name="sora_install", daemon=True).start()
+        self._line = self._work()
 
     def poll(self) -> list[Said | Finished | Stopped]:
-        """What was said since the last call. After Finished or Stopped nothing follows."""
-        said = []
-        while not self._said.empty():
-            said.append(self._said.get_nowait())
+        """Goes on as far as it can without waiting: what was said since the last call. After Finished or Stopped nothing follows."""
+        if self._line is not None and next(self._line, self) is self:
+            self._line = None
+        said, self._said = self._said, []
         return said
 
     def cancel(self) -> None:
         """Stop soon; ends with Stopped."""
-        self._cut.set()
+        self._cut = True
         if self._child:
             child.kill(self._child)
 
-    # ------------------------------------------------------------ the straight line, in its thread
-    def _work(self) -> None:
+    # ------------------------------------------------------------ the straight line
+    def _work(self) -> Generator[None]:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             with self.folder.with_name(self.folder.name + ".lock").open("w") as held:
                 self._alone(held)
-                self._make()
-                self._said.put(Finished(python=python_of(self.folder)))
+                yield from self._make()
+                self._said.append(Finished(python=python_of(self.folder)))
         except SoraError as error:
-            self._said.put(Stopped(error=error))
+            self._said.append(Stopped(error=error))
         except OSError as error:
-            self._said.put(Stopped(error=FolderError(f"{self.folder} cannot be made: {error.strerror or error}.",
-                                                     Remedy(action="choose_folder", label="Choose a Folder"))))
+            self._said.append(Stopped(error=FolderError(f"{self.folder} cannot be made: {error.strerror or error}.",
+                                                        Remedy(action="choose_folder", label="Choose a Folder"))))
 
-    def _make(self) -> None:
+    def _make(self) -> Generator[None]:
         self._say("Looking at the disk and for a Python")
         self._require_disk()
-        base = self._base()
+        base = yield from self._base()
         python = python_of(self.partial)
         self._say(f"Making an environment with {base}")
         if self.repair or _stamp(self.partial) != self._recipe(base):
-            self._run(base, "-c", FORGET, str(self.partial))
+            yield from self._run(base, "-c", FORGET, str(self.partial))
         if not python.is_file():
-            self._run(base, "-m", "venv", str(self.partial))
+            yield from self._run(base, "-m", "venv", str(self.partial))
             (self.partial / STAMP).write_text(json.dumps(self._recipe(base)), encoding="utf-8")
         _forget_half_packages(self.partial)
         self._say(f"Installing torch for {self.backend}, the largest part")
         index = torch_index(self.backend)
         for torch in self._torch():
-            self._pip(python, *(("--index-url", index) if index else ()), torch)
+            yield from self._pip(python, *(("--index-url", index) if index else ()), torch)
         self._say("Installing the other packages")
-        self._pip(python, "-r", str(self.requirements))
+        yield from self._pip(python, "-r", str(self.requirements))
         self._say("Asking the engine's doctor")
-        self._examine(python)
+        yield from self._examine(python)
         self._say("Moving it into place")
-        self._move(base)
+        yield from self._move(base)
 
     def _say(self, sentence: str) -> None:
         self._step += 1
-        self._said.put(Said(sentence=sentence, step=self._step, steps=self.STEPS))
+        self._said.append(Said(sentence=sentence, step=self._step, steps=self.STEPS))
 
     def _alone(self, file) -> None:
         try:
@@ -216,23 +220,24 @@ class Install:
             raise DiskFull(f"The engine needs about {self.needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free at {self.folder.parent}.",
                            Remedy(action="free_disk", label="Show Folder", value=str(self.folder.parent)))
 
-    def _base(self) -> str:
+    def _base(self) -> Generator[None, None, str]:
         """The first Python that is new enough and can make environments. Raises EngineMissing."""
         candidates = [self.python] if self.python else [sys.executable, *(f"python{version}" for version in PYTHONS), "python3", "python"]
         for candidate in candidates:
             found = shutil.which(candidate)
-            if found and self._answers(found) in PYTHONS:
+            if found and (yield from self._answers(found)) in PYTHONS:
                 return found
         raise EngineMissing(f"The engine needs Python {PYTHONS[-1]} to {PYTHONS[0]} with its venv module; none was found"
                             + (f" at {self.python}." if self.python else "."), INSTALL)
 
-    def _answers(self, python: str) -> str:
+    def _answers(self, python: str) -> Generator[None, None, str]:
+        """What a Python says of itself; "" where it says nothing within half a minute."""
         try:
-            asked = subprocess.run([python, "-c", ASK], capture_output=True, text=True, timeout=30, env=child.environment())
-        except (OSError, subprocess.TimeoutExpired) as error:
+            _, said, _ = yield from self._asked([python, "-c", ASK], child.environment(), PYTHON_WITHIN)
+        except OSError as error:
             log.info("%s is no Python for the engine: %s", python, error)
             return ""
-        return asked.stdout.strip()
+        return said.strip()
 
     def _recipe(self, base: str) -> dict:
         return {"requirements": _hash(self.requirements), "backend": self.backend, "base": str(base)}
@@ -243,66 +248,84 @@ class Install:
         return [line.strip() for line in lines if line.strip().startswith("torch==")]
 
     # ------------------------------------------------------------ children
-    def _pip(self, python: Path, *arguments: str) -> None:
+    def _pip(self, python: Path, *arguments: str) -> Generator[None]:
         try:
-            self._run(python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off", *arguments)
+            yield from self._run(python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off", *arguments)
         except EngineBroken as error:
             raise _explained(error.sentence, self.folder.parent) from error
 
-    def _run(self, python: Path | str, *arguments: str) -> None:
+    def _run(self, python: Path | str, *arguments: str) -> Generator[None]:
         """Run to the end; lines go to the log and to `poll`. Raises Cut or EngineBroken with the last lines."""
-        if self._cut.is_set():
-            raise Cut("The installation was stopped.")
+        self._go_on()
         last: deque[str] = deque(maxlen=6)
         with self.log_path.open("a", encoding="utf-8") as written:
             self._child = child.start([str(python), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                       stderr=subprocess.STDOUT, env=child.environment(network=True), cwd=self.folder.parent)
-            if self._cut.is_set():              # while it was being started
-                child.kill(self._child)
-            for raw in self._child.stdout:
-                line = raw.decode("utf-8", "replace").strip()
-                written.write(line + "\n")
-                if line:
-                    last.append(line)
-                    self._said.put(Said(sentence=line[:200], step=self._step, steps=self.STEPS))
-            code = self._child.wait()
-        if self._cut.is_set():
-            raise Cut("The installation was stopped.")
+            incoming, code = Incoming(self._child.stdout), None
+            while code is None:
+                yield
+                code = self._child.poll()           # before the look: what it said last is there by then
+                while (raw := incoming.line()) is not None:
+                    line = raw.decode("utf-8", "replace").strip()
+                    written.write(line + "\n")
+                    if line:
+                        last.append(line)
+                        self._said.append(Said(sentence=line[:200], step=self._step, steps=self.STEPS))
+            incoming.close()
+        self._go_on()
         if code:
             raise EngineBroken("\n".join(last) or f"{arguments[:3]} ended with code {code}.", REPAIR)
 
-    def _examine(self, python: Path) -> None:
+    def _asked(self, command: list[str], env: dict[str, str], patience: float) -> Generator[None, None, tuple[int, str, str]]:
+        """Exit code, output and errors of a child; one that has not ended after `patience` seconds is ended. Raises Cut, OSError."""
+        self._go_on()
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            self._child = child.start(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=env, cwd=self.folder.parent)
+            end = time.monotonic() + patience
+            while (code := self._child.poll()) is None:
+                if time.monotonic() > end:
+                    child.kill(self._child)
+                yield
+            self._go_on()
+            for said in (output, errors):
+                said.seek(0)
+            return code, *(said.read().decode("utf-8", "replace") for said in (output, errors))
+
+    def _go_on(self) -> None:
+        if self._cut:
+            raise Cut("The installation was stopped.")
+
+    def _examine(self, python: Path) -> Generator[None]:
         """The engine's own doctor decides whether the packages are well. Raises EngineBroken."""
         env = child.environment(PYTHONPATH=str(self.root), PYTHONSAFEPATH="1")
-        asked = subprocess.run([str(python), "-X", "utf8", "-m", "engine", "doctor", "--json"], capture_output=True, text=True,
-                               encoding="utf-8", env=env, cwd=self.folder.parent)
+        code, answer, trouble = yield from self._asked([str(python), "-X", "utf8", "-m", "engine", "doctor", "--json"], env, DOCTOR_WITHIN)
         try:
-            findings = json.loads(asked.stdout)
+            findings = json.loads(answer)
         except ValueError as error:
-            said = asked.stderr.strip().splitlines() or [f"it ended with code {asked.returncode}"]
+            said = trouble.strip().splitlines() or [f"it ended with code {code}"]
             raise EngineBroken(f"The installed engine does not start: {said[-1][:300]}", REPAIR) from error
         ill = [finding for finding in findings if not finding["well"] and (finding["remedy"] or {}).get("action") == "repair_engine"]
         if ill:
             raise EngineBroken(f"{ill[0]['what']}: {ill[0]['found']}", REPAIR)
 
-    def _move(self, base: str) -> None:
+    def _move(self, base: str) -> Generator[None]:
         """Swap the new environment in, tell it its new place, and examine it there."""
         old = self.folder.with_name(self.folder.name + ".old")
-        self._run(base, "-c", FORGET, str(old))
+        yield from self._run(base, "-c", FORGET, str(old))
         if self.folder.exists():
             self.folder.rename(old)
         self.partial.rename(self.folder)
         # An environment knows its place in pyvenv.cfg and in its scripts: the first is written again, of the second
         # only Python itself is ever used (`python -m ...`).
-        self._run(base, "-m", "venv", "--without-pip", str(self.folder))
+        yield from self._run(base, "-m", "venv", "--without-pip", str(self.folder))
         try:
-            self._examine(python_of(self.folder))
+            yield from self._examine(python_of(self.folder))
         except EngineBroken:
             self.folder.rename(self.partial)
             if old.exists():
                 old.rename(self.folder)
             raise
-        self._run(base, "-c", FORGET, str(old))
+        yield from self._run(base, "-c", FORGET, str(old))
 
 
 def _forget_half_packages(environment: Path) -> None:

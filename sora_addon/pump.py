@@ -144,6 +144,8 @@ def stop(wait: bool = False) -> None:
             _become(slate.put(entry.shot.id, Queued(held="Interrupted: the engine was stopped.")))
     if engine:
         engine.stop(wait=wait)
+        if not wait:
+            wake()                      # somebody has to look whether it leaves
     engine = engine_ready = None
     _freed()
 
@@ -163,12 +165,13 @@ def tick() -> float | None:
         if _land():
             longest_landing = max(longest_landing, time.perf_counter() - started)
         _roll_guides()
+    leaving = client.see_out()
     if _guides or _unlanded:
         return 0.01
     if slate.rolling or slate.following:
         return 0.1
-    if engine:
-        return 0.2 if foresight.waits() else 1.0
+    if engine or leaving:
+        return 0.2 if leaving or foresight.waits() else 1.0
     return None
 
 

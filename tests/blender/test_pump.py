@@ -144,6 +144,18 @@ def test_cutting_while_the_engine_rolls(engine, tmp_path):
     assert status().printed >= 1
 
 
+def test_an_engine_that_was_stopped_and_stays_is_seen_out(engine, tmp_path):
+    engine("stubborn")
+    pump.warm()
+    tick_until(lambda: pump.engine_ready)
+    left = pump.engine.child
+    pump.stop()
+    assert pump.engine is None and left.poll() is None
+    tick_until(lambda: left.poll() is not None)
+    pump.tick()
+    assert pump.tick() is None
+
+
 def test_a_scene_deleted_while_its_guides_roll(engine, tmp_path):
     scene = bpy.data.scenes.new("street")
     scene.camera = bpy.context.scene.camera
@@ -198,12 +210,13 @@ def test_a_shot_of_a_file_that_closed_while_its_guides_rolled_waits(engine, tmp_
 
 def test_what_was_interrupted_is_offered_and_can_be_shot(engine, tmp_path):
     engine("slow")
-    pump.submit(bpy.context, shot(tmp_path, frames=5))
+    pump.submit(bpy.context, shot(tmp_path, frames=100))
     tick_until(lambda: getattr(status(), "stage", "") == "denoise")
     pump.sleep()
     assert pump.slate == slate.Slate() and pump.engine is None
     pump.resume(tmp_path)
     assert status().held and pump.slate.following is None
+    engine("prints")
     pump.retry("one")
     pump.run_until_idle(60)
     assert isinstance(status(), slate.Printed)

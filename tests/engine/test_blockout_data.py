@@ -83,6 +83,13 @@ def test_shards_are_written_once_and_found(tmp_path):
     assert len(small.clip(0, 1).scene.things) == 3 and np.load(folder / "rgb.npy").shape == (2, 5, 16, 24, 3)
 
 
+def test_a_series_that_captions_alone_tell_of_is_of_every_style():
+    small = shards.Series(((1, 16, 24),), 24, 1, (1, 2), told=True)
+    fixed = [small.fixed(i) for i in range(4)]
+    assert [f["count"] for f in fixed] == [1, 2, 1, 2] and not any("style" in f for f in fixed)
+    assert len({small.clip(0, i).scene.style for i in range(24)}) > 2
+
+
 def test_every_shape_of_a_series_comes_up():
     for series in shards.SERIES.values():
         assert {series.shape(n) for n in range(len(series.shapes))} == set(series.shapes)

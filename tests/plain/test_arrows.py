@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BLENDER = {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf", "bmesh", "imbuf", "bl_ui", "bl_operators", "addon_utils", "rna_keymap_ui", "nodeitems_utils"}
 REGISTRIES = {"sora_addon/passes": "PASSES", "sora_addon/landings": "LANDINGS", "engine/families": "FAMILIES"}
-WITHOUT_BPY = ("sora_addon/slate.py", "sora_addon/client.py", "sora_addon/install.py", "sora_addon/library.py")
+WITHOUT_BPY = ("sora_addon/slate.py", "sora_addon/client.py", "sora_addon/pipes.py", "sora_addon/install.py", "sora_addon/library.py")
+THREADS = {"threading", "_thread", "queue", "concurrent", "multiprocessing", "asyncio"}
 
 
 def name_of(path: Path) -> str:
@@ -68,6 +69,12 @@ def test_the_engine_knows_neither_blender_nor_the_extension(name):
 @pytest.mark.parametrize("name", of("sora_addon"))
 def test_the_extension_needs_blender_numpy_and_the_standard_library_alone(name):
     assert tops(name) - {"sora_addon", "engine"} <= set(sys.stdlib_module_names) | BLENDER | {"numpy", "__future__"}
+
+
+@pytest.mark.parametrize("name", of("sora_addon"))
+def test_no_thread_runs_in_blender(name):
+    """Blender says of itself that threads are not supported; it crashed where one ran while it rendered."""
+    assert not tops(name) & THREADS
 
 
 @pytest.mark.parametrize("name", of("sora_addon"))
