@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 STAGES = ("data", "autoencoder", "transformer", "decoder", "refiner")
 SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}     # of the minutes of `all`: a refiner has gained nothing yet
-COUNTS = {"short": 110, "long": 16, "plain": 95, "mottled": 60, "stills": 30, "large stills": 15, "large": 30}    # shards
+COUNTS = {"short": 110, "long": 16, "plain": 95, "mottled": 60, "stills": 30, "told": 60, "large stills": 15, "large": 30}    # shards
 
 
 def checkpoint(out: Path, stage: str) -> dict | None:
@@ -48,7 +48,7 @@ def model_card(out: Path) -> str:
     rows = [f"| {s} | {m.get('minutes', 0)} | {m.get('step', 0)} | {', '.join(f'{k} {v}' for k, v in m.items() if k not in ('minutes', 'step'))} |"
             for s in STAGES[1:] if (m := measured(out, s))]
     clips = {s: len(shards.ready(out / "clips", s)) * shards.SERIES[s].clips for s in COUNTS}
-    stills = sum(count for name, count in clips.items() if "stills" in name)
+    stills = sum(count for name, count in clips.items() if shards.SERIES[name].shapes[0][0] == 1)
     seen = f"Trained on {sum(clips.values()) - stills} clips and {stills} stills, rendered by `engine/blockout/data.py`; no other material."
     return "\n".join([f"# {NAME}", "", seen, "", "| stage | minutes | steps | held-out measurements |", "|---|---|---|---|", *rows, ""])
 

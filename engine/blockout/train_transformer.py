@@ -19,16 +19,17 @@ from .transformer import Transformer
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.09, {"short": 1.}), (.13, {"short": .65, "long": .35}), (.19, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.26, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.33, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (.37, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
-         (.56, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
-         (.77, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
-         (.86, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
-         (1., {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}))
+MIXES = ((.08, {"short": 1.}), (.11, {"short": .65, "long": .35}), (.16, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.22, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (.28, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (.31, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (.48, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
+         (.65, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
+         (.73, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
+         (.845, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
+         (1., {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}))
 WHOLE = ((1.,), (1.,))
-PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "stills": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
+PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "stills": WHOLE, "told": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
          "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
 
 
@@ -41,6 +42,7 @@ class Shard:
     c2w: np.ndarray                                            # (N, T, 4, 4)
     lens: np.ndarray                                           # (N, 4)
     ground: np.ndarray                                         # (N, 3) phase and strength of its pattern
+    there: float = 1.                                          # 0 where guides are never shown
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Library:
             np.save(path, latent.half().numpy())
         ids = text.batch([text.tokens(c) for c in shards.captions(folder)])
         opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("latent", "inverse_depth", "normal")]
-        return Shard(*opened, ids, *shards.flown(folder, len(ids)))
+        return Shard(*opened, ids, *shards.flown(folder, len(ids)), float(not shards.SERIES[folder.parent.name].told))
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]
@@ -77,7 +79,7 @@ def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Ge
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
     seen = shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t]
     guides |= {"camera": conditions.flights(*seen, g), "mottle": conditions.mottles(*seen, shard.ground[rows])}
-    return flow.loss(model, x0, guides, shard.ids[rows], g)
+    return flow.loss(model, x0, guides, shard.ids[rows], g, shard.there)
 
 
 class Draws:
