@@ -11,6 +11,7 @@ Or teaches it the look of one's own captioned clips, films or folders of images 
 
     python scripts/train_blockout.py lora --data clips --out out/ink --minutes 10          # out/ink/ink.safetensors, to be put on
     python scripts/train_blockout.py finetune --data clips --out out/ink --minutes 60      # out/ink/weights, a model of its own
+    python -m engine models import out/ink/weights --name ink                              # ... to be chosen as --model ink, or in Blender
 """
 from __future__ import annotations
 

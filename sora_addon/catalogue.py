@@ -19,6 +19,7 @@ from .pipes import Incoming
 
 log = logging.getLogger(__name__)
 
+WHOLE = ("diffusers", "native")             # kinds that are a model by themselves
 STATES = ("installed", "partial", "damaged", "absent")
 
 

@@ -41,7 +41,7 @@ def lacking(family: str, model: str) -> catalogue.Model | None:
 
 def imported(family: str) -> list[catalogue.Model]:
     """Models of the family that no catalogue has: they came from this machine."""
-    return [model for model in (listing.of(family) if listing else ()) if model.is_here and model.kind == "diffusers" and not model.repository]
+    return [model for model in (listing.of(family) if listing else ()) if model.is_here and model.kind in catalogue.WHOLE and not model.repository]
 
 
 # ---------------------------------------------------------------- what operators call

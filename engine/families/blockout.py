@@ -4,7 +4,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CHOOSE, ModelError
 from ..protocol import FamilySpec, FrameGrid, SizeGrid
 
 if TYPE_CHECKING:
@@ -43,10 +42,11 @@ SPEC = FamilySpec(
 
 
 def folder(model: str) -> Path:
-    """Where one of SPEC.models lies in the project. Raises ModelError."""
-    if model not in ("", *SPEC.models):
-        raise ModelError(f"{SPEC.label} has no model called {model!r}; it has {', '.join(SPEC.models)}.", CHOOSE)
-    return WEIGHTS
+    """Where one of SPEC.models lies in the project, or one that was trained further and imported. Raises ModelError, FolderError."""
+    if model in ("", *SPEC.models):
+        return WEIGHTS
+    from ..models import store
+    return store.resolve(SPEC.name, model)
 
 
 def load(folder: Path, device: Device) -> Footage:

@@ -14,7 +14,8 @@ from pathlib import Path
 from ..errors import CHOOSE, ModelError
 
 FILE = Path(__file__).with_name("catalogue.json")
-KINDS = ("diffusers", "single_file", "lora")
+KINDS = ("diffusers", "native", "single_file", "lora")      # native: a folder of the embedded family's own make
+FOLDERS = KINDS[:2]
 SHARDS = re.compile(r"#{5}-of-(\d{5})")
 
 

@@ -1,4 +1,4 @@
-"""Models that are already on a disk: a diffusers folder, one safetensors or GGUF file, a LoRA. Copied or linked, never run."""
+"""Models that are already on a disk: a diffusers folder, one of Blockout's, a safetensors or GGUF file, a LoRA. Copied or linked, never run."""
 from __future__ import annotations
 
 import hashlib
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import CHOOSE, DiskFull, ModelError, Remedy
 from . import assembling, catalogue, links, quantised, recognise
-from .admission import REFUSED, WEIGHTS, admit_name, check_folder, check_json, header
+from .admission import REFUSED, WEIGHTS, admit_name, check_file, check_folder, check_json, files_of, header
 from .assembling import Assembly
 from .lock import unwritable
 from .progress import Progress
@@ -71,6 +71,8 @@ def bring(source: Path, store: Store, given: Given) -> Generator[Progress, None,
 
 def _folder(source: Path, given: Given) -> tuple[Installed, Assembly]:
     """A diffusers folder, every file looked into; its files by the names that they keep."""
+    if not (source / "model_index.json").is_file():
+        return _native(source, given)
     names = check_folder(source)
     pipeline = check_json(source / "model_index.json")["_class_name"]
     family = given.family or CLASSES.get(pipeline, "")
@@ -79,6 +81,20 @@ def _folder(source: Path, given: Given) -> tuple[Installed, Assembly]:
     if CLASSES.get(pipeline, family) != family:
         raise ModelError(f"{source} is a {pipeline}, which belongs to {CLASSES[pipeline]}, not to {family}.", CHOOSE)
     return _installed(given, source.name, family, "diffusers"), Assembly({name: source / name for name in names})
+
+
+def _native(source: Path, given: Given) -> tuple[Installed, Assembly]:
+    """A folder of the embedded family's own make, as training and `finetune` write it, every file looked into."""
+    names, families = files_of(source), set()
+    for name in names:
+        check_file(source / name)
+        if name.endswith(WEIGHTS):
+            families |= {*recognise.recognise(header(source / name)[0]).families}
+    if families != {"blockout"} or given.lora:
+        raise ModelError(f"{source} has no model_index.json and holds no weights of Blockout, so it is no model that can be imported.", CHOOSE)
+    if given.family not in ("", "blockout"):
+        raise ModelError(f"{source} belongs to blockout, not to {given.family}.", CHOOSE)
+    return _installed(given, source.name, "blockout", "native"), Assembly({name: source / name for name in names})
 
 
 def _file(source: Path, given: Given, store: Store) -> tuple[Installed, Assembly]:
@@ -91,6 +107,8 @@ def _file(source: Path, given: Given, store: Store) -> tuple[Installed, Assembly
     family = given.family or (facts.families[0] if len(facts.families) == 1 else "")
     if not family:
         raise ModelError(f"{source.name} does not say whose it is ({', '.join(facts.families) or 'no known tensor names'}); say --family.", CHOOSE)
+    if facts.component == "model":
+        raise ModelError(f"{source.name} is one file of a model; import its folder, {source.parent}.", CHOOSE)
     kind = "lora" if given.lora else "single_file"
     facts = recognise.agree(source, family, kind)
     if given.lora and not given.triggers and said.get("trigger"):           # as `scripts/train_blockout.py lora` writes them

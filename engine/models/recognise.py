@@ -20,6 +20,7 @@ LORA = re.compile(r"\.(lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up)(\.de
 WAN_LIKE = ("wan", "vace", "skyreels")          # one transformer, so their LoRAs fit each other; see `width`
 # family -> tensor names of which one suffices, the component that the file then is, and the tensor whose first side is the width
 CHECKPOINTS = (
+    ("blockout", ("transformer.blocks.0.qkv.weight",), "model", ""),
     ("vace", ("vace_blocks.0.after_proj.bias",), "transformer", "patch_embedding.weight"),
     ("", ("motion_encoder.dec.direction.weight",), "transformer", ""),                      # Wan-Animate: no family here takes it
     ("wan", ("head.modulation",), "transformer", "patch_embedding.weight"),

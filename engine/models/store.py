@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..errors import CHOOSE, FolderError, ModelError, Remedy
 from . import catalogue, links
-from .admission import RECORD, RESERVED, admit_name, check_folder, header
+from .admission import RECORD, RESERVED, admit_name, check_file, check_folder
 from .lock import unwritable, write_json
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Installed:
 
     name: str
     family: str
-    kind: str                               # diffusers | single_file | lora
+    kind: str                               # one of catalogue.KINDS
     label: str
     licence: str
     files: dict[str, Kept]
@@ -74,8 +74,8 @@ class Installed:
 
     @property
     def path(self) -> Path:
-        """What a loader opens: the folder of a diffusers model, the file of a LoRA or single file. Raises ModelError."""
-        return self.root if self.kind == "diffusers" else self.root / next(iter(self.files))
+        """What a loader opens: a model's folder, the file of a LoRA or single file. Raises ModelError."""
+        return self.root if self.kind in catalogue.FOLDERS else self.root / next(iter(self.files))
 
 
 def default_folder() -> Path:
@@ -161,8 +161,8 @@ class Store:
             seen[name] = _checked(root / name, kept)
         if model.kind == "diffusers":
             check_folder(root)
-        else:
-            header(model.path)
+        for name in model.files if model.kind != "diffusers" else ():
+            check_file(root / name)
         moved = bool(model.link) and str(root) != model.link
         if (moved or seen != model.files) and os.access(model.folder, os.W_OK):
             self.record(replace(links.mended(model, self.folder) if moved else model, files=seen))

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import ModelError
 from . import lock
 from .admission import check_file, check_folder, files_of
+from .catalogue import FOLDERS
 from .progress import Progress
 from .store import Installed, Kept, Store, digest
 
@@ -42,11 +43,12 @@ def _looked(path: Path, kept: Kept, wanted: str) -> tuple[str, Kept]:
 
 def _beside(root: Path, model: Installed) -> list[str]:
     """Files that nobody checked in: harmless ones are named too, because a loader might pick them."""
-    if model.kind != "diffusers":
+    if model.kind not in FOLDERS:
         return []
     try:
         strangers = sorted(set(files_of(root)) - set(model.files))
-        check_folder(root)
+        if model.kind == "diffusers":
+            check_folder(root)
     except ModelError as error:
         return [error.sentence]
     return [f"{root / name} does not belong to {model.name}." for name in strangers]

@@ -84,7 +84,7 @@ def _family_items(_self, _context):
 
 
 class ImportModel(bpy.types.Operator):
-    """Take in a model that is on this machine: a diffusers folder, a safetensors or a GGUF file"""
+    """Take in a model that is on this machine: a diffusers folder, a folder that Blockout was trained further into, a safetensors or a GGUF file"""
 
     bl_idname, bl_label = "sora.import_model", "Import"
     filepath: StringProperty(name="Folder or File", subtype="FILE_PATH", options={"SKIP_SAVE"})

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ...engine.errors import SoraError
-from .. import families, shot
+from .. import families, shot, stock
 from . import models, progress, steering
 from .spaces import Sidebar, write_wrapped
 
@@ -28,7 +28,7 @@ class Shot(Sidebar):
         if spec is None:
             write_wrapped(layout, context, f"This engine has no family called “{settings.family_name}”.", icon="ERROR")
             return
-        if len(spec.models) > 1:
+        if len(spec.models) > 1 or stock.imported(spec.name):
             column.prop(settings, "model")
         progress.draw_setup(layout, context)
         models.draw_missing(layout, context, spec)

@@ -282,3 +282,13 @@ def test_a_take_says_what_was_planned_and_what_was_measured():
 def test_the_menu_of_plans_is_the_wires():
     from sora.sora_addon.settings import PLAN_ITEMS
     assert tuple(name for name, *_ in PLAN_ITEMS[1:]) == protocol.PLANS
+
+
+def test_a_model_that_blockout_was_trained_further_into_can_be_chosen(scene):
+    scene.sora.family = "blockout"
+    assert not any("Weights" in line for line in sidebar().text.splitlines())
+    own = catalogue.Licence(id="unverified", label="unverified", text="")
+    stocked(model("ink", family="blockout", kind="native", label="Ink", state="installed", repository="", licence=own))
+    assert scene.sora.model == "blockout-v0" and any("Weights" in line for line in sidebar().text.splitlines())
+    scene.sora.model = "ink"
+    assert scene.sora.model_name == "ink"
