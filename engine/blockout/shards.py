@@ -25,6 +25,7 @@ class Series:
     every: int = 1
     mottled: float = 1.                                        # as in `world.drawn`: a texture that is easier to learn from
     told: bool = False                                         # by captions alone: in every style, and never beside a guide
+    near: float = 1.                                           # as in `world.drawn`: things that fill more of the picture are learned first
 
     def shape(self, n: int) -> tuple[int, int, int]:
         """Of shard n; a stride of 7 mixes shapes early."""
@@ -37,7 +38,8 @@ class Series:
     def fixed(self, i: int) -> dict:
         """What clip i of a shard has to be, as `world.drawn` takes it."""
         few = {"kind": "objects", "count": self.few[i % len(self.few)]} if self.few and i % self.every == self.every - 1 else {}
-        return few | ({"style": "photo"} if few and not self.told else {}) | ({"mottled": self.mottled} if self.mottled > 1 else {})
+        style = {"style": "photo"} if few and not self.told else {}
+        return few | style | ({"mottled": self.mottled} if self.mottled > 1 else {}) | ({"near": self.near} if self.near < 1 else {})
 
     def flown(self, n: int, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`data.cameras` of clip i of shard n, and phase and strength of its ground (3,): the scene is drawn again, which costs nothing
@@ -54,6 +56,7 @@ SERIES = {
     "long": Series(((49, 56, 96),) * 7 + ((49, 96, 56), (49, 48, 112), (33, 56, 96)), 12, 5_000_000),
     "stills": Series(((1, 40, 64),) * 5 + ((1, 56, 96),) * 5 + ((1, 96, 56), (1, 48, 48), (1, 48, 112)), 512, 20_000_000, (1, 1, 2, 2, 3, 3), 2),
     "told": Series(((1, 40, 64),) * 8 + ((1, 56, 96),) * 2 + ((1, 72, 128),), 512, 70_000_000, (1, 1, 1, 2), told=True),
+    "close": Series(((1, 40, 64),) * 8 + ((1, 56, 96),) * 2 + ((1, 72, 128),), 512, 80_000_000, (1, 1, 1, 2), told=True, near=.4),
     "large stills": Series(((1, 72, 128),) * 4 + ((1, 128, 72),), 256, 30_000_000, (1, 2, 3), 3),
     "large": Series(((17, 72, 128),) * 4 + ((33, 72, 128), (17, 128, 72)), 12, 40_000_000)}
 HELD_OUT = 9_000_000                                           # seeds from here to 20 million are never trained on

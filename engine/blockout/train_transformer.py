@@ -19,17 +19,18 @@ from .transformer import Transformer
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.08, {"short": 1.}), (.11, {"short": .65, "long": .35}), (.16, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.22, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.28, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (.31, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
-         (.48, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
-         (.65, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
-         (.73, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
-         (.845, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
-         (1., {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}))
+MIXES = ((.07, {"short": 1.}), (.11, {"short": .65, "long": .35}), (.16, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.21, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (.27, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (.3, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (.46, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
+         (.63, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
+         (.7, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
+         (.82, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
+         (.875, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
+         (1., {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}))
 WHOLE = ((1.,), (1.,))
-PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "stills": WHOLE, "told": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
+PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "stills": WHOLE, "told": WHOLE, "close": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
          "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
 
 

@@ -287,9 +287,9 @@ def _aim(scene: Scene, rng, frames: int, eye: np.ndarray, focus: np.ndarray) -> 
 
 
 def drawn(rng: np.random.Generator, frames: int = 17, aspect: float = 1.6, kind: str | None = None, style: str | None = None,
-          count: int | None = None, mottled: float = 1.) -> Scene:
+          count: int | None = None, mottled: float = 1., near: float = 1.) -> Scene:
     """A random scene. `aspect` is width over height of the picture; `count` fixes how many objects stand in an `objects` scene;
-    its ground is mottled once to `mottled` times as strongly as a natural one."""
+    its ground is mottled once to `mottled` times as strongly as a natural one, and the camera stands as far off as usual or down to `near` times that."""
     kind = kind or str(rng.choice(KINDS, p=[.46, .18, .20, .16]))
     shares = ((SKIES, [.3, .25, .2, .25]), (GROUNDS, None), (WEATHERS, [.84, .1, .06]))
     sky, ground, weather = (str(rng.choice(list(names), p=p)) for names, p in shares)
@@ -300,6 +300,8 @@ def drawn(rng: np.random.Generator, frames: int = 17, aspect: float = 1.6, kind:
         eye, focus = _objects(scene, rng, frames, count or int(rng.choice([1, 2, 3, 4], p=[.42, .36, .13, .09])))
     else:
         eye, focus = {"street": _street, "crossing": _crossing, "court": _court}[kind](scene, rng, frames)
+    if near < 1:
+        eye = focus + (eye - focus) * rng.uniform(near, 1)
     if aspect < 1.3:
         eye = focus + (eye - focus) * np.array([1, 1, .8]) * (1.3 / aspect) ** .35
     _aim(scene, rng, frames, eye, focus)

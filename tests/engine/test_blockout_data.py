@@ -90,6 +90,18 @@ def test_a_series_that_captions_alone_tell_of_is_of_every_style():
     assert len({small.clip(0, i).scene.style for i in range(24)}) > 2
 
 
+def test_a_close_series_differs_in_where_the_camera_stands_alone():
+    close = shards.Series(((1, 16, 24),), 8, 1, (1,), told=True, near=.4)
+    assert close.fixed(0)["near"] == .4 and "near" not in shards.SERIES["told"].fixed(0)
+    how = {"frames": 1, "kind": "objects", "style": "photo", "count": 1}
+    shares = []
+    for seed in range(20):
+        far, near = world.drawn(np.random.default_rng(seed), **how), world.drawn(np.random.default_rng(seed), **how, near=.4)
+        assert far.things == near.things and (far.sky, far.ground, far.solids[0].half) == (near.sky, near.ground, near.solids[0].half)
+        shares.append(np.hypot(*near.eye[0, :2]) / np.hypot(*far.eye[0, :2]))
+    assert .3 < min(shares) < .6 < max(shares) < 1.1 and np.median(shares) < .85
+
+
 def test_every_shape_of_a_series_comes_up():
     for series in shards.SERIES.values():
         assert {series.shape(n) for n in range(len(series.shapes))} == set(series.shapes)
