@@ -16,6 +16,7 @@ from ..engine.protocol import LONGEST_LINE
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 16                 # bytes of one look
+MOUTHFUL = CHUNK if sys.platform != "win32" else 1024       # bytes said at once: Windows takes nothing of what does not fit its 4,096
 WIDE = 1 << 20                  # bytes: what a child may say on Linux before it has to wait for the next look
 
 
@@ -87,7 +88,7 @@ class Outgoing:
     def flush(self) -> None:
         """Say what had to wait. A child that listens no more ends the matter: its death is told by its other pipe."""
         try:
-            while self._held and (written := _write(self.pipe.fileno(), self._held[:CHUNK])):
+            while self._held and (written := _write(self.pipe.fileno(), self._held[:MOUTHFUL])):
                 del self._held[:written]
         except OSError as error:
             log.warning("a child no longer listens: %s", error)
