@@ -28,7 +28,9 @@ MIXES = ((.07, {"short": 1.}), (.11, {"short": .65, "long": .35}), (.16, {"short
          (.7, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
          (.82, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
          (.875, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
-         (1., {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}))
+         (.92, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
+         (.97, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
+         (1., {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}))
 WHOLE = ((1.,), (1.,))
 PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "stills": WHOLE, "told": WHOLE, "close": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
          "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
