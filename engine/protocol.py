@@ -6,6 +6,7 @@ side may say more; another VERSION is refused with a remedy. Pixels never pass h
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -444,13 +445,19 @@ def decode(fields, kind):
     """A JSON object -> dataclass `kind`, checked field by field; unknown fields are ignored. Raises WireError."""
     if not isinstance(fields, dict):
         raise WireError(f"{kind.__name__} must be an object, not {type(fields).__name__}.")
-    hints, values = typing.get_type_hints(kind), {}
+    hints, values = _hints(kind), {}
     for field in dataclasses.fields(kind):
         if field.name in fields:
             values[field.name] = _value(fields[field.name], hints[field.name], f"{kind.__name__}.{field.name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise WireError(f"{kind.__name__} lacks {field.name}.")
     return kind(**values)
+
+
+@functools.cache
+def _hints(kind) -> dict:
+    """Field -> type: read from the source's annotations, which takes ten times as long as all the rest of a message."""
+    return typing.get_type_hints(kind)
 
 
 def _value(value, hint, where: str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import CHOOSE, ModelError
 from ..protocol import FamilySpec, FrameGrid, SizeGrid
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def folder(model: str) -> Path:
     if model in ("", *SPEC.models):
         return WEIGHTS
     from ..models import store
+    if model not in (kept.name for kept in store.Store(store.default_folder()).installed()):
+        raise ModelError(f"{SPEC.label} has no model called {model!r}, and none was imported by that name; it has {', '.join(SPEC.models)}.", CHOOSE)
     return store.resolve(SPEC.name, model)
 
 
