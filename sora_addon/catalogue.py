@@ -169,7 +169,6 @@ class Errand:
     def __init__(self, python: Path, root: Path, arguments: tuple[str, ...], settings: dict[str, str], online: bool = False):
         self.command = [str(python), "-X", "utf8", "-m", "engine", "models", *arguments, "--json"]
         self.env = child.environment(hub=online, PYTHONPATH=str(root), PYTHONSAFEPATH="1", **settings)
-        self._child: subprocess.Popen | None = None
         self._incoming: Incoming | None = None
         self._trouble = tempfile.TemporaryFile()
         self._end: Finished | Stopped | None = None     # its last word
@@ -178,33 +177,30 @@ class Errand:
     def start(self) -> None:
         """Begin; returns at once. What keeps it from starting is said by `poll`."""
         try:
-            self._child = child.start(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._trouble, env=self.env,
-                                      cwd=Path.home())
+            self._incoming = Incoming(child.start(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._trouble,
+                                                  env=self.env, cwd=Path.home()))
         except OSError as error:
             self._end = Stopped(error=EngineBroken(f"{self.command[0]} does not start: {error.strerror or error}.", REPAIR))
-        else:
-            self._incoming = Incoming(self._child.stdout)
 
     def poll(self) -> list[Plan | Step | Finished | Stopped]:
         """What was said since the last call. After Finished or Stopped nothing follows."""
         said: list[Plan | Step | Finished | Stopped] = []
         if self._over:
             return said
-        code = self._child.poll() if self._child else 0     # before the look: what it said last is there by then
-        while self._child and (line := self._incoming.line()) is not None:
-            said += self._noted(line.decode("utf-8", "replace"))
-        if code is None:
-            return said
-        self._over = True
-        if self._child:
+        if self._incoming:
+            while (line := self._incoming.line()) is not None:
+                said += self._noted(line.decode("utf-8", "replace"))
+            if self._incoming.code is None:
+                return said
             self._incoming.close()
-        return [*said, self._end or Stopped(error=Cut("Stopped.") if self._cut else _death(code, self._trouble))]
+        self._over = True
+        return [*said, self._end or Stopped(error=Cut("Stopped.") if self._cut else _death(self._incoming.code, self._trouble))]
 
     def stop(self) -> None:
         """Stop soon; ends with Stopped. What arrived stays on the disk."""
         self._cut = True
-        if self._child:
-            child.kill(self._child)
+        if self._incoming:
+            child.kill(self._incoming.child)
 
     def _noted(self, line: str) -> list[Plan | Step]:
         try:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,26 @@ def start(command: list[str], *, stdin, stdout, stderr, env: dict[str, str], cwd
                              creationflags=flags)
     child.job = _job(child)                 # closed with the last handle: when Blender ends, however it ends
     return child
+
+
+class Asked:
+    """A child whose answer is read when it is over. It goes to files, so that nobody waits at a pipe. Raises OSError."""
+
+    def __init__(self, command: list[str], *, env: dict[str, str], cwd: Path):
+        self._files = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        output, errors = self._files
+        self.child = start(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=env, cwd=cwd)
+
+    @property
+    def over(self) -> bool:
+        return self.child.poll() is not None
+
+    def said(self) -> tuple[str, str]:
+        """Its output and its errors."""
+        for file in self._files:
+            file.seek(0)
+        output, errors = (file.read().decode("utf-8", "replace") for file in self._files)
+        return output, errors
 
 
 def kill(child: subprocess.Popen) -> None:

@@ -68,7 +68,7 @@ class Engine:
             self._log_start = stderr.tell()
             self.child = child.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=env,
                                      cwd=self.log_path.parent)
-        self._incoming, self._outgoing = Incoming(self.child.stdout), Outgoing(self.child.stdin)
+        self._incoming, self._outgoing = Incoming(self.child), Outgoing(self.child.stdin)
 
     @property
     def alive(self) -> bool:
@@ -139,12 +139,11 @@ class Engine:
         if self.child is None:                          # it could not be started
             return self._death(0)
         self._outgoing.flush()
-        code = self.child.poll()                        # before the look: what it said last is there by then
         line = self._incoming.line()
         if line is not None:
             return self._noted(line)
-        if code is not None:
-            return self._death(code)
+        if self._incoming.code is not None:
+            return self._death(self._incoming.code)
         if self._incoming.ended and not self._stopped:
             self._leave_by = self._leave_by or time.monotonic() + GRACE
             self.left()

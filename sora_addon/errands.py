@@ -6,8 +6,6 @@ Each is a child process that `tick` looks after; a timer calls it, and tests and
 from __future__ import annotations
 
 import json
-import subprocess
-import tempfile
 from pathlib import Path
 
 import bpy
@@ -20,29 +18,23 @@ BEAT = 0.25             # seconds between two looks
 
 
 class Checkup:
-    """A running doctor: `python -m engine doctor --json`. Its answer goes to a file, so that nobody waits at a pipe."""
+    """A running doctor: `python -m engine doctor --json`."""
 
     def __init__(self, python: Path):
-        self.answer, self.trouble = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         command = [str(python), "-X", "utf8", "-m", "engine", "doctor", "--json"]
         env = child.environment(PYTHONPATH=str(places.ROOT), PYTHONSAFEPATH="1", **places.engine_settings())
         try:
-            self.child = child.start(command, stdin=subprocess.DEVNULL, stdout=self.answer, stderr=self.trouble, env=env, cwd=Path.home())
+            self.asked = child.Asked(command, env=env, cwd=Path.home())
         except OSError as error:
             raise EngineBroken(f"{python} does not start: {error.strerror or error}.", REPAIR) from error
 
-    @property
-    def over(self) -> bool:
-        return self.child.poll() is not None
-
     def findings(self) -> tuple[Finding, ...]:
         """What the doctor found, or one finding that says why it could not look."""
-        self.answer.seek(0)
+        answer, trouble = self.asked.said()
         try:
-            return tuple(decode(fields, Finding) for fields in json.loads(self.answer.read().decode("utf-8", "replace")))
+            return tuple(decode(fields, Finding) for fields in json.loads(answer))
         except (ValueError, SoraError):
-            self.trouble.seek(0)
-            last = self.trouble.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+            last = trouble.strip().splitlines()[-1:]
             return (Finding(what="Engine", found=last[0] if last else "It says nothing.", well=False, remedy=REPAIR),)
 
 
@@ -86,7 +78,7 @@ def stop_installing() -> None:
 def tick() -> float | None:
     """Looks whether anything is over. Seconds until the next look; None when nothing is left."""
     global doctor, findings
-    if doctor and doctor.over:
+    if doctor and doctor.asked.over:
         findings, doctor = doctor.findings(), None
         home.redraw()
     if installation:
@@ -122,6 +114,6 @@ def unregister():
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
     if doctor:
-        child.kill(doctor.child)
+        child.kill(doctor.asked.child)
     stop_installing()
     doctor, findings, installation, step, stopped = None, (), None, None, None

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Generator
@@ -261,10 +260,9 @@ class Install:
         with self.log_path.open("a", encoding="utf-8") as written:
             self._child = child.start([str(python), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                       stderr=subprocess.STDOUT, env=child.environment(network=True), cwd=self.folder.parent)
-            incoming, code = Incoming(self._child.stdout), None
-            while code is None:
+            incoming = Incoming(self._child)
+            while incoming.code is None:
                 yield
-                code = self._child.poll()           # before the look: what it said last is there by then
                 while (raw := incoming.line()) is not None:
                     line = raw.decode("utf-8", "replace").strip()
                     written.write(line + "\n")
@@ -273,23 +271,20 @@ class Install:
                         self._said.append(Said(sentence=line[:200], step=self._step, steps=self.STEPS))
             incoming.close()
         self._go_on()
-        if code:
-            raise EngineBroken("\n".join(last) or f"{arguments[:3]} ended with code {code}.", REPAIR)
+        if incoming.code:
+            raise EngineBroken("\n".join(last) or f"{arguments[:3]} ended with code {incoming.code}.", REPAIR)
 
     def _asked(self, command: list[str], env: dict[str, str], patience: float) -> Generator[None, None, tuple[int, str, str]]:
         """Exit code, output and errors of a child; one that has not ended after `patience` seconds is ended. Raises Cut, OSError."""
         self._go_on()
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            self._child = child.start(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=env, cwd=self.folder.parent)
-            end = time.monotonic() + patience
-            while (code := self._child.poll()) is None:
-                if time.monotonic() > end:
-                    child.kill(self._child)
-                yield
-            self._go_on()
-            for said in (output, errors):
-                said.seek(0)
-            return code, *(said.read().decode("utf-8", "replace") for said in (output, errors))
+        asked = child.Asked(command, env=env, cwd=self.folder.parent)
+        self._child, end = asked.child, time.monotonic() + patience
+        while not asked.over:
+            if time.monotonic() > end:
+                child.kill(self._child)
+            yield
+        self._go_on()
+        return asked.child.returncode, *asked.said()
 
     def _go_on(self) -> None:
         if self._cut:
@@ -330,9 +325,10 @@ class Install:
 
 def _forget_half_packages(environment: Path) -> None:
     """pip writes RECORD last: a package without one was interrupted, though pip would take it for installed."""
-    for about in environment.glob("[lL]ib*/**/site-packages/*.dist-info"):
-        if not (about / "RECORD").exists():
-            shutil.rmtree(about)
+    for packages in ("lib/python*/site-packages", "Lib/site-packages"):        # named: a search through all of torch would hold Blender up
+        for about in environment.glob(f"{packages}/*.dist-info"):
+            if not (about / "RECORD").exists():
+                shutil.rmtree(about)
 
 
 def _explained(said: str, folder: Path) -> SoraError:

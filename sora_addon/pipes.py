@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import subprocess
 import sys
 
 from ..engine.protocol import LONGEST_LINE
@@ -21,21 +22,28 @@ WIDE = 1 << 20                  # bytes: what a child may say on Linux before it
 
 
 class Incoming:
-    """The end of a pipe that a child writes into. Of lines longer than `longest` bytes only the beginning is kept."""
+    """What a child says on its stdout. Of lines longer than `longest` bytes only the beginning is kept.
 
-    def __init__(self, pipe, longest: int = LONGEST_LINE):
-        self.pipe, self.longest, self.ended = pipe, longest, False
+    `code` is its exit code once it has ended and everything it said was handed over; `ended` is true once it says no more.
+    """
+
+    def __init__(self, child: subprocess.Popen, longest: int = LONGEST_LINE):
+        self.child, self.pipe, self.longest = child, child.stdout, longest
+        self.code: int | None = None
+        self.ended = False
         self._held, self._skipping = bytearray(), False
         if sys.platform != "win32":
-            os.set_blocking(pipe.fileno(), False)
-        _widen(pipe)
+            os.set_blocking(self.pipe.fileno(), False)
+        _widen(self.pipe)
 
     def line(self) -> bytes | None:
         """The next line with its end, or None when there is none yet; what breaks off in its middle comes last, without an end."""
+        code = self.child.poll()                        # before the look: what it said last is there by then
         while (end := self._held.find(b"\n")) < 0:
             if self.ended or not self._look():
                 break
         if end < 0 and not (self.ended and self._held):
+            self.code = code
             return None
         line = bytes(self._held[:end + 1] if end >= 0 else self._held)
         del self._held[:len(line)]

@@ -45,7 +45,7 @@ class Shard:
     c2w: np.ndarray                                            # (N, T, 4, 4)
     lens: np.ndarray                                           # (N, 4)
     ground: np.ndarray                                         # (N, 3) phase and strength of its pattern
-    there: float = 1.                                          # 0 where guides are never shown
+    told: bool = False                                         # by captions alone: guides are never shown
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Library:
             np.save(path, latent.half().numpy())
         ids = text.batch([text.tokens(c) for c in shards.captions(folder)])
         opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("latent", "inverse_depth", "normal")]
-        return Shard(*opened, ids, *shards.flown(folder, len(ids)), float(not shards.SERIES[folder.parent.name].told))
+        return Shard(*opened, ids, *shards.flown(folder, len(ids)), shards.SERIES[folder.parent.name].told)
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]
@@ -79,10 +79,12 @@ class Library:
 def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator) -> Tensor:
     """The flow-matching loss of some clips of a shard, cut to their first k latent frames."""
     x0, t = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32)), 4 * (k - 1) + 1
+    if shard.told:
+        return flow.loss(model, x0, {}, shard.ids[rows], g, 0.)
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
     seen = shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t]
     guides |= {"camera": conditions.flights(*seen, g), "mottle": conditions.mottles(*seen, shard.ground[rows])}
-    return flow.loss(model, x0, guides, shard.ids[rows], g, shard.there)
+    return flow.loss(model, x0, guides, shard.ids[rows], g)
 
 
 class Draws:

@@ -47,9 +47,12 @@ def folder(model: str) -> Path:
     if model in ("", *SPEC.models):
         return WEIGHTS
     from ..models import store
-    if model not in (kept.name for kept in store.Store(store.default_folder()).installed()):
+    kept = store.Store(store.default_folder())
+    found = next((each for each in kept.installed() if (each.name, each.family, each.kind) == (model, SPEC.name, "native")), None)
+    if found is None:
         raise ModelError(f"{SPEC.label} has no model called {model!r}, and none was imported by that name; it has {', '.join(SPEC.models)}.", CHOOSE)
-    return store.resolve(SPEC.name, model)
+    kept.check(found)
+    return found.path
 
 
 def load(folder: Path, device: Device) -> Footage:

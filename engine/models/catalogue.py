@@ -15,7 +15,7 @@ from ..errors import CHOOSE, ModelError
 
 FILE = Path(__file__).with_name("catalogue.json")
 KINDS = ("diffusers", "native", "single_file", "lora")      # native: a folder of the embedded family's own make
-FOLDERS = KINDS[:2]
+FOLDERS = ("diffusers", "native")                            # kinds that a loader opens as a folder
 SHARDS = re.compile(r"#{5}-of-(\d{5})")
 
 

@@ -161,8 +161,9 @@ class Store:
             seen[name] = _checked(root / name, kept)
         if model.kind == "diffusers":
             check_folder(root)
-        for name in model.files if model.kind != "diffusers" else ():
-            check_file(root / name)
+        else:
+            for name in model.files:
+                check_file(root / name)
         moved = bool(model.link) and str(root) != model.link
         if (moved or seen != model.files) and os.access(model.folder, os.W_OK):
             self.record(replace(links.mended(model, self.folder) if moved else model, files=seen))

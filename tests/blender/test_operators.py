@@ -251,7 +251,7 @@ def test_the_doctor_says_why_it_cannot_look(press):
     press("does_not_start")
     bpy.ops.sora.doctor()
     assert not bpy.ops.sora.doctor.poll()
-    errands.doctor.child.wait(30)
+    errands.doctor.asked.child.wait(30)
     errands.tick()
     assert [finding.well for finding in errands.findings] == [False] and "torch" in errands.findings[0].found
 

@@ -90,6 +90,18 @@ def test_a_series_that_captions_alone_tell_of_is_of_every_style():
     assert len({small.clip(0, i).scene.style for i in range(24)}) > 2
 
 
+def test_what_captions_alone_tell_of_is_learned_without_a_guide():
+    from engine.blockout import train_transformer
+    from engine.blockout.transformer import Transformer, TransformerConfig
+    torch.manual_seed(0)
+    model, n = Transformer(TransformerConfig(width=48, depth=1, heads=1)), 2
+    latent = np.random.default_rng(0).standard_normal((n, model.config.latent, 1, 2, 3)).astype(np.float16)
+    shard = train_transformer.Shard(latent, *(None,) * 2, torch.ones(n, 24, dtype=torch.long), *(None,) * 3, told=True)       # nothing else is looked at
+    loss = train_transformer.loss(model, shard, np.arange(n), 1, torch.Generator().manual_seed(1))
+    loss.backward()
+    assert loss.isfinite() and model.text.word.weight.grad is not None and not any(p.grad is not None and p.grad.any() for p in model.guides.parameters())
+
+
 def test_a_close_series_differs_in_where_the_camera_stands_alone():
     close = shards.Series(((1, 16, 24),), 8, 1, (1,), told=True, near=.4)
     assert close.fixed(0)["near"] == .4 and "near" not in shards.SERIES["told"].fixed(0)

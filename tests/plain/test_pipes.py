@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from sora.sora_addon.pipes import Incoming, Outgoing
@@ -18,9 +19,14 @@ def pipe():
     writing.close()
 
 
+def alive(listening):
+    """A child of which only its pipe is looked at."""
+    return SimpleNamespace(stdout=listening, poll=lambda: None)
+
+
 def test_lines_come_whole_and_nothing_is_waited_for(pipe):
     listening, writing = pipe
-    incoming = Incoming(listening)
+    incoming = Incoming(alive(listening))
     assert incoming.line() is None
     writing.write(b"one\ntw")
     assert incoming.line() == b"one\n" and incoming.line() is None
@@ -33,7 +39,7 @@ def test_lines_come_whole_and_nothing_is_waited_for(pipe):
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_of_an_overlong_line_the_beginning_is_kept(pipe, piece):
     listening, writing = pipe
-    incoming, heard, text = Incoming(listening, longest=10), [], b"0123456789\n" + b"x" * 500 + b"\nafter\n" + b"y" * 500
+    incoming, heard, text = Incoming(alive(listening), longest=10), [], b"0123456789\n" + b"x" * 500 + b"\nafter\n" + b"y" * 500
     for at in range(0, len(text), piece):
         writing.write(text[at:at + piece])
         while (line := incoming.line()) is not None:
@@ -47,7 +53,7 @@ def test_what_a_busy_child_has_no_room_for_waits_for_it():
     """Three megabytes to one that looks at its input only after half a second."""
     count = "import sys, time; time.sleep(.5); print(len(sys.stdin.buffer.read()))"
     child = subprocess.Popen([sys.executable, "-c", count], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    outgoing, incoming, said = Outgoing(child.stdin), Incoming(child.stdout), b"x" * 3_000_000
+    outgoing, incoming, said = Outgoing(child.stdin), Incoming(child), b"x" * 3_000_000
     outgoing.put(said)
     assert child.poll() is None and outgoing.waits
     while outgoing.waits:
@@ -55,7 +61,8 @@ def test_what_a_busy_child_has_no_room_for_waits_for_it():
         time.sleep(.005)
     outgoing.close()
     child.wait(30)
-    assert incoming.line() == b"3000000\n"
+    assert incoming.line() == b"3000000\n" and incoming.code is None, "there may be more"
+    assert incoming.line() is None and incoming.code == 0
     incoming.close()
 
 
