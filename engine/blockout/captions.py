@@ -14,10 +14,16 @@ PHRASES = {
     "static": ("static shot", "locked off camera"), "photo": ("realistic", "photo", "cinematic"),
     "noir": ("film noir black and white", "noir style"), "watercolour": ("watercolour painting", "watercolor style"),
     "blueprint": ("blueprint drawing", "blueprint style"), "neon": ("neon style", "glowing neon"), "clay": ("clay render", "white clay model"),
+    "toon": ("toon style", "comic book style", "cartoon"), "papercraft": ("papercraft", "cut paper style"),
+    "documentary": ("documentary footage", "newsreel"), "scifi": ("1980s sci-fi film", "retro sci-fi"),
+    "bus": ("bus", "coach"), "stairs": ("stairs", "staircase"), "stack": ("stack", "pile"), "lamp": ("lamp", "lantern"), "hill": ("hill", "mound"),
+    "handheld": ("handheld camera", "shaky footage"), "follow": ("low angle tracking shot", "camera following"), "drone": ("drone shot", "aerial shot"),
+    "rain": ("in the rain", "rainy"), "crowd": ("",), "hills": ("hills", "a hilly field"),
     "fog": ("in fog", "misty", "foggy"), "snowfall": ("snow falling", "in a snowstorm"),
     "street": ("a street", "a road between houses", "a city street"), "crossing": ("a street", ""), "court": ("a courtyard", "a plaza", "")}
 MOVE_PHRASES = {"pan": "camera pans {}", "dolly": {"in": "camera pushes in", "out": "camera pulls back"}, "orbit": "camera orbits {}",
-                "crane": {"up": "camera rises", "down": "camera lowers"}, "truck": "camera trucks {}"}
+                "crane": {"up": "camera rises", "down": "camera lowers"}, "truck": "camera trucks {}", "tilt": "camera tilts {}"}
+NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
 def _one(rng, word: str) -> str:
@@ -25,14 +31,15 @@ def _one(rng, word: str) -> str:
 
 
 def _named(rng, thing: Thing, finish: bool) -> str:
-    words = [w for w in (thing.motion if thing.motion in ("bouncing", "sliding") else "", thing.finish if finish else "", _one(rng, thing.word)) if w]
-    text = " ".join(words) + ("s" if thing.many else "")
+    words = [w for w in (NUMBERS.get(thing.count, ""), thing.motion if thing.motion in ("bouncing", "sliding") else "", "glossy" if thing.glossy else "",
+                         thing.finish if finish else "", _one(rng, thing.word)) if w]
+    text = " ".join(words) + (("es" if words[-1][-1] == "x" else "s") if thing.many else "")
     text = text if thing.many else f"a {text}"
     return f"{text} {thing.motion}" if thing.motion in ("driving", "walking") else text
 
 
 def _moved(rng, move: str) -> str:
-    if move == "static":
+    if " " not in move:
         return _one(rng, move)
     verb, way = move.split()
     long = MOVE_PHRASES[verb]
@@ -54,6 +61,8 @@ def caption(scene: Scene, rng, drop: float = .12) -> str:
     where = [_one(rng, k) for k in (scene.ground, scene.sky) if kept()]
     if scene.weather != "clear" and kept():
         where.append(_one(rng, scene.weather))
+    if scene.wet and kept():
+        where.append("on wet ground")
     if rng.random() < .3:
         where.reverse()
     tail = [t for t in (_moved(rng, scene.move) if kept(.2) else "", _one(rng, scene.style) if kept() else "") if t]

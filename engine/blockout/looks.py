@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .words import STYLES
 
 COLOURS = {"red": (.82, .09, .09), "orange": (.95, .48, .07), "yellow": (.95, .85, .14), "green": (.11, .58, .17),
            "blue": (.11, .26, .85), "purple": (.52, .17, .72), "white": (.93, .93, .93), "black": (.06, .06, .07)}
@@ -19,7 +18,7 @@ SKIES = {"noon": ((.62, .80, .98), (.20, .46, .92), (1., .97, .90), 1.0, .45, (.
          "night": ((.08, .10, .21), (.01, .015, .06), (.45, .58, .95), .45, .36, (.4, -.3, .8)),
          "overcast": ((.78, .79, .80), (.58, .60, .63), (.9, .9, .92), .22, .78, (.1, .1, .98))}
 GROUNDS = {"grass": (.28, .52, .16), "sand": (.85, .70, .44), "snow": (.93, .95, .98), "asphalt": (.25, .25, .27)}
-WEATHERS = ("clear", "fog", "snowfall")
+WEATHERS = ("clear", "fog", "snowfall")                        # and rain, in varied.py
 
 
 def _edges(depth: np.ndarray, normal: np.ndarray) -> np.ndarray:
@@ -66,7 +65,44 @@ def neon(rgb, depth, normal, flat):
     return rgb * np.array([.20, .14, .30], np.float32) + np.array([.03, .01, .07], np.float32) + lines * (.25 + .75 * vivid)
 
 
-STYLISE = {"photo": photo, "noir": noir, "watercolour": watercolour, "blueprint": blueprint, "neon": neon, "clay": photo}
+def _grain(h: int, w: int, frames: int) -> np.ndarray:
+    """(T, H, W, 1) in -.5 to .5, the same in every clip."""
+    t, y, x = np.ogrid[:frames, :h, :w]
+    return (np.mod(np.sin(x * 12.9898 + y * 78.233 + t * 37.719) * 43758.5453, 1) - .5)[..., None].astype(np.float32)
+
+
+def toon(rgb, depth, normal, flat):
+    """Three steps of light in strong colours, black outlines."""
+    grey = rgb.mean(-1, keepdims=True)
+    steps = np.round(np.clip(grey, 0, 1) * 3.6) / 3.6
+    vivid = grey + (rgb - grey) * 1.7
+    return np.clip(vivid * (.25 + .75 * steps / np.maximum(grey, .08)), 0, 1) * (1 - np.minimum(_edges(depth, normal) * 1.4, 1)[..., None])
+
+
+def papercraft(rgb, depth, normal, flat):
+    """Pastel card with pale cut edges and a fibre to it."""
+    grey = rgb.mean(-1, keepdims=True)
+    card = np.array([.34, .32, .29], np.float32) + .62 * (np.round(grey * 4) / 4 + (rgb - grey) * .9)
+    lines = (.75 * _edges(depth, normal))[..., None]
+    return card * (1 + .06 * _grain(*rgb.shape[1:3], 1)) * (1 - lines) + lines * np.array([1., .98, .94], np.float32)
+
+
+def documentary(rgb, depth, normal, flat):
+    """Faded film: little colour, lifted blacks, a yellow cast, grain."""
+    grey = rgb.mean(-1, keepdims=True)
+    return (.13 + .78 * (grey + (rgb - grey) * .4)) * np.array([1.03, 1., .88], np.float32) + .07 * _grain(*rgb.shape[1:3], len(rgb))
+
+
+def scifi(rgb, depth, normal, flat):
+    """A 1980s film of the future: teal shadows, orange lights, dark corners."""
+    grey = np.clip(rgb.mean(-1, keepdims=True) * 1.1, 0, 1)
+    tint = np.array([.02, .20, .26], np.float32) * (1 - grey) + np.array([1., .66, .36], np.float32) * grey
+    y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in rgb.shape[1:3])
+    return (.45 * tint + .6 * rgb * (.45 + .55 * grey)) * (1 - .28 * (y[:, None] ** 2 + x[None] ** 2))[None, ..., None]
+
+
+STYLISE = {"photo": photo, "noir": noir, "watercolour": watercolour, "blueprint": blueprint, "neon": neon, "clay": photo, "toon": toon,
+           "papercraft": papercraft, "documentary": documentary, "scifi": scifi}
 
 
 def stylised(style: str, rgb: np.ndarray, depth: np.ndarray, normal: np.ndarray, flat: np.ndarray) -> np.ndarray:

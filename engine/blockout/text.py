@@ -56,7 +56,7 @@ def _known(words: list[str]) -> tuple[list[str], list[str]]:
             found = meaning(words[i])
             if found is None:
                 missed.append(words[i])
-            elif not (found and found[0] in _AMBIGUOUS and (not known or known[-1] not in ("dolly", "crane"))):
+            elif not (found and found[0] in _AMBIGUOUS and (not known or known[-1] not in ("dolly", "crane", "tilt"))):
                 known += found
             i += 1
     return known, missed

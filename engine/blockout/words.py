@@ -1,20 +1,23 @@
 """The words the family knows, and the many words that mean the same. Grammar words are understood by being skipped."""
 from __future__ import annotations
 
-STYLES = ("photo", "noir", "watercolour", "blueprint", "neon", "clay")
+FIRST_STYLES = ("photo", "noir", "watercolour", "blueprint", "neon", "clay")        # those of world.py; varied.py has all
+STYLES = (*FIRST_STYLES, "toon", "papercraft", "documentary", "scifi")
 KNOWN = tuple(f"""
 red orange yellow green blue purple white black brick concrete wood metal stone glass
 sphere cube cylinder cone car arch pillar tree figure building wall tower street court
 noon sunset night overcast fog snowfall grass sand snow asphalt
 static pan dolly orbit crane truck left right in out up down
-{" ".join(STYLES)}
+{" ".join(FIRST_STYLES)}
 bouncing sliding driving walking passing behind
+{" ".join(STYLES[len(FIRST_STYLES):])}
+rain wet glossy tilt handheld follow drone bus stairs stack lamp hill two three four
 """.split())
 
 STOP = frozenset("""
-a an the of to with and or at on under by is are be it its this that there into over through from for as between while very some one two three
+a an the of to with and or at on under by is are be it its this that there into over through from for as between while very some one
 his her their shot camera style scene view image video frame picture render rendering drawing painting look looking made like field sky city model
-off locked past front clip footage day time along across near small big large tall short little old
+off locked past front clip footage day time along across near small big large tall short little old ground retro
 """.split())
 
 # phrases first (they may hold stop words), then single words; the meaning is one or more known words
@@ -56,6 +59,20 @@ PHRASES = {
     "fog bank": "fog",
     "city street": "street",
     "static shot": "static",
+    "comic book": "toon",
+    "cel shaded": "toon",
+    "paper cut": "papercraft",
+    "cut paper": "papercraft",
+    "1980s sci-fi": "scifi",
+    "80s sci-fi": "scifi",
+    "science fiction": "scifi",
+    "hand held": "handheld",
+    "low angle tracking": "follow",
+    "tracking shot": "follow",
+    "aerial view": "drone",
+    "aerial shot": "drone",
+    "street lamp": "lamp",
+    "street lamps": "lamp",
 }
 SAME = {
     "red": "crimson scarlet ruby maroon cherry",
@@ -76,7 +93,7 @@ SAME = {
     "cube": "box block crate square",
     "cylinder": "drum barrel can",
     "cone": "pyramid",
-    "car": "vehicle automobile taxi van bus truck-car sedan cab lorry",
+    "car": "vehicle automobile taxi van truck-car sedan cab",
     "arch": "archway gate gateway portal bridge",
     "pillar": "column post colonnade",
     "tree": "pine oak-tree bush forest",
@@ -89,7 +106,7 @@ SAME = {
     "noon": "daylight midday sunny daytime sunshine bright",
     "sunset": "dusk dawn sunrise evening twilight warm",
     "night": "nighttime midnight dark-night moonlight moonlit nocturnal",
-    "overcast": "cloudy grey-sky dull gloomy rainy rain storm stormy cloud",
+    "overcast": "cloudy grey-sky dull gloomy cloud",
     "fog": "foggy mist misty haze hazy smoke",
     "snowfall": "snowstorm blizzard snowing",
     "grass": "lawn meadow grassy park",
@@ -98,7 +115,7 @@ SAME = {
     "asphalt": "tarmac pavement cobblestone paved",
     "static": "still tripod fixed",
     "pan": "panning",
-    "dolly": "tracking push pull",
+    "dolly": "push pull",
     "orbit": "circling orbiting arc",
     "crane": "rise lower pedestal jib",
     "truck": "trucking sideways",
@@ -108,6 +125,23 @@ SAME = {
     "blueprint": "schematic technical cyanotype",
     "neon": "glowing cyberpunk synthwave tron",
     "clay": "maquette plaster untextured",
+    "toon": "cartoon comic cel anime",
+    "papercraft": "origami paper cardboard",
+    "documentary": "newsreel reportage verite",
+    "scifi": "sci-fi retrofuturistic futuristic",
+    "rain": "rainy raining storm stormy downpour",
+    "wet": "puddles rain-soaked",
+    "glossy": "shiny polished lacquered",
+    "tilt": "tilting",
+    "handheld": "shaky",
+    "follow": "tracking following",
+    "drone": "aerial flyover",
+    "bus": "lorry coach",
+    "stairs": "steps staircase stairway",
+    "stack": "pile stacked piled",
+    "lamp": "lantern streetlight lamppost",
+    "hill": "mound terrain hilly dunes",
+    "two": "pair couple",
     "bouncing": "bounce jumping jump hopping",
     "sliding": "slide moving move gliding",
     "driving": "drive drove racing speeding riding",

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .looks import COLOURS, FINISH_NAMES, GROUNDS, MATERIALS, SKIES, STYLES, WEATHERS
+from .looks import ALBEDO, COLOURS, FINISH_NAMES, GROUNDS, MATERIALS, SKIES, WEATHERS
 from .rays import Solid
+from .words import FIRST_STYLES
 
 SHAPES = ("sphere", "cube", "cylinder", "cone")
 MOVES = ("static", "pan left", "pan right", "dolly in", "dolly out", "orbit left", "orbit right", "crane up", "crane down",
@@ -23,6 +24,8 @@ class Thing:
     finish: str = ""
     motion: str = ""
     many: bool = False
+    count: int = 1                                              # a small number that a caption may name
+    glossy: bool = False
 
 
 @dataclass(slots=True)
@@ -44,6 +47,10 @@ class Scene:
     phase: tuple[float, float] = (0.0, 0.0)
     mottled: float = 1.0                                        # how strongly the ground is, against a natural one
     road: bool = False
+    wet: bool = False
+    albedo: np.ndarray = field(default_factory=lambda: ALBEDO)  # (F, 3) of finishes, by number
+    gloss: tuple[int, ...] = ()                                 # finishes with a highlight
+    glow: tuple[int, ...] = ()                                  # finishes that light themselves
     reach: float = 100.0                                        # metres: the ground ends here
 
 
@@ -52,19 +59,19 @@ def ground(scene: Scene) -> np.ndarray:
     return np.array([*scene.phase, scene.mottled], np.float32)
 
 
-def _index(finish: str) -> int:
+def index(finish: str) -> int:
     return FINISH_NAMES.index(finish)
 
 
-def _colour(rng) -> str:
+def a_colour(rng) -> str:
     return str(rng.choice(list(COLOURS)))
 
 
-def _finish(rng, materials: float = .5) -> str:
-    return str(rng.choice(list(MATERIALS))) if rng.random() < materials else _colour(rng)
+def a_finish(rng, materials: float = .5) -> str:
+    return str(rng.choice(list(MATERIALS))) if rng.random() < materials else a_colour(rng)
 
 
-def _place(scene: Scene, thing: Thing, *solids: Solid, path: np.ndarray | None = None) -> None:
+def place(scene: Scene, thing: Thing, *solids: Solid, path: np.ndarray | None = None) -> None:
     """Adds a thing made of solids; with a path (T, 3) they all move along it."""
     group, part = 0, len(scene.things)
     if path is not None:
@@ -78,20 +85,20 @@ def _place(scene: Scene, thing: Thing, *solids: Solid, path: np.ndarray | None =
 def shape(word: str, at, size: float, finish: str, yaw: float) -> Solid:
     kind, half = {"sphere": ("ellipsoid", (1, 1, 1)), "cube": ("box", (.9, .9, .9)), "cylinder": ("cylinder", (.75, .75, 1.)),
                   "cone": ("cone", (1, 1, 1.1))}[word]
-    return Solid(kind, at, tuple(size * h for h in half), _index(finish), yaw)
+    return Solid(kind, at, tuple(size * h for h in half), index(finish), yaw)
 
 
 def car(rng, at, yaw: float, finish: str) -> list[Solid]:
     c, s = np.cos(yaw), np.sin(yaw)
     put = lambda x, y, z: (at[0] + c * x - s * y, at[1] + s * x + c * y, z)
-    length, tall, paint = rng.uniform(1.8, 2.4), rng.uniform(.28, .42), _index(finish)
+    length, tall, paint = rng.uniform(1.8, 2.4), rng.uniform(.28, .42), index(finish)
     body = [Solid("box", put(0, 0, .3), (length, .85, tall), paint, yaw)]
     if rng.random() < .75:
-        glass = _index("glass") if rng.random() < .5 else paint
+        glass = index("glass") if rng.random() < .5 else paint
         body.append(Solid("box", put(-.15, 0, .3 + 2 * tall), (length * .52, .75, .30), glass, yaw))
     else:
         body.append(Solid("box", put(-.3, 0, .3 + 2 * tall), (length * .85, .82, .55), paint, yaw))
-    wheels = [Solid("ellipsoid", put(x, y, 0), (.36, .12, .36), _index("rubber"), yaw)
+    wheels = [Solid("ellipsoid", put(x, y, 0), (.36, .12, .36), index("rubber"), yaw)
               for x in (-.62 * length, .62 * length) for y in (-.85, .85)]
     return body + wheels
 
@@ -100,32 +107,32 @@ def tree(rng, at) -> list[Solid]:
     tall, wide = rng.uniform(1.0, 2.0), rng.uniform(.8, 1.5)
     crown = "cone" if rng.random() < .35 else "ellipsoid"
     lift = tall * .8 if crown == "ellipsoid" else tall * .55
-    return [Solid("cylinder", (*at, 0.), (.16, .16, tall / 2), _index("wood")),
-            Solid(crown, (*at, lift), (wide, wide, wide * rng.uniform(.9, 1.5)), _index("foliage"))]
+    return [Solid("cylinder", (*at, 0.), (.16, .16, tall / 2), index("wood")),
+            Solid(crown, (*at, lift), (wide, wide, wide * rng.uniform(.9, 1.5)), index("foliage"))]
 
 
 def figure(at, finish: str, tall: float = 1.75) -> list[Solid]:
-    return [Solid("cylinder", (*at, 0.), (.16, .16, tall * .22), _index("black")),
-            Solid("ellipsoid", (*at, tall * .38), (.27, .22, tall * .24), _index(finish)),
-            Solid("ellipsoid", (*at, tall * .84), (.13, .13, tall * .08), _index("skin"))]
+    return [Solid("cylinder", (*at, 0.), (.16, .16, tall * .22), index("black")),
+            Solid("ellipsoid", (*at, tall * .38), (.27, .22, tall * .24), index(finish)),
+            Solid("ellipsoid", (*at, tall * .84), (.13, .13, tall * .08), index("skin"))]
 
 
 def arch(rng, at, yaw: float, finish: str, wide: float, tall: float) -> list[Solid]:
-    c, s, leg, f = np.cos(yaw), np.sin(yaw), rng.uniform(.35, .9), _index(finish)
+    c, s, leg, f = np.cos(yaw), np.sin(yaw), rng.uniform(.35, .9), index(finish)
     put = lambda x, z: (at[0] + c * x, at[1] + s * x, z)
     beam = rng.uniform(.35, .9)
     return [Solid("box", put(-wide - leg, 0), (leg, leg, tall / 2), f, yaw), Solid("box", put(wide + leg, 0), (leg, leg, tall / 2), f, yaw),
             Solid("box", put(0, tall), (wide + 2 * leg, leg, beam), f, yaw)]
 
 
-def _line(frames: int, start, end) -> np.ndarray:
+def line(frames: int, start, end) -> np.ndarray:
     u = np.linspace(0, 1, frames)[:, None]
     return np.asarray(start, float) * (1 - u) + np.asarray(end, float) * u
 
 
-def _walk(rng, frames: int, along) -> np.ndarray:
+def walk(rng, frames: int, along) -> np.ndarray:
     """A figure's steps: on along a direction, bobbing."""
-    path = _line(frames, (0, 0, 0), (*(np.asarray(along) * rng.uniform(.8, 2.)), 0))
+    path = line(frames, (0, 0, 0), (*(np.asarray(along) * rng.uniform(.8, 2.)), 0))
     path[:, 2] = .06 * np.abs(np.sin(np.linspace(0, np.pi * 4, frames)))
     return path
 
@@ -146,7 +153,7 @@ def _objects(scene: Scene, rng, frames: int, count: int) -> tuple[np.ndarray, np
             path = np.concatenate([np.outer(u - .5, right * rng.choice([-1.2, 1.2])), np.zeros((frames, 1))], 1)
         finish = str(finishes[i]) if rng.random() < .85 else str(rng.choice(list(MATERIALS)))
         word = str(rng.choice(SHAPES))
-        _place(scene, Thing(word, finish, motion), shape(word, (*at, 0.), size, finish, rng.uniform(0, 6.28)), path=path)
+        place(scene, Thing(word, finish, motion), shape(word, (*at, 0.), size, finish, rng.uniform(0, 6.28)), path=path)
     r = rng.uniform(4.6, 7.) * (1 if count < 3 else 1.3)
     eye = np.array([r * np.cos(az), r * np.sin(az), rng.uniform(1.0, 2.8)])
     return eye, np.array([0, 0, .75])
@@ -157,72 +164,72 @@ def _row(scene: Scene, rng, x: float, sign: int, finish: str, reach: float) -> l
     solids, y = [], -12.0
     while y < reach:
         long, deep, tall = rng.uniform(2., 4.5), rng.uniform(2, 4), rng.uniform(1.6, 5.5)
-        own = _index(finish if rng.random() < .7 else _finish(rng, .8))
+        own = index(finish if rng.random() < .7 else a_finish(rng, .8))
         solids.append(Solid("box", (x + sign * (deep + rng.uniform(0, .5)), y + long, 0.), (deep, long, tall), own, 0., 0, rng.random() < .75))
         y += 2 * long + (rng.uniform(.8, 3) if rng.random() < .3 else 0)
     return solids
 
 
 def _street(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    half, finish = rng.uniform(3.2, 6.), _finish(rng, .8)
+    half, finish = rng.uniform(3.2, 6.), a_finish(rng, .8)
     scene.road = True
     subject = rng.random()
     if subject < .7:
-        paint, lane, way = _colour(rng), rng.uniform(.8, half - 1.6) * rng.choice([-1, 1]), rng.choice([-1, 1])
+        paint, lane, way = a_colour(rng), rng.uniform(.8, half - 1.6) * rng.choice([-1, 1]), rng.choice([-1, 1])
         y = rng.uniform(2, 12)
-        path = _line(frames, (0, -way * rng.uniform(1, 5), 0), (0, way * rng.uniform(1, 5), 0)) if rng.random() < .75 else None
-        _place(scene, Thing("car", paint, "driving" if path is not None else ""), *car(rng, (lane, y), np.pi / 2, paint), path=path)
+        path = line(frames, (0, -way * rng.uniform(1, 5), 0), (0, way * rng.uniform(1, 5), 0)) if rng.random() < .75 else None
+        place(scene, Thing("car", paint, "driving" if path is not None else ""), *car(rng, (lane, y), np.pi / 2, paint), path=path)
     if rng.random() < .45:
-        own = _finish(rng, .8)
-        _place(scene, Thing("arch", own), *arch(rng, (0, rng.uniform(5, 16)), 0., own, half * rng.uniform(.55, .85), rng.uniform(3, 4.5)))
+        own = a_finish(rng, .8)
+        place(scene, Thing("arch", own), *arch(rng, (0, rng.uniform(5, 16)), 0., own, half * rng.uniform(.55, .85), rng.uniform(3, 4.5)))
     if rng.random() < .45:
-        own, side = _finish(rng, .7), rng.choice([-1, 1])
+        own, side = a_finish(rng, .7), rng.choice([-1, 1])
         step, r, tall = rng.uniform(2.5, 4.5), rng.uniform(.2, .4), rng.uniform(1.2, 2.2)
         kind = "cylinder" if rng.random() < .6 else "box"
-        pillars = [Solid(kind, (side * (half - .7), -3 + step * i, 0.), (r, r, tall), _index(own)) for i in range(5)]
-        _place(scene, Thing("pillar", own, many=True), *pillars)
+        pillars = [Solid(kind, (side * (half - .7), -3 + step * i, 0.), (r, r, tall), index(own)) for i in range(5)]
+        place(scene, Thing("pillar", own, many=True), *pillars)
     if rng.random() < .35:
         side = rng.choice([-1, 1])
-        _place(scene, Thing("tree", many=True), *[s for i in range(3) for s in tree(rng, (side * (half - .6), rng.uniform(-2, 16)))])
+        place(scene, Thing("tree", many=True), *[s for i in range(3) for s in tree(rng, (side * (half - .6), rng.uniform(-2, 16)))])
     if rng.random() < .35:
-        own = _colour(rng)
+        own = a_colour(rng)
         at = rng.uniform(-1, 1) * (half - 1), rng.uniform(-3, 4)
-        _place(scene, Thing("figure", own, "walking"), *figure(at, own), path=_walk(rng, frames, (0, rng.choice([-1, 1]))))
-    _place(scene, Thing("building", finish, many=True), *_row(scene, rng, -half, -1, finish, 24), *_row(scene, rng, half, 1, finish, 24))
+        place(scene, Thing("figure", own, "walking"), *figure(at, own), path=walk(rng, frames, (0, rng.choice([-1, 1]))))
+    place(scene, Thing("building", finish, many=True), *_row(scene, rng, -half, -1, finish, 24), *_row(scene, rng, half, 1, finish, 24))
     eye = np.array([rng.uniform(-.5, .5) * half, rng.uniform(-9, -6), rng.uniform(1.2, 3.5) if rng.random() < .8 else rng.uniform(4, 7)])
     return eye, np.array([rng.uniform(-.3, .3) * half, rng.uniform(4, 8), rng.uniform(1., 2.2)])
 
 
 def _crossing(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Something passes from side to side behind a row of pillars, house fronts or a wall behind it."""
-    paint, way = _colour(rng), rng.choice([-1, 1])
+    paint, way = a_colour(rng), rng.choice([-1, 1])
     span = rng.uniform(2, 6)
-    path = _line(frames, (-way * span, 0, 0), (way * span * rng.uniform(.2, 1), 0, 0))
+    path = line(frames, (-way * span, 0, 0), (way * span * rng.uniform(.2, 1), 0, 0))
     if rng.random() < .7:
-        _place(scene, Thing("car", paint, "driving"), *car(rng, (0, rng.uniform(2.4, 3.6)), 0. if way > 0 else np.pi, paint), path=path)
+        place(scene, Thing("car", paint, "driving"), *car(rng, (0, rng.uniform(2.4, 3.6)), 0. if way > 0 else np.pi, paint), path=path)
     else:
         path[:, 0] *= .5
         path[:, 2] = .06 * np.abs(np.sin(np.linspace(0, np.pi * 4, frames)))
-        _place(scene, Thing("figure", paint, "walking"), *figure((0, rng.uniform(1., 3.)), paint), path=path)
+        place(scene, Thing("figure", paint, "walking"), *figure((0, rng.uniform(1., 3.)), paint), path=path)
     if rng.random() < .8:
-        own, step, r, tall = _finish(rng, .7), rng.uniform(2, 4), rng.uniform(.18, .4), rng.uniform(1.3, 2.2)
+        own, step, r, tall = a_finish(rng, .7), rng.uniform(2, 4), rng.uniform(.18, .4), rng.uniform(1.3, 2.2)
         kind, shift = "cylinder" if rng.random() < .6 else "box", rng.uniform(0, 2)
-        _place(scene, Thing("pillar", own, many=True), *[Solid(kind, ((i - 2) * step + shift, 0., 0.), (r, r, tall), _index(own)) for i in range(5)])
+        place(scene, Thing("pillar", own, many=True), *[Solid(kind, ((i - 2) * step + shift, 0., 0.), (r, r, tall), index(own)) for i in range(5)])
         if rng.random() < .4:
-            scene.solids.append(Solid("box", (shift, 0., 2 * tall), (step * 2 + 1, r * 1.3, .25), _index(own), part=len(scene.things) - 1))
-    own = _finish(rng, .8)
+            scene.solids.append(Solid("box", (shift, 0., 2 * tall), (step * 2 + 1, r * 1.3, .25), index(own), part=len(scene.things) - 1))
+    own = a_finish(rng, .8)
     if rng.random() < .35:
-        _place(scene, Thing("wall", own), Solid("box", (0., 7., 0.), (14., .3, rng.uniform(.8, 2.)), _index(own)))
+        place(scene, Thing("wall", own), Solid("box", (0., 7., 0.), (14., .3, rng.uniform(.8, 2.)), index(own)))
     else:
         solids, x = [], -14.
         while x < 14:
             wide = rng.uniform(1.6, 3.4)
-            front = _index(own if rng.random() < .7 else _finish(rng, .8))
+            front = index(own if rng.random() < .7 else a_finish(rng, .8))
             solids.append(Solid("box", (x + wide, 9.5, 0.), (wide, 3., rng.uniform(1.6, 5)), front, 0., 0, rng.random() < .75))
             x += 2 * wide + (rng.uniform(.5, 2) if rng.random() < .3 else 0)
-        _place(scene, Thing("building", own, many=True), *solids)
+        place(scene, Thing("building", own, many=True), *solids)
     if rng.random() < .3:
-        _place(scene, Thing("tree", many=True), *[s for _ in range(2) for s in tree(rng, (rng.uniform(-6, 6), rng.uniform(4.5, 5.5)))])
+        place(scene, Thing("tree", many=True), *[s for _ in range(2) for s in tree(rng, (rng.uniform(-6, 6), rng.uniform(4.5, 5.5)))])
     eye = np.array([rng.uniform(-3, 3), rng.uniform(-9, -5), rng.uniform(1.1, 3.)])
     return eye, np.array([rng.uniform(-1, 1), 2.5, rng.uniform(.9, 1.6)])
 
@@ -230,27 +237,27 @@ def _crossing(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
 def _court(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """An open place: a few shapes and figures before an arch, a wall, towers and trees."""
     for _ in range(int(rng.integers(1, 4))):
-        word, own = str(rng.choice(SHAPES)), _finish(rng, .3)
-        _place(scene, Thing(word, own), shape(word, (*rng.uniform(-3.2, 3.2, 2), 0.), rng.uniform(.4, 1.2), own, rng.uniform(0, 6)))
+        word, own = str(rng.choice(SHAPES)), a_finish(rng, .3)
+        place(scene, Thing(word, own), shape(word, (*rng.uniform(-3.2, 3.2, 2), 0.), rng.uniform(.4, 1.2), own, rng.uniform(0, 6)))
     if rng.random() < .6:
-        own = _colour(rng)
+        own = a_colour(rng)
         at, way = rng.uniform(-2.5, 2.5, 2), rng.choice([(1, 0), (-1, 0), (0, 1)])
-        _place(scene, Thing("figure", own, "walking"), *figure(at, own), path=_walk(rng, frames, way))
+        place(scene, Thing("figure", own, "walking"), *figure(at, own), path=walk(rng, frames, way))
     if rng.random() < .6:
-        own = _finish(rng, .8)
+        own = a_finish(rng, .8)
         at, turn, wide, tall = (rng.uniform(-2, 2), rng.uniform(1.5, 5)), rng.uniform(-.4, .4), rng.uniform(.9, 2), rng.uniform(2., 3.6)
-        _place(scene, Thing("arch", own), *arch(rng, at, turn, own, wide, tall))
+        place(scene, Thing("arch", own), *arch(rng, at, turn, own, wide, tall))
     if rng.random() < .5:
-        own = _finish(rng, .8)
+        own = a_finish(rng, .8)
         at, half = (rng.uniform(-2, 2), rng.uniform(5, 7), 0.), (rng.uniform(3, 9), .3, rng.uniform(.7, 1.8))
-        _place(scene, Thing("wall", own), Solid("box", at, half, _index(own), rng.uniform(-.2, .2)))
+        place(scene, Thing("wall", own), Solid("box", at, half, index(own), rng.uniform(-.2, .2)))
     if rng.random() < .4:
-        own, kind = _finish(rng, .8), str(rng.choice(["box", "cylinder"]))
+        own, kind = a_finish(rng, .8), str(rng.choice(["box", "cylinder"]))
         at, half = (rng.uniform(-5, 5), rng.uniform(6, 10), 0.), (1.2, 1.2, rng.uniform(2.5, 5))
-        _place(scene, Thing("tower", own), Solid(kind, at, half, _index(own), windows=kind == "box"))
+        place(scene, Thing("tower", own), Solid(kind, at, half, index(own), windows=kind == "box"))
     if rng.random() < .5:
         trees = [tree(rng, (rng.uniform(-6, 6), rng.uniform(2, 8))) for _ in range(int(rng.integers(1, 4)))]
-        _place(scene, Thing("tree", many=True), *[s for t in trees for s in t])
+        place(scene, Thing("tree", many=True), *[s for t in trees for s in t])
     eye = np.array([rng.uniform(-3.5, 3.5), rng.uniform(-9, -6), rng.uniform(1.1, 3.5)])
     return eye, np.array([0, 1., rng.uniform(.8, 1.4)])
 
@@ -293,13 +300,24 @@ def drawn(rng: np.random.Generator, frames: int = 17, aspect: float = 1.6, kind:
     kind = kind or str(rng.choice(KINDS, p=[.46, .18, .20, .16]))
     shares = ((SKIES, [.3, .25, .2, .25]), (GROUNDS, None), (WEATHERS, [.84, .1, .06]))
     sky, ground, weather = (str(rng.choice(list(names), p=p)) for names, p in shares)
-    scene = Scene(kind, sky, ground, weather, style or str(rng.choice(STYLES, p=[.5, .12, .12, .10, .08, .08])), str(rng.choice(MOVES)))
+    scene = Scene(kind, sky, ground, weather, style or str(rng.choice(FIRST_STYLES, p=[.5, .12, .12, .10, .08, .08])), str(rng.choice(MOVES)))
     if kind in ("street", "crossing") and rng.random() < .5:
         scene.ground = "asphalt"
-    if kind == "objects":
-        eye, focus = _objects(scene, rng, frames, count or int(rng.choice([1, 2, 3, 4], p=[.42, .36, .13, .09])))
-    else:
-        eye, focus = {"street": _street, "crossing": _crossing, "court": _court}[kind](scene, rng, frames)
+    filmed(scene, rng, frames, aspect, *furnished(scene, rng, frames, count), near)
+    if mottled > 1:
+        scene.mottled = float(np.exp(rng.uniform(0, np.log(mottled))))
+    return scene
+
+
+def furnished(scene: Scene, rng, frames: int, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Puts things into a scene as its kind has them; where a camera may stand and what it looks at, metres."""
+    if scene.kind == "objects":
+        return _objects(scene, rng, frames, count or int(rng.choice([1, 2, 3, 4], p=[.42, .36, .13, .09])))
+    return {"street": _street, "crossing": _crossing, "court": _court}[scene.kind](scene, rng, frames)
+
+
+def filmed(scene: Scene, rng, frames: int, aspect: float, eye: np.ndarray, focus: np.ndarray, near: float = 1.) -> None:
+    """Gives a scene its camera, sun and ground."""
     if near < 1:
         eye = focus + (eye - focus) * rng.uniform(near, 1)
     if aspect < 1.3:
@@ -307,6 +325,3 @@ def drawn(rng: np.random.Generator, frames: int = 17, aspect: float = 1.6, kind:
     _aim(scene, rng, frames, eye, focus)
     scene.fov, scene.sun_turn = rng.uniform(44, 66), rng.uniform(0, 2 * np.pi)
     scene.phase, scene.reach = tuple(rng.uniform(0, 10, 2)), float(np.exp(rng.uniform(np.log(30), np.log(200))))
-    if mottled > 1:
-        scene.mottled = float(np.exp(rng.uniform(0, np.log(mottled))))
-    return scene
