@@ -2,6 +2,8 @@
 
     depth   (h, w, 1)  inverse depth between the shot's near and far: 1 nearest, 0 farthest and background
     normal  (h, w, 3)  camera space, x right, y up, z towards the camera, -1..1; background 0
+    albedo  (h, w, 4)  colours of things in full light, display-referred sRGB, 0..1, times the last channel: how much of the pixel has a
+                       colour of its own, 0..1. The background has none, nor what is in the default grey of a new material
     beauty  (h, w, 3)  display-referred sRGB, 0..1
     mask    (h, w, 1)  how much of the pixel is inside, 0..1
     edges   (h, w, 1)  1 on an edge
@@ -22,6 +24,7 @@ from .outlines import outlines
 from .protocol import Guide, Shot, Size
 
 BACKGROUND = 1e9                # metres; Blender writes 1e10 where there is nothing
+UNPAINTED = .765, .815          # linear: a new material's grey of .8, and what Cycles makes of it
 CAMERA_FILE = "camera.json"
 TO_VIEW = np.diag([1.0, -1.0, -1.0])    # OpenCV's camera axes -> x right, y up, z towards the camera
 
@@ -29,6 +32,9 @@ TO_VIEW = np.diag([1.0, -1.0, -1.0])    # OpenCV's camera axes -> x right, y up,
 LAYERS = {
     "depth": (("depth.z",), ("depth.v",), ("depth.r",), ("z",), ("y",), ("v",), ("r",)),
     "normal": (("normal.x", "normal.y", "normal.z"), ("x", "y", "z"), ("r", "g", "b")),
+    "albedo": (("denoising albedo.r", "denoising albedo.g", "denoising albedo.b"), ("albedo.r", "albedo.g", "albedo.b"),
+               ("diffcol.r", "diffcol.g", "diffcol.b"), ("diffuse color.r", "diffuse color.g", "diffuse color.b"),
+               ("combined.r", "combined.g", "combined.b"), ("r", "g", "b")),
     "beauty": (("combined.r", "combined.g", "combined.b"), ("r", "g", "b"), ("y", "y", "y")),
     "mask": (("combined.a",), ("mask.v",), ("y",), ("v",), ("r",), ("a",)),
     "edges": (("depth.z", "normal.x", "normal.y", "normal.z", "cryptoobject00.r"), ("depth.z", "normal.x", "normal.y", "normal.z"),
@@ -73,6 +79,7 @@ class Reader:
         self._views: list[dict] | None = None
         self._odd: dict[int, int] = {}              # frame -> pixels that are no distance
         self._flat = False
+        self._painted: set[bool] = set()            # whether anything had a colour of its own, of the frames read so far
         self._decode: Callable[[int], np.ndarray] | None = getattr(self, f"_{guide.kind}", None)
 
     @property
@@ -84,6 +91,8 @@ class Reader:
         if self._flat:
             notes.append(f"The {self.guide.kind} guide's pictures are taken as "
                          + ("inverse depth already between near and far, white nearest" if self.guide.kind == "depth" else "camera space"))
+        if self._painted == {False}:
+            notes.append("Nothing has a colour of its own: all materials are a new one's grey, so the prompt alone colours the clip")
         return tuple(notes)
 
     def read(self, start: int, count: int, size: Size | None = None) -> np.ndarray:
@@ -151,6 +160,19 @@ class Reader:
     def _beauty(self, index: int) -> np.ndarray:
         path = self.files[index]
         return _display(self._stored(index)) if path.suffix.lower() == ".exr" else guide_files.picture(path)
+
+    def _albedo(self, index: int) -> np.ndarray:
+        path = self.files[index]
+        linear = self._stored(index)
+        if path.suffix.lower() != ".exr":
+            said = linear.any(-1, keepdims=True)                    # black is where there is nothing
+            self._painted.add(bool(said.any()))
+            return np.concatenate([linear, said], -1).astype(np.float32) * said
+        linear = np.nan_to_num(linear, nan=0.0, posinf=0.0, neginf=0.0)
+        most, least = linear.max(-1, keepdims=True), linear.min(-1, keepdims=True)
+        said = (most > 0) & ((least < UNPAINTED[0]) | (most > UNPAINTED[1]))
+        self._painted.add(bool(said.any()))
+        return np.concatenate([_display(linear / np.maximum(most, 1)), np.ones_like(most)], -1) * said      # lights are brighter than 1
 
     def _mask(self, index: int) -> np.ndarray:
         return self._stored(index)[..., :1].clip(0, 1)

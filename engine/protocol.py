@@ -19,7 +19,7 @@ from .errors import FolderError, Remedy, ShotError, SoraError, VersionError, Wir
 VERSION = 1
 LONGEST_LINE = 4_000_000        # characters; a shot with 5,000 camera matrices stays a file, so nothing honest is longer
 
-GUIDE_KINDS = ("depth", "normal", "beauty", "mask", "edges", "layout", "vector", "camera")
+GUIDE_KINDS = ("depth", "normal", "albedo", "beauty", "mask", "edges", "layout", "vector", "camera")
 FORMATS = ("png", "png16", "exr")
 LANDINGS = ("strip", "compositor", "camera", "backdrop")
 PLANS = ("full", "turns", "int8", "fp8", "blocks")   # ways of keeping a model in memory, from the fastest to the smallest

@@ -41,6 +41,8 @@ def _guide(guide, shot, index: int, height: int) -> np.ndarray:
         values = np.where(np.any(values != 0, axis=-1, keepdims=True), values * .5 + .5, 0)
     elif guide.kind == "vector":
         values = np.concatenate([values / 32 + .5, np.full_like(values[..., :1], .5)], -1)      # 32 pixels to either side
+    elif guide.kind == "albedo":
+        values = values[..., :3] + .12 * (1 - values[..., 3:])          # what is left to the words is dark grey
     picture = np.repeat(values, 3, -1) if values.shape[-1] == 1 else values
     return (np.clip(picture, 0, 1)[..., ::-1] * 255 + .5).astype(np.uint8)
 

@@ -179,6 +179,9 @@ class SoraSettings(bpy.types.PropertyGroup):
     use_guides: BoolProperty(name="Guides", default=True, description="Let the scene steer the clip. Off: the prompt alone")
     guide_depth: BoolProperty(name="Depth", default=True, description="Distance from the camera: keeps layout and occlusion")
     guide_normal: BoolProperty(name="Normals", default=True, description="Which way surfaces face: keeps shapes and edges")
+    guide_albedo: BoolProperty(
+        name="Object Colours",
+        description="The colours of materials, without light. What is in the default grey, or has no material, is left to the prompt")
     guide_beauty: BoolProperty(name="Beauty", description="The scene as it renders: keeps colours and light")
     guide_mask: BoolProperty(name="Mask", description="Where the clip may change")
     guide_edges: BoolProperty(name="Edges", description="Outlines of the scene")
@@ -187,6 +190,7 @@ class SoraSettings(bpy.types.PropertyGroup):
     guide_camera: BoolProperty(name="Camera", default=True, description="The camera's path and lens")
     strength_depth: _strength("Distances")
     strength_normal: _strength("Normals")
+    strength_albedo: _strength("Colours of things")
     strength_beauty: _strength("Colours")
     strength_edges: _strength("Edges")
     strength_layout: _strength("Boxes")

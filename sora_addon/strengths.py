@@ -13,7 +13,7 @@ from bpy_extras import anim_utils
 from ..engine.protocol import FamilySpec, Guide, Shot, Span
 from .passes.stage import staged
 
-KINDS = ("depth", "normal", "beauty", "edges", "layout", "vector")        # a mask is all or nothing, and a camera is where it is
+KINDS = ("depth", "normal", "albedo", "beauty", "edges", "layout", "vector")        # a mask is all or nothing, and a camera is where it is
 
 
 def field(kind: str) -> str:

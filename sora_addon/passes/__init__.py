@@ -13,6 +13,7 @@ import bpy
 from ...engine.errors import GuideError, ShotError
 from ...engine.protocol import Guide, Shot
 from . import camera
+from .albedo import Albedo
 from .beauty import Beauty
 from .camera import Camera
 from .chosen import selected
@@ -28,7 +29,7 @@ from .vector import Vector
 
 __all__ = ["PASSES", "check", "purge", "roll", "selected"]
 
-PASSES: dict[str, type[Pass]] = {each.kind: each for each in (Depth, Normal, Beauty, Mask, Edges, Layout, Vector, Camera)}
+PASSES: dict[str, type[Pass]] = {each.kind: each for each in (Depth, Normal, Albedo, Beauty, Mask, Edges, Layout, Vector, Camera)}
 FOLDER = "guides"           # within the shot's own
 
 

@@ -6,10 +6,9 @@ often has no lights at all, and would be black.
 """
 from __future__ import annotations
 
-from .render import Pass, Reel, cycles
+from .render import WORKBENCH, Pass, Reel, cycles
 
 SAMPLES, BOUNCES = 16, 3
-WORKBENCH = "BLENDER_WORKBENCH"
 
 
 def lit(stage) -> None:

@@ -16,6 +16,7 @@ from ...engine.protocol import Guide, Shot
 from .lens import camera_at
 from .stage import Stage, staged
 
+WORKBENCH = "BLENDER_WORKBENCH"
 UNSAFE = "{}#%"                 # Blender reads these in a path as a template or a frame number
 
 

@@ -203,6 +203,43 @@ def test_edges_bring_depth_normals_and_objects(scene, tmp_path):
     assert {"Depth.Z", "Normal.X"} <= set(seen) and len(np.unique(objects)) == 2
 
 
+def material(thing, **inputs):
+    made = bpy.data.materials.new(thing.name)
+    made.use_nodes = True
+    for name, value in inputs.items():
+        made.node_tree.nodes["Principled BSDF"].inputs[name.replace("_", " ")].default_value = value
+    thing.data.materials.append(made)
+
+
+@pytest.mark.parametrize("inputs", [{}, {"Metallic": 1.0}, {"Emission_Color": (.8, .05, .05, 1), "Emission_Strength": 3.0}], ids=["plain", "metal", "light"])
+def test_albedo_is_the_colour_that_was_painted_whatever_it_is_made_of(scene, tmp_path, inputs):
+    """Red fills the left half, a new material's grey the right one's lower half, and the sky is above that."""
+    material(wall(scene, 8, right=0.0, name="Red"), Base_Color=(.8, .05, .05, 1), **inputs)
+    material(mesh(scene, "Grey", [(0, 8, -100), (100, 8, -100), (100, 8, 0), (0, 8, 0)]))
+    world = bpy.data.worlds.new("Bright")
+    world.color = (1, .5, .2)
+    scene.world = world
+    asked = shot(tmp_path, "albedo", "depth")
+    guides = rolled(scene, asked)
+    seen = reading.Reader(guides["albedo"], asked).read(0, 1)[0]
+    red, grey, sky = seen[40, 20], seen[50, 70], seen[10, 70]
+    assert red[3] == 1 and red[0] > .85 and red[1:3].max() < .5 and red[0] - red[1:3].max() > .45
+    assert not grey.any() and not sky.any()
+
+
+@pytest.mark.parametrize("colours", ["MATERIAL", "OBJECT"])
+def test_albedo_of_a_workbench_scene_is_what_the_viewport_shows(scene, tmp_path, colours):
+    scene.render.engine, scene.display.shading.color_type = "BLENDER_WORKBENCH", colours
+    red = wall(scene, 8, right=0.0, name="Red")
+    material(red)
+    red.data.materials[0].diffuse_color = red.color = (.8, .05, .05, 1)
+    asked = shot(tmp_path, "albedo", "depth")
+    guides = rolled(scene, asked)
+    seen = reading.Reader(guides["albedo"], asked).read(0, 1)[0]
+    assert seen[40, 20] == pytest.approx([.906, .247, .247, 1], abs=.01) and not seen[10, 70].any()      # sRGB of what was painted; the sky
+    assert scene.display.shading.light == "STUDIO" and first(guides["depth"])["Depth.Z"][40, 20] == pytest.approx(8, abs=1e-3)
+
+
 def test_vectors_are_the_motion_in_pixels(scene, tmp_path):
     """A wall 10 m away moves 0.3 m a frame to the right and 0.15 m up; a 50 mm lens on 36 mm has 133 px per metre of slope."""
     moving = wall(scene, 10)

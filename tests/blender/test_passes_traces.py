@@ -9,7 +9,7 @@ from sora.engine.protocol import Guide, Shot, Size
 from sora.sora_addon import passes
 from sora.sora_addon.passes import stage
 
-KINDS = ("depth", "normal", "beauty", "mask", "edges", "layout", "vector", "camera")
+KINDS = ("depth", "normal", "albedo", "beauty", "mask", "edges", "layout", "vector", "camera")
 INTERFACE = {"screens", "workspaces", "window_managers", "brushes", "palettes"}     # large, and no render touches them
 SKIPPED = {"rna_type", "depsgraph", "original", "bl_rna", "id_data", "session_uid", "name_full"}
 

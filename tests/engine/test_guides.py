@@ -143,6 +143,32 @@ def test_beauty_becomes_display_referred(tmp_path):
     assert np.allclose(read(Guide(kind="beauty", path=str(tmp_path / "b")), tmp_path)[1][0, 0, 0], (0.5, 1, 0), atol=1e-3)
 
 
+def test_albedo_is_what_was_painted_and_default_grey_says_nothing(tmp_path):
+    def painted(red, green, blue):
+        return {"Denoising Albedo": {"R": filled(red), "G": filled(green), "B": filled(blue)}, "Combined": dict.fromkeys("RGBA", filled(0))}
+
+    guide = Guide(kind="albedo", path=str(tmp_path / "a"))
+    for index, colour in enumerate(((.2140, 1, 0), (.807, .807, .807), (0, 0, 0))):
+        write(tmp_path / "a" / f"{index}.exr", painted(*colour))
+    guides.check(shot(tmp_path, guide))
+    reader, found = read(guide, tmp_path, count=3)
+    assert reader.notes == ()
+    assert "grey" in read(guide, tmp_path, start=1, count=2)[0].notes[0]
+    assert found.shape == (3, HEIGHT, WIDTH, 4) and np.allclose(found[0, 0, 0], (.5, 1, 0, 1), atol=1e-3)
+    assert not found[1].any() and not found[2].any()                # a new material's grey, and nothing at all
+
+
+def test_a_lights_albedo_keeps_its_hue_and_its_rim_says_less(tmp_path):
+    left = np.zeros((HEIGHT, WIDTH), np.float32)
+    left[:, :3] = 1
+    for index in range(FRAMES):
+        write(tmp_path / "a" / f"{index}.exr", {"Denoising Albedo": {"R": 4 * left, "G": 4 * .2140 * left, "B": 0 * left}})
+        picture(tmp_path / "p" / f"{index}.png", np.uint8([[[0, 0, 255]] * WIDTH] * HEIGHT))
+    small = read(Guide(kind="albedo", path=str(tmp_path / "a")), tmp_path, Size(WIDTH // 2, HEIGHT))[1]
+    assert np.allclose(small[0, 0, :3], [(1, .5, 0, 1), (.5, .25, 0, .5), (0, 0, 0, 0)], atol=1e-3)
+    assert np.allclose(read(Guide(kind="albedo", path=str(tmp_path / "p")), tmp_path)[1][0, 0, 0], (1, 0, 0, 1))
+
+
 def test_mask_is_alpha_of_a_render_or_the_picture_itself(tmp_path):
     for index in range(FRAMES):
         write(tmp_path / "m" / f"{index}.exr", {"Combined": {**dict.fromkeys("RGB", filled(0)), "A": filled(0.25)}})
