@@ -24,6 +24,7 @@ import street  # noqa: E402
 from conftest import as_package  # noqa: E402
 
 COUNT, FRAMES, SIZE = 20, 17, (192, 112)
+KINDS = ("depth", "normal", "albedo", "mask", "beauty", "camera")
 COLOURS = {"red": (.62, .02, .02), "orange": (.85, .20, .01), "yellow": (.85, .65, .02), "green": (.02, .30, .03), "blue": (.02, .06, .65),
            "purple": (.25, .03, .45), "white": (.85, .85, .85), "black": (.01, .01, .01)}      # scene-linear
 GROUNDS = {"grass": (.07, .24, .03), "sand": (.70, .45, .16), "snow": (.85, .90, .95), "asphalt": (.06, .06, .07)}
@@ -166,12 +167,13 @@ def rolled(package, scene, number: int, folder: Path) -> None:
     from sora.engine import protocol
     from sora.sora_addon import passes
     out = folder / f"{number:02d}"
-    if (out / "truth.json").exists():
+    if (out / "truth.json").exists() and {guide.kind for guide in protocol.read_shot(out).guides} == set(KINDS):
         return
+    (out / "truth.json").unlink(missing_ok=True)
     truth = build(scene, number)
     out.mkdir(parents=True, exist_ok=True)
     shot = protocol.Shot(id=out.name, family="blockout", prompt=truth["prompt"], seed=number, size=protocol.Size(*SIZE), frames=FRAMES, fps=24.,
-                         out=str(out), guides=tuple(protocol.Guide(kind=kind, path="") for kind in ("depth", "normal", "mask", "beauty", "camera")),
+                         out=str(out), guides=tuple(protocol.Guide(kind=kind, path="") for kind in KINDS),
                          landing={"scene": scene.name, "camera": scene.camera.name, "mask": "Subject"})
     roll = passes.roll(scene, shot)
     while True:

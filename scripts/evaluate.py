@@ -25,7 +25,7 @@ import torch
 from engine.blockout import refiner
 from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, load
 from engine.families import blockout
-from engine.judging import blender, learning, refining, rows, scores, sheets, tasks
+from engine.judging import blender, learning, looks, refining, rows, scores, sheets, tasks
 from engine.judging.exam import Exam
 from engine.judging.judges import Judges
 from engine.judging.studio import Native, Shots, Studio
@@ -33,11 +33,11 @@ from engine.judging.studio import Native, Shots, Studio
 log = logging.getLogger("evaluate")
 KEEP = Path(__file__).resolve().parents[1] / "out" / "evaluate"
 OF_JUDGE = .97                                                 # share of the ground truth that the judges should read
-ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_judged", "colour_text", "shape_text",
-         "shape_depth", "camera_text", "camera_unguided", "camera_depth", "depth_edges", "swap_gap", "blender", "blender_edges", "binding", "permanence",
+ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_told", "colour_judged", "colour_text", "shape_text",
+         "shape_depth", "camera_text", "camera_unguided", "camera_depth", "depth_edges", "swap_gap", "blender", "blender_told", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks",
          "first_frame_psnr", "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
 
-BLENDER = {"blender", "blender_edges", "codec_psnr_blender"}
+BLENDER = {"blender", "blender_told", "blender_edges", "codec_psnr_blender"}
 
 
 def arguments() -> argparse.Namespace:
@@ -85,12 +85,13 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
     few, one = max(1, n // 3), max(1, n // 12)
     apart = {("first_frame_psnr", "first_frame_gain"): lambda: rows.first_frame(making, exam, max(1, n // 2)),
              ("seed_hash",): lambda: rows.seeds(making, exam, one),
-             ("binding",): lambda: tasks.binding(making, few // 2 or 1),
-             ("permanence",): lambda: tasks.permanence(making, one),
+             ("binding", "binding_told"): lambda: tasks.told(tasks.binding, making, "binding", few // 2 or 1),
+             ("permanence", "permanence_told"): lambda: tasks.told(tasks.permanence, making, "permanence", one),
+             ("looks",): lambda: looks.lines(making, max(1, n // 16)),
              ("negative", "weight"): lambda: tasks.steering(making, judges, exam, max(1, n // 16)),
-             ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 16), second=second),
+             ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 6), second=second),
              ("refine_gain", "refine_edges"): lambda: refining.lines(making, second, max(1, n // 2)),
-             ("blender", "blender_edges", "codec_psnr_blender"): lambda: blender.lines(making, judges, scenes, own)}
+             ("blender", "blender_told", "blender_edges", "codec_psnr_blender"): lambda: blender.lines(making, judges, scenes, own)}
     said = set(ORDER).difference(*apart)                       # by the exam's own captions, which `own` judges as well
     if wanted & (said | BLENDER):
         shown = rows.videos(making, exam)

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from ..blockout import data, world
-from ..blockout.looks import COLOURS, GROUNDS, SKIES, STYLES
+from ..blockout.looks import COLOURS, GROUNDS, SKIES
 from ..blockout.text import tokens
-from ..blockout.words import KNOWN
+from ..blockout.words import FIRST_STYLES, KNOWN
 
-CHOICES = {"colour": tuple(COLOURS), "shape": world.SHAPES, "sky": tuple(SKIES), "ground": tuple(GROUNDS), "camera": world.MOVES, "style": STYLES}
+CHOICES = {"colour": tuple(COLOURS), "shape": world.SHAPES, "sky": tuple(SKIES), "ground": tuple(GROUNDS), "camera": world.MOVES, "style": FIRST_STYLES}
 COLOURLESS = ("noir", "blueprint", "clay")                     # an object's colour can't be read, nor the ground's
 SKYLESS = ("noir", "blueprint")                                # nor what light there is
 

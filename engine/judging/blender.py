@@ -16,7 +16,7 @@ from . import pixels, scores
 from .attributes import CHOICES
 from .judges import Judges
 from .scores import Line
-from .studio import Studio, Wish
+from .studio import Studio, Wish, takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Scene:
     """Tensors at the judged size `size` (width, height), and `full` guides at the size that Blender rendered."""
     prompt: str
     truth: dict[str, str]                                      # by attribute
-    guides: dict[str, Tensor]                                  # depth (1, 1, T, h, w), normal (1, 3, T, h, w)
+    guides: dict[str, Tensor]                                  # depth (1, 1, T, h, w), normal (1, 3, T, h, w), albedo (1, 4, T, h, w)
     full: dict[str, Tensor]
     mask: Tensor                                               # (T, h, w) bool: the subject
     beauty: Tensor                                             # (1, 3, T, h, w) in [-1, 1]
@@ -33,9 +33,10 @@ class Scene:
     near: float                                                # metres
     far: float
 
-    def wish(self, seed: int, prompt: str = "") -> Wish:
-        """The scene's own shot, or another prompt over the same guides."""
-        return Wish(prompt=prompt or self.prompt, seed=seed, guides=self.guides, size=self.size, frames=self.beauty.shape[2], cameras=self.cameras,
+    def wish(self, seed: int, prompt: str = "", painted: bool = False) -> Wish:
+        """The scene's own shot, or another prompt over the same layout; `painted` with the colours of its materials."""
+        guides = {kind: guide for kind, guide in self.guides.items() if painted or kind != "albedo"}
+        return Wish(prompt=prompt or self.prompt, seed=seed, guides=guides, size=self.size, frames=self.beauty.shape[2], cameras=self.cameras,
                     near=self.near, far=self.far)
 
     def edges(self) -> Tensor:
@@ -53,7 +54,7 @@ def read(folder: Path) -> Scene:
     def planes(kind: str, size: protocol.Size | None) -> Tensor:
         return torch.from_numpy(Reader(by_kind[kind], shot).read(0, shot.frames, size)).permute(3, 0, 1, 2)[None]
 
-    at = lambda size: {kind: planes(kind, size) for kind in ("depth", "normal")}
+    at = lambda size: {kind: planes(kind, size) for kind in ("depth", "normal", "albedo")}
     return Scene(truth.pop("prompt"), truth, at(small), at(None), planes("mask", small)[0, 0] > .5, planes("beauty", small) * 2 - 1,
                  (small.width, small.height), camera.read(by_kind["camera"].path, shot.frames).resized(small), by_kind["depth"].near, by_kind["depth"].far)
 
@@ -63,26 +64,33 @@ def scenes(folder: Path) -> list[Scene]:
     return [read(path.parent) for path in sorted(folder.glob("*/truth.json"))]
 
 
+def _asked(judges: Judges, found: list[Scene], clips: list[Tensor], ceiling: float) -> Line:
+    """How much of what was asked of each scene the judges read off its clip."""
+    right = {name: np.full(len(found), np.nan) for name in CHOICES}
+    for i, (scene, made) in enumerate(zip(found, clips)):
+        for name, p in judges.read(made, scene.mask[None]).items():
+            if scene.truth[name] in CHOICES[name]:
+                right[name][i] = CHOICES[name][int(p[0].nan_to_num(-99).argmax())] == scene.truth[name]
+    note = ", ".join(f"{name} {np.nanmean(x):.2f}" for name, x in right.items())
+    return scores.share(np.nanmean(np.stack(list(right.values())), 0), np.full(len(found), ceiling), note=note)
+
+
 def lines(studio: Studio, judges: Judges, found: list[Scene], own: dict[str, dict]) -> dict[str, Line]:
     """What was asked and where it is, along Blender's depth and normals. The ceiling is what the judges read off the ground truth (`own`)."""
     if not found:
         missing = scores.left_out("left out: no scenes rendered by Blender")
-        return {"blender": missing, "codec_psnr_blender": missing}
-    right = {name: np.full(len(found), np.nan) for name in CHOICES}
+        return {"blender": missing, "blender_told": missing, "codec_psnr_blender": missing}
     edges, drawn, coded = ([] for _ in range(3))
-    for i, scene in enumerate(found):
-        made = studio.clip(scene.wish(i))
-        for name, p in judges.read(made, scene.mask[None]).items():
-            if scene.truth[name] in CHOICES[name]:
-                right[name][i] = CHOICES[name][int(p[0].nan_to_num(-99).argmax())] == scene.truth[name]
+    clips = [studio.clip(scene.wish(i)) for i, scene in enumerate(found)]
+    for scene, made in zip(found, clips):
         edges.append(pixels.edge_f1(made, scene.edges()[None])[0])
         drawn.append(pixels.edge_f1(scene.beauty, scene.edges()[None])[0])
         back = studio.returned(scene.beauty, scene.guides)
         coded.append(np.nan if back is None else [psnr(v, scene.beauty).item() for v in (studio.returned(scene.beauty), back)])
     ceiling = np.mean([own["truth"][name] for name in CHOICES if own["truth"][name] is not None])
-    each = np.nanmean(np.stack(list(right.values())), 0)
-    note = ", ".join(f"{name} {np.nanmean(x):.2f}" for name, x in right.items())
-    result = {"blender": scores.share(each, np.full(len(found), ceiling), note=note),
+    result = {"blender": _asked(judges, found, clips, ceiling),
+              "blender_told": _asked(judges, found, [studio.clip(scene.wish(i, painted=True)) for i, scene in enumerate(found)], ceiling)
+              if takes(studio, "albedo") else scores.left_out("the family is not told the colours of things"),
               "blender_edges": scores.share(edges, drawn, note="edge F1 as a share of that of Blender's own picture")}
     if np.ndim(coded) == 1:
         return result | {"codec_psnr_blender": scores.left_out("the family's autoencoder is asked only through whole shots")}

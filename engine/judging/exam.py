@@ -21,8 +21,9 @@ FRAMES, HEIGHT, WIDTH = 17, 40, 64
 
 
 def guides_of(clips: list[data.Clip]) -> dict[str, Tensor]:
-    """depth (N, 1, T, H, W) and normal (N, 3, T, H, W) as the engine reads them."""
-    return conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
+    """depth (N, 1, T, H, W), normal (N, 3, T, H, W) and albedo (N, 4, T, H, W) as the engine reads them."""
+    told = conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
+    return told | {"albedo": conditions.albedos(*data.painted(clips), torch.Generator(), rough=False)}
 
 
 def cameras_of(clip: data.Clip, fps: float = 24.) -> Cameras:

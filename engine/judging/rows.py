@@ -14,11 +14,11 @@ from .attributes import CHOICES
 from .exam import Exam
 from .judges import Judges
 from .scores import Line
-from .studio import Studio, Wish
+from .studio import Studio, Wish, takes
 
 log = logging.getLogger(__name__)
 
-ROWS = {"text": (), "depth": ("depth",), "depth and camera": ("depth", "camera"), "guides": ("depth", "normal", "camera")}
+ROWS = {"text": (), "depth": ("depth",), "depth and colours": ("depth", "albedo"), "depth and camera": ("depth", "camera"), "guides": ("depth", "normal", "camera")}
 SWAPPED = 24                                                   # clips made along another clip's depth
 
 
@@ -55,9 +55,9 @@ def others(n: int) -> np.ndarray:
 
 def videos(studio: Studio, exam: Exam) -> dict[str, Tensor]:
     """The ground truth, what the autoencoder gives back of it without and with guides, and a row for each of ROWS, as far as it differs."""
-    along, kinds = getattr(studio, "spec", None), {}
+    kinds = {}
     for name, wanted in ROWS.items():
-        able = tuple(k for k in wanted if along is None or k in along.guides)
+        able = tuple(k for k in wanted if takes(studio, k))
         if able not in kinds.values() or name == "depth":
             kinds[name] = able
     shown = {"truth": exam.video, "codec": studio.returned(exam.video), "codec along guides": studio.returned(exam.video, exam.guides)}
@@ -78,6 +78,8 @@ def adherence(judges: Judges, exam: Exam, shown: dict[str, Tensor]) -> tuple[dic
 
     lines = {name: line("depth", name, False) for name in ("sky", "ground", "style")}
     lines["colour"] = line("depth", "colour measured", False)
+    lines["colour_told"] = line("depth and colours", "colour measured", False) if "depth and colours" in by_row else \
+        scores.left_out("the family is not told the colours of things")
     lines["colour_judged"], lines["colour_text"] = line("depth", "colour", False), line("text", "colour", True)
     lines["shape_text"], lines["shape_depth"] = line("text", "shape", True), line("depth", "shape", False)
     lines["camera_text"], lines["camera_unguided"] = line("text", "camera", True), line("depth", "camera", False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..blockout import data, upscale
 from . import exam as exams
 from .blender import Scene
-from .studio import Studio, Wish
+from .studio import Studio, Wish, takes
 
 LOOKS = ("realistic, at noon, on grass, a red {}", "at sunset, on sand, an orange {}", "at night, on asphalt, a blue {}", "noir style, black and white, a {}",
          "watercolour painting, a green {} on grass", "blueprint style, a {}", "neon style at night, a purple {}", "clay render of a {} under an overcast sky")
@@ -93,13 +93,13 @@ def text(studio: Studio) -> "Image":
 
 
 def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image":
-    """`count` of Blender's scenes, each above what the family made of it."""
+    """`count` of Blender's scenes, each above what the family made of it by the prompt, and below that by the colours of its materials too."""
     chosen = [found[i * len(found) // count] for i in range(min(count, len(found)))]
     cells = []
     for seed, scene in enumerate(chosen):
-        clip = studio.clip(scene.wish(seed))[0]
-        width = scene.size[0] * SCALE
-        cells.append((scene.prompt, [_strip(_layout(scene.full), width), _strip(clip, width, scene.full)]))
+        shown, width = takes(studio, "albedo"), scene.size[0] * SCALE
+        clips = [studio.clip(scene.wish(seed, painted=painted))[0] for painted in (False, True)[:1 + shown]]
+        cells.append((scene.prompt, [_strip(_layout(scene.full), width), *(_strip(clip, width, scene.full) for clip in clips)]))
     return _page(cells, 2)
 
 

@@ -49,6 +49,12 @@ class Studio(Protocol):
         """What the family's autoencoder gives back of videos (B, 3, T, H, W); None where it can't be asked."""
 
 
+def takes(studio: Studio, kind: str) -> bool:
+    """Whether a guide of this kind can be shown to whoever makes the clips."""
+    spec = getattr(studio, "spec", None)
+    return spec is None or kind in spec.guides
+
+
 class Native:
     """Blockout itself, at the judged size."""
     keyframes = negative = True
@@ -131,13 +137,13 @@ class Shots:
 
 
 def _written(folder: Path, kind: str, guide: Tensor, **reach: float) -> protocol.Guide:
-    """Depth as 16-bit pictures, normals as EXRs of camera space."""
+    """Depth and albedo as 16-bit pictures, normals as EXRs of camera space."""
     import OpenEXR
 
     folder.mkdir(parents=True, exist_ok=True)
     for index, frame in enumerate(guide[0].permute(1, 2, 3, 0).numpy(), 1):
-        if kind == "depth":
-            _picture(folder / f"{index:04d}.png", np.repeat(frame, 3, -1), np.uint16)
+        if kind in ("depth", "albedo"):
+            _picture(folder / f"{index:04d}.png", frame[..., :3] if kind == "albedo" else np.repeat(frame, 3, -1), np.uint16)
         else:
             planes = {letter: np.ascontiguousarray(frame[..., i], np.float32) for i, letter in enumerate("RGB")}
             OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}, planes).write(str(folder / f"{index:04d}.exr"))

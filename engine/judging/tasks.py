@@ -17,12 +17,12 @@ from .attributes import CHOICES
 from .exam import Exam, painted
 from .judges import Judges
 from .scores import Line
-from .studio import Studio, Wish
+from .studio import Studio, Wish, takes
 
 BINDING_SEEDS, HIDING_SEEDS = 9_700_000, 9_800_000
 FRAMES_HIDDEN = (4, 8, 12)
 SAME = 10.                                                     # units of L*a*b*: what still looks like the same colour
-LEVELS = (0., .5, 1., 1.5, 2.)
+LEVELS, SEEDS = (0., .25, .5, 1., 1.5), 4                      # of a weight; clips whose mean counts at each: one clip says more of its seed
 
 
 # ---------------------------------------------------------------- binding
@@ -50,8 +50,16 @@ def _clip(scene: world.Scene, caption: str, seed: int) -> data.Clip:
     return data.Clip(*data.render(scene, exams.HEIGHT, exams.WIDTH, seed), caption, scene)
 
 
-def binding(studio: Studio, count: int) -> dict[str, Line]:
-    """Two colours exchanged by prompt alone, over the same depth: are both things in the colours they were given?"""
+def told(measure, studio: Studio, name: str, *given, **more) -> dict[str, Line]:
+    """A line of this module by the prompt alone, and beside it the same clips with the colours of things as a guide."""
+    lines = {name: measure(studio, *given, **more)}
+    lines[f"{name}_told"] = measure(studio, *given, **more, along=("albedo",)) if takes(studio, "albedo") else \
+        scores.left_out("the family is not told the colours of things")
+    return lines
+
+
+def binding(studio: Studio, count: int, along: tuple[str, ...] = ()) -> Line:
+    """Two colours exchanged, over the same depth: are both things in the colours they were given?"""
     pairs = [_pair(BINDING_SEEDS + i) for i in range(count)]
     sides = [Exam.of([_clip(s, _sentence(s), i) for i, s in enumerate(scenes)]) for scenes in
              ([s for s, _ in pairs], [_exchanged(s) for s, _ in pairs])]
@@ -61,13 +69,13 @@ def binding(studio: Studio, count: int) -> dict[str, Line]:
     for exam in sides:
         back = studio.returned(exam.video, exam.guides)
         for i in range(count):
-            made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth")))[0]
-            told = asked(exam, i)
-            hit.append(got(exam, made, i) == told)
-            chance.append(got(exam, made, i) == told[::-1])
-            truth.append(got(exam, exam.video[i], i) == told)
-            codec.append(np.nan if back is None else got(exam, back[i], i) == told)
-    return {"binding": scores.share(hit, truth, chance, codec, note="chance: the two the wrong way round")}
+            made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth", *along)))[0]
+            right = asked(exam, i)
+            hit.append(got(exam, made, i) == right)
+            chance.append(got(exam, made, i) == right[::-1])
+            truth.append(got(exam, exam.video[i], i) == right)
+            codec.append(np.nan if back is None else got(exam, back[i], i) == right)
+    return scores.share(hit, truth, chance, codec, note="chance: the two the wrong way round")
 
 
 # ---------------------------------------------------------------- permanence
@@ -106,7 +114,7 @@ def _drift(video: Tensor, mask: Tensor, before: list[int], after: list[int]) -> 
     return of(before), of(after)
 
 
-def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HIDDEN) -> dict[str, Line]:
+def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HIDDEN, along: tuple[str, ...] = ()) -> Line:
     """A thing passes behind a wall: is it what it was, and what was asked, when it comes out? `each` clips of each hidden stretch."""
     hits, codec, truth, chance, frames, late = [], [], [], [], [], None
     for hidden in stretches:
@@ -118,7 +126,7 @@ def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HI
             before, after, gone = _before_and_after(seen.flatten(1).sum(1))
             if not before or not after:
                 continue
-            made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth", "normal"), frames=exam.video.shape[2],
+            made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth", "normal", *along), frames=exam.video.shape[2],
                                     **exam.flown(i)))[0]
             asked = exam.truth[i, 0]
             own = _drift(exam.video[i], seen, before, after)            # the light is another one there
@@ -132,7 +140,7 @@ def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HI
                 chance.append(kept(pair[0], late))
             late = pair[1]
     note = f"the same colour, and the one asked for, after {min(frames)} to {max(frames)} hidden frames; chance: another clip's" if frames else "none hidden"
-    return {"permanence": scores.share(hits, truth, chance, codec, note=note)}
+    return scores.share(hits, truth, chance, codec, note=note)
 
 
 # ---------------------------------------------------------------- weights and negatives
@@ -146,7 +154,7 @@ def _odds(judges: Judges, video: Tensor, kind: str, word: str) -> float:
     return float(told[at] - torch.cat([told[:at], told[at + 1:]]).logsumexp(0))
 
 
-def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: bool, probes: tuple) -> list[float]:
+def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: bool, probes: tuple, seeds: int) -> list[float]:
     """For each probe and scene, how monotonously the word shows more (as a negative: less) as its weight grows: Spearman's rho."""
     found = []
     for kind, word, phrase in probes:
@@ -157,15 +165,16 @@ def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: 
                 words = {"prompt": subject, "negative": f"({phrase}:{level})"} if negative else {"prompt": f"{subject} ({phrase}:{level})"}
                 if not level:
                     words = {"prompt": subject}
-                shown.append(_odds(judges, studio.clip(Wish(seed=i, guides=exam.one(i, "depth"), **words)), kind, word))
+                clips = (studio.clip(Wish(seed=100 * i + s, guides=exam.one(i, "depth"), **words)) for s in range(seeds))
+                shown.append(float(np.mean([_odds(judges, clip, kind, word) for clip in clips])))
             found.append(scores.spearman(LEVELS, shown) * (-1 if negative else 1))
     return found
 
 
-def steering(studio: Studio, judges: Judges, exam: Exam, count: int, probes: tuple = PROBES) -> dict[str, Line]:
+def steering(studio: Studio, judges: Judges, exam: Exam, count: int, probes: tuple = PROBES, seeds: int = SEEDS) -> dict[str, Line]:
     """Do weights and negative prompts act the more, the more weight they have?"""
-    lines = {"weight": scores.plain(_steering(studio, judges, exam, count, False, probes), [0.])}
-    lines["negative"] = scores.plain(_steering(studio, judges, exam, count, True, probes), [0.]) if studio.negative else \
+    lines = {"weight": scores.plain(_steering(studio, judges, exam, count, False, probes, seeds), [0.])}
+    lines["negative"] = scores.plain(_steering(studio, judges, exam, count, True, probes, seeds), [0.]) if studio.negative else \
         scores.left_out("the family takes no negative prompt")
     return lines
 

@@ -3,15 +3,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from engine.blockout import data, model, world
+from engine.blockout import data, model, varied, world
 from engine.blockout.autoencoder import AutoencoderConfig
 from engine.blockout.transformer import TransformerConfig
-from engine.judging import attributes, glimpses, judges, learning, pixels, rows, scores, studio, tasks
+from engine.judging import attributes, glimpses, judges, learning, looks, pixels, rows, scores, studio, tasks
 from engine.judging.exam import Exam, painted
 from engine.judging.studio import Native, Shots, Wish
 from tests.engine.roused import roused
@@ -168,7 +169,8 @@ def test_things_are_hidden_as_long_as_asked():
 
 def test_the_lines_with_scenes_of_their_own_are_measured(native, exam):
     torch.manual_seed(0)
-    found = tasks.binding(native, 1) | tasks.permanence(native, 1, (4,)) | tasks.steering(native, judges.Judges().eval(), exam, 1, tasks.PROBES[:1])
+    found = tasks.told(tasks.binding, native, "binding", 1) | {"permanence": tasks.permanence(native, 1, (4,), ("albedo",))}
+    found |= tasks.steering(native, judges.Judges().eval(), exam, 1, tasks.PROBES[:1], seeds=1)
     found |= tasks.upscaled_edges(native, 1, (208, 120), (64, 40))
     assert found["binding"].truth == 1 == found["permanence"].truth and -1 <= found["weight"].value <= 1
     assert found["upscale_edge_px"].value >= 0 and found["negative"].clips == 1
@@ -193,3 +195,25 @@ def test_any_family_is_asked_through_whole_shots(tmp_path, blockout):
     made = shots.clip(Wish(prompt="a red ball", seed=1, guides=guides, first=torch.zeros(1, 3, 40, 64), frames=5))
     assert made.shape == (1, 3, 5, 40, 64) and -1 <= made.min() and made.max() <= 1 and made.std() > 0
     assert shots.returned(made) is None and world.SHAPES
+
+
+def test_a_family_that_is_not_told_colours_has_that_said():
+    class Plain:
+        spec = SimpleNamespace(guides=("depth",))
+
+    asked = []
+    found = tasks.told(lambda who, along=(): asked.append(along) or "measured", Plain(), "binding")
+    assert asked == [()] and found["binding"] == "measured" and found["binding_told"].value is None and "colours" in found["binding_told"].note
+
+
+def test_each_style_is_nearest_to_itself_even_when_worn():
+    clips = looks.in_every_style(varied.drawn(np.random.default_rng(looks.SEEDS), 5, 1.6, kind="crowd", style="photo"), 1)
+    video = torch.from_numpy(np.stack([c.rgb for c in clips])).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    worn = video + .05 * torch.randn(video.shape, generator=torch.Generator().manual_seed(0))
+    assert looks.nearest(worn, video) == list(range(len(clips))) and len({c.caption for c in clips}) == len(clips)
+    assert {"toon", "papercraft", "documentary", "scifi"} <= {c.scene.style for c in clips}
+
+
+def test_looks_are_measured_on_clips_that_are_made(blockout):
+    line = looks.lines(Native(blockout, steps=1, guidance=1.), 1)["looks"]
+    assert line.truth == 1 and 0 <= line.raw <= 1
