@@ -19,7 +19,7 @@ from ..errors import SoraError
 from ..guides import Reader
 from ..protocol import TAKE_FILE, FrameGrid, Guide, Shot, Size, Take, read_take
 from .autoencoder import TIME
-from .guides import GUIDES
+from .guides import PICTURES
 from .model import WINDOW_FRAMES
 
 log = logging.getLogger(__name__)
@@ -179,8 +179,8 @@ def _readers(clip: Clip) -> dict[str, Reader]:
     for guide in shot.guides:
         path = Path(guide.path)
         inside = clip.path / path.relative_to(shot.out) if path.is_relative_to(shot.out) else path
-        if guide.kind in GUIDES and inside.is_dir():
+        if guide.kind in PICTURES and inside.is_dir():
             readers[guide.kind] = Reader(replace(guide, path=str(inside)), shot)
-        elif guide.kind in GUIDES:
+        elif guide.kind in PICTURES:
             log.warning("%s: its %s guide is no longer at %s; trained on without it", clip.path.name, guide.kind, inside)
     return readers

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import flight, mottle
+from . import data, flight, mottle
 from .autoencoder import SPACE, TIME
 
-GIVEN = ((0, 0, 0), (0, 0, 1), (1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 1, 1))           # as guides.GIVEN
+GIVEN = ((0, 0, 0), (0, 0, 1), (1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 1, 1))           # as guides.GIVEN but for the last
 GIVEN_SHARE = (.40, .08, .16, .18, .06, .07, .025, .025)       # what a prompt alone can bring (moves, shapes) is learned slowest
+PAINTED = .04, .5                                              # how often colours are told without a layout, and with one
 NOISY = .8                                                     # and it is decided while there is little but noise
 
 
@@ -64,9 +65,32 @@ def mottles(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, ground: np.n
     return torch.from_numpy(np.stack([mottle.seen(*one, g[:2]) * g[2] for *one, g in zip(inverse, c2w, lens, ground)]))[:, None]
 
 
+def albedos(seen: np.ndarray, colours: list[np.ndarray], parts: list[np.ndarray], g: torch.Generator, rough: bool = True) -> Tensor:
+    """guides.py's albedo (B, 4, T, H, W) of clips whose paints are as `data.paints` has them; `rough` leaves some things, or all but one, to
+    the words, and shifts colours a little."""
+    found = torch.zeros(len(seen), *seen.shape[1:], 4)
+    for i, (paint, colour, part) in enumerate(zip(seen, colours, parts)):
+        things = int(part.max()) + 1
+        said = torch.ones(things + 1)                          # the ground's is the last
+        if rough:
+            said = (torch.rand(things + 1, generator=g) < (.95, .55, .2)[int(torch.randint(3, (), generator=g))]).float()
+            said[:things] = torch.maximum(said[:things], torch.zeros(things).index_fill(0, torch.randint(things, (1,), generator=g), 1.))
+        each = torch.cat([torch.from_numpy(colour) ** (1 / 1.25), said[[*part.tolist(), things]][:, None]], 1)      # as data.py develops
+        if rough:
+            each[:, :3] = (each[:, :3] + .015 * torch.randn(len(each), 3, generator=g)).clamp(0, 1)
+        each[:, :3] *= each[:, 3:]
+        table = torch.cat([each, torch.zeros(1, 4)])           # nothing is said of the sky
+        at = torch.from_numpy(paint.astype(np.int64))
+        found[i] = table[torch.where(at >= 0, at, torch.where(at == data.GROUND, len(each) - 1, len(each)))]
+    found = found.permute(0, 4, 1, 2, 3)
+    return blurred(found) if rough and torch.rand((), generator=g) < .25 else found
+
+
 def given(g: torch.Generator, batch: int) -> Tensor:
-    """(B, 3): which of depth, normal and camera each clip is shown."""
-    return torch.tensor(GIVEN, dtype=torch.float)[torch.multinomial(torch.tensor(GIVEN_SHARE), batch, True, generator=g)]
+    """(B, 4): which of depth, normal, camera and albedo each clip is shown."""
+    first = torch.tensor(GIVEN, dtype=torch.float)[torch.multinomial(torch.tensor(GIVEN_SHARE), batch, True, generator=g)]
+    chance = torch.where(first[:, :2].amax(1) > 0, PAINTED[1], PAINTED[0])
+    return torch.cat([first, (torch.rand(batch, generator=g) < chance).float()[:, None]], 1)
 
 
 def region(g: torch.Generator, k: int, h: int, w: int) -> Tensor:

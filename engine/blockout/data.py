@@ -173,9 +173,9 @@ def _shaded(scene: Scene, eye, sun, shadows: Shadows, moved, frame):
     empty = np.flatnonzero(ids == SKY)
     z, which, n = depth[solid], ids[solid], normal[solid]
     points = eye + z[:, None] * d[solid]
-    albedo = looks.ALBEDO[np.maximum(which, 0)]
+    albedo = scene.albedo[np.maximum(which, 0)]
     floor = which == GROUND
-    albedo[floor] = _ground_colour(scene, points[floor, 0], points[floor, 1], z[floor])
+    albedo[floor] = _ground_colour(scene, points[floor, 0], points[floor, 1], z[floor]) * (.6 if scene.wet else 1)
     if scene.style == "clay":
         albedo[:] = (.74, .70, .66)
     flat = np.full((len(depth), 3), .02, np.float32)
@@ -188,11 +188,23 @@ def _shaded(scene: Scene, eye, sun, shadows: Shadows, moved, frame):
         light = light * shadows.lit(points + n * .15, moved)
     contact = np.where(floor, 1, .72 + .28 * np.clip(points[:, 2] / .9, 0, 1))
     tint = np.array([.75, .8, 1.2], np.float32) if scene.sky == "night" else np.float32(1)
+    seen = points - eye
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
     shade = albedo * (ambient * ((.72 + .28 * n[:, 2]) * contact)[:, None] + strength * light[:, None] * glow) * tint
+    if scene.style != "clay":
+        shiny = np.isin(which, scene.gloss)
+        half = sun - seen[shiny]
+        bright = np.clip((n[shiny] * half / np.linalg.norm(half, axis=1, keepdims=True)).sum(1), 0, 1) ** 40
+        shade[shiny] += (strength * .8 * bright[:, None] + .05) * glow
+        shade[np.isin(which, scene.glow)] = scene.albedo[which[np.isin(which, scene.glow)]]
+    if scene.wet:
+        mirrored = seen[floor] * np.array([1, 1, -1], np.float32)
+        fresnel = (.12 + .6 * (1 - mirrored[:, 2]) ** 4)[:, None]
+        shade[floor] = shade[floor] * (1 - fresnel) + _sky_colour(scene, mirrored, sun) * fresnel
     if scene.sky in ("night", "sunset") and scene.style != "clay":
         shade[panes == 2] = np.array([1., .78, .38], np.float32) * (.9 if scene.sky == "night" else .7)
     haze = np.array([.74, .76, .79], np.float32) * horizon.mean() ** .5 * .5 + horizon * .5 if scene.weather == "fog" else horizon
-    thin = np.exp(-np.minimum(z, 200) * (.075 if scene.weather == "fog" else .012))[:, None]
+    thin = np.exp(-np.minimum(z, 200) * {"fog": .075, "rain": .03}.get(scene.weather, .012))[:, None]
     colour[solid] = shade * thin + haze * (1 - thin)
     colour[empty] = _sky_colour(scene, d[empty] / np.linalg.norm(d[empty], axis=1, keepdims=True), sun)
     if scene.weather == "fog":
@@ -212,6 +224,19 @@ def _snowfall(rgb: np.ndarray, rng) -> np.ndarray:
     for f in range(frames):
         iy, ix = np.mod(y + fall * f, h).astype(int), np.mod(x + .25 * np.sin(f * .3 + y) * 3, w).astype(int)
         rgb[f, iy, ix] = rgb[f, iy, ix] * .35 + .65
+    return rgb
+
+
+def _rain(rgb: np.ndarray, rng) -> np.ndarray:
+    """Slanting streaks that are somewhere else in every frame, and less colour."""
+    frames, h, w, _ = rgb.shape
+    rgb = rgb.mean(-1, keepdims=True) * .45 + rgb * .5
+    drops, long = max(16, h * w // 60), max(3, h // 10)
+    for f in range(frames):
+        x, y = rng.integers(0, w, drops), rng.integers(-long, h, drops)
+        for i in range(long):
+            at = (y + i >= 0) & (y + i < h)
+            rgb[f, (y + i)[at], np.mod(x + i // 3, w)[at]] = rgb[f, (y + i)[at], np.mod(x + i // 3, w)[at]] * .72 + .22
     return rgb
 
 
@@ -239,13 +264,16 @@ def render(scene: Scene, h: int, w: int, seed: int = 0) -> tuple[np.ndarray, np.
     rgb = rgb ** (1 / 1.25)
     if scene.weather == "snowfall":
         rgb = _snowfall(rgb, np.random.default_rng(seed))
+    if scene.weather == "rain":
+        rgb = _rain(rgb, np.random.default_rng(seed))
     rgb = looks.stylised(scene.style, rgb, inverse, normal, flat)
     return (rgb * 255 + .5).astype(np.uint8), inverse.astype(np.float16), np.round(normal * 127).astype(np.int8)
 
 
-def _unlit(scene: Scene, h: int, w: int):
-    """Frames as `_traced` gives them, one ray a pixel, with a thing's number for its finish; and each frame's basis."""
-    named = replace(scene, solids=[replace(s, finish=s.part, windows=False) for s in scene.solids])
+def _unlit(scene: Scene, h: int, w: int, numbers: list[int] | None = None):
+    """Frames as `_traced` gives them, one ray a pixel, with its solid's of `numbers`, or its thing's, for a finish; and each frame's basis."""
+    numbers = [s.part for s in scene.solids] if numbers is None else numbers
+    named = replace(scene, solids=[replace(s, finish=n, windows=False) for s, n in zip(scene.solids, numbers)])
     lens, corners = Lens(h, w, scene.fov), np.stack([s.corners() for s in scene.solids])
     for f in range(len(scene.yaw)):
         basis = _basis(scene.yaw[f], scene.pitch[f])
@@ -255,6 +283,21 @@ def _unlit(scene: Scene, h: int, w: int):
 def parts(scene: Scene, h: int, w: int) -> np.ndarray:
     """int8 (T, H, W): which of the scene's things is seen at the middle of each pixel; GROUND and SKY where none is."""
     return np.stack([ids for (_, _, _, ids, _), _ in _unlit(scene, h, w)])
+
+
+def paints(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What paint is seen where, without light: int8 (T, H, W) numbers of paints, GROUND and SKY; float32 (P + 1, 3) their colours, the
+    ground's last; int (P,) which of the scene's things each is on."""
+    worn = sorted({(s.part, s.finish) for s in scene.solids})
+    seen = np.stack([ids for (_, _, _, ids, _), _ in _unlit(scene, h, w, [worn.index((s.part, s.finish)) for s in scene.solids])])
+    colours = np.array([*(scene.albedo[finish] for _, finish in worn), looks.GROUNDS[scene.ground]], np.float32)
+    return seen, colours, np.array([part for part, _ in worn])
+
+
+def painted(clips: list[Clip]) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """`paints` of clips of one shape, as `conditions.albedos` takes them."""
+    seen, colours, parts = zip(*(paints(c.scene, *c.inverse_depth.shape[1:3]) for c in clips))
+    return np.stack(seen), list(colours), list(parts)
 
 
 def geometry(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
@@ -278,8 +321,8 @@ def cameras(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
     return c2w, np.array([.5 / lens.u, .5 / lens.v, .5, .5], np.float32)
 
 
-def clip(seed: int, frames: int = 17, h: int = 40, w: int = 64, **fixed) -> Clip:
-    """The clip of a seed; `fixed` as in `world.drawn`."""
+def clip(seed: int, frames: int = 17, h: int = 40, w: int = 64, drawn=world.drawn, **fixed) -> Clip:
+    """The clip of a seed; `fixed` as `drawn` takes it, which draws the scene."""
     rng = np.random.default_rng(seed)
-    scene = world.drawn(rng, frames, w / h, **fixed)
+    scene = drawn(rng, frames, w / h, **fixed)
     return Clip(*render(scene, h, w, seed), captions.caption(scene, rng), scene)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import CHOOSE, ModelError
 from . import clips, flow, lora, text
 from .clips import Clip, ClipsError
-from .guides import GIVEN, GUIDES
+from .guides import GIVEN, PICTURES
 from .model import NAME, Blockout, load, save
 from .train_transformer import optimisers
 from .training import Run, side_by_side
@@ -79,7 +79,7 @@ def opened(path: Path, caption: str) -> list[Piece]:
 
     tensors, words = load_file(path), text.tokens(caption)
     count = sum(name.endswith(".latent") for name in tensors)
-    return [Piece(tensors[f"{n}.latent"].float(), {k: tensors[f"{n}.{k}"].float() for k in GUIDES if f"{n}.{k}" in tensors}, words) for n in range(count)]
+    return [Piece(tensors[f"{n}.latent"].float(), {k: tensors[f"{n}.{k}"].float() for k in PICTURES if f"{n}.{k}" in tensors}, words) for n in range(count)]
 
 
 def understood(found: list[Clip]) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def understood(found: list[Clip]) -> tuple[str, ...]:
 class Batch:
     x0: Tensor
     guides: dict[str, Tensor]                                  # of all; 0 where a clip has none
-    there: Tensor                                              # (B, 2): which it has
+    there: Tensor                                              # (B, 4): which of GIVEN it has
     ids: Tensor
 
     @classmethod
@@ -104,7 +104,7 @@ class Batch:
         """The first k latent frames of pieces of one picture size."""
         t, (h, w) = 4 * (k - 1) + 1, pieces[0].latent.shape[2:]
         guides = {kind: torch.stack([p.guides[kind][:, :t] if kind in p.guides else torch.zeros(c, t, 8 * h, 8 * w) for p in pieces])
-                  for kind, c in GUIDES.items()}
+                  for kind, c in PICTURES.items()}
         there = torch.tensor([[float(kind in p.guides) for kind in GIVEN] for p in pieces])
         return cls(torch.stack([p.latent[:, :k] for p in pieces]), guides, there, text.batch([p.caption for p in pieces]))
 

@@ -11,7 +11,7 @@ from .transformer import Transformer
 
 def loss(model: Transformer, x0: Tensor, guides: dict[str, Tensor], ids: Tensor, g: torch.Generator, there: Tensor | float = 1.) -> Tensor:
     """Mean squared error of clean latents x0 (B, C, K, h, w), weighted by noise. guides as in guides.py for all of the batch;
-    there (B, 3): which of guides.GIVEN each clip has at all. ids (B, TOKENS) as `text.batch` gives them."""
+    there (B, 4): which of guides.GIVEN each clip has at all. ids (B, TOKENS) as `text.batch` gives them."""
     b, _, k, h, w = x0.shape
     sigma, given, mask = conditions.sigmas(g, b, SHIFT), conditions.given(g, b) * there, conditions.known_mask(g, b, k, h, w)
     known = x0 + torch.randn(x0.shape, generator=g) * .12 * torch.rand(b, 1, 1, 1, 1, generator=g)      # as if it had been generated

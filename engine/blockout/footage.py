@@ -14,6 +14,7 @@ from ..families.blockout import WEIGHTS, refines
 from ..protocol import Size
 from ..sampling import samplers, schedules
 from . import model
+from .guides import GUIDES
 from .transformer import guide_patches
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class Footage:
         return {kind: torch.from_numpy(images).permute(3, 0, 1, 2)[None].to(self._blockout.device, self._blockout.dtype) * window.strengths.get(kind, 1.0)
                 for kind, images in window.guides.items() if kind != "mask" and window.strengths.get(kind, 1.0) > 0}
 
+    def _layout(self, window: Window) -> dict[str, Tensor]:
+        """Those of the guides that the decoder draws along."""
+        return {kind: images for kind, images in self._guides(window).items() if kind in GUIDES}
+
     def _flight(self, window: Window) -> dict[str, Tensor]:
         """What the camera tells; strength fades it towards a camera that stands still over plain ground."""
         if window.cameras is None:
@@ -150,13 +155,13 @@ class Footage:
         """Moments of the clip along its guides, each decoded as if it were a still."""
         chosen = moments(latent.shape[2])
         stride = self._blockout.latent_stride[0]
-        guides = {kind: images[0, :, [stride * index for index in chosen]].transpose(0, 1)[:, :, None] for kind, images in self._guides(window).items()}
+        guides = {kind: images[0, :, [stride * index for index in chosen]].transpose(0, 1)[:, :, None] for kind, images in self._layout(window).items()}
         stills = self._blockout.autoencoder.decode_stream(latent[0, :, chosen].transpose(0, 1)[:, :, None], guides)      # (n, 3, 1, h, w)
         return next(self._frames(still.transpose(0, 2) for still in stills)).permute(0, 2, 3, 1).cpu().numpy()
 
     def decode(self, latent: Tensor, window: Window) -> Iterator[Tensor]:
         """The decoder draws along the window's guides, so that the latent need not hold every edge."""
-        return self._frames(self._blockout.autoencoder.decode_stream(latent, self._guides(window)))
+        return self._frames(self._blockout.autoencoder.decode_stream(latent, self._layout(window)))
 
     def _frames(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
         """(1, 3, n, h, w) in -1..1 -> (n, 3, h, w) in 0..1."""

@@ -2,14 +2,17 @@
 
 depth (B, 1, T, H, W) in [0, 1]: (1/z - 1/far) / (1/near - 1/far) of planar depth z, near and far fixed over the clip, 0 = background.
 normal (B, 3, T, H, W) in [-1, 1]: camera space, +x right, +y up, +z towards the camera, 0 on the background.
+albedo (B, 4, T, H, W) in [0, 1]: colours of things as sRGB shows them in full light, times the last channel; that is 1 where a colour is
+told and 0 where it is left to the words.
 """
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-GUIDES = {"depth": 1, "normal": 3}                             # channels, at picture resolution
-GIVEN = (*GUIDES, "camera")                                    # what a clip may be given, in the order of `given`
+GUIDES = {"depth": 1, "normal": 3}                             # channels, at picture resolution; what the decoder draws along
+PICTURES = GUIDES | {"albedo": 4}                              # all that are as large as the picture
+GIVEN = (*GUIDES, "camera", "albedo")                          # what a clip may be given, in the order of `given`
 SHOWN = (*GIVEN, "mottle")                                     # what the transformer is shown of it; the last comes of depth and camera
 PLANES = 2 + 3 + 2
 
@@ -21,7 +24,7 @@ def depth_planes(depth: Tensor) -> Tensor:
 
 
 def planes(guides: dict[str, Tensor], given: Tensor | None = None) -> Tensor:
-    """(B, PLANES, T, H, W): depth, its root, normal, and which of both are there; what isn't is 0. given (B, 3) hides some of a batch."""
+    """(B, PLANES, T, H, W): depth, its root, normal, and which of both are there; what isn't is 0. given (B, len(GIVEN)) hides some of a batch."""
     some = next(iter(guides.values()))
     b, _, t, h, w = some.shape
     parts, there = [], []

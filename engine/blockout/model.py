@@ -103,24 +103,30 @@ class Blockout(nn.Module):
         told = {"camera": flight.of(cameras, near, k, h, w)}
         return told | ({"mottle": mottle.of(depth, near, far, cameras)} if depth is not None and 0 < near < far else {})
 
+    def _embedded(self, guides: dict[str, Tensor]) -> Tensor:
+        """(1, N, D), or (1, 1, D) without guides."""
+        given = torch.tensor([[float(name in guides) for name in GIVEN]], device=self.device, dtype=self.dtype)
+        return self.transformer.guides(guides, given)
+
     def denoiser(self, text: Text, negative: Text | None, guides: dict[str, Tensor] | None = None, known: Tensor | None = None,
                  known_mask: Tensor | None = None, guidance: float = GUIDANCE, draft: Draft | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x, sigma) -> x0 for x (1, C, K, h, w).
 
-        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], at 8h x 8w, camera (1, K*h*w, flight.WIDTH),
+        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], albedo (1, 4, T, H, W) in [0, 1], at 8h x 8w, camera (1, K*h*w, flight.WIDTH),
         mottle (1, 1, T, H, W) with depth and camera; any may be left out.
         known (1, C, K, h, w) with known_mask (1, 1, K, h, w), or broadcasting to it: 1 where known. negative None is the empty prompt.
         With a `draft`, steps that would change little are skipped and counted.
         """
         place = {"device": self.device, "dtype": self.dtype}
         guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in SHOWN}
-        given = torch.tensor([[float(name in guides) for name in GIVEN]], **place)
         both = [text] if guidance == 1 else [text, negative or self.encode_text("")]
         words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]
         shares = [torch.tensor(t.shares, **place).view(-1, 1, 1, 1, 1) for t in both]
         cache = None if draft is None else FirstBlock(draft, len(self.transformer.blocks))
-        with torch.no_grad():
-            layout = self.transformer.guides(guides, given)
+        with torch.no_grad():                                  # colours are told like words: guidance strengthens what they change
+            plain = self._embedded({name: g for name, g in guides.items() if name != "albedo"})
+            layouts = [self._embedded(guides) if "albedo" in guides else plain, plain]
+            layout = torch.cat([laid.expand(n, -1, -1) for laid, n in zip(layouts, each)]) if "albedo" in guides else plain
         if known is not None:
             known, known_mask = known.to(**place), known_mask.to(**place).expand(1, 1, *known.shape[2:])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import data, world
+from . import data, varied, world
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Series:
     mottled: float = 1.                                        # as in `world.drawn`: a texture that is easier to learn from
     told: bool = False                                         # by captions alone: in every style, and never beside a guide
     near: float = 1.                                           # as in `world.drawn`: things that fill more of the picture are learned first
+    varied: bool = False                                       # of varied.py's worlds
 
     def shape(self, n: int) -> tuple[int, int, int]:
         """Of shard n; a stride of 7 mixes shapes early."""
@@ -33,7 +34,12 @@ class Series:
 
     def clip(self, n: int, i: int) -> data.Clip:
         """Clip i of shard n."""
-        return data.clip(self.first + n * self.clips + i, *self.shape(n), **self.fixed(i))
+        return data.clip(self.first + n * self.clips + i, *self.shape(n), self.draws, **self.fixed(i))
+
+    @property
+    def draws(self):
+        """What draws a scene, as `world.drawn`."""
+        return varied.drawn if self.varied else world.drawn
 
     def fixed(self, i: int) -> dict:
         """What clip i of a shard has to be, as `world.drawn` takes it."""
@@ -41,18 +47,18 @@ class Series:
         style = {"style": "photo"} if few and not self.told else {}
         return few | style | ({"mottled": self.mottled} if self.mottled > 1 else {}) | ({"near": self.near} if self.near < 1 else {})
 
-    def flown(self, n: int, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`data.cameras` of clip i of shard n, and phase and strength of its ground (3,): the scene is drawn again, which costs nothing
-        beside rendering it."""
+    def scene(self, n: int, i: int) -> world.Scene:
+        """That of clip i of shard n, drawn again: this costs nothing beside rendering it."""
         frames, h, w = self.shape(n)
-        scene = world.drawn(np.random.default_rng(self.first + n * self.clips + i), frames, w / h, **self.fixed(i))
-        return *data.cameras(scene, h, w), world.ground(scene)
+        return self.draws(np.random.default_rng(self.first + n * self.clips + i), frames, w / h, **self.fixed(i))
 
 
 SERIES = {
     "short": Series(((17, 40, 64),) * 12 + ((17, 64, 40),) * 2 + ((17, 48, 48),) * 2 + ((17, 32, 80),) * 2 + ((33, 40, 64),) * 2, 64, 1_000_000),
     "plain": Series(((17, 40, 64),), 64, 3_000_000, (1, 2)),
     "mottled": Series(((17, 40, 64),), 64, 50_000_000, (1, 2), 2, 3.5),
+    "varied": Series(((17, 40, 64),) * 11 + ((17, 64, 40), (17, 48, 48), (17, 32, 80), (33, 40, 64)), 64, 90_000_000, varied=True),
+    "large varied": Series(((17, 72, 128),) * 3 + ((17, 128, 72),), 12, 110_000_000, varied=True),
     "long": Series(((49, 56, 96),) * 7 + ((49, 96, 56), (49, 48, 112), (33, 56, 96)), 12, 5_000_000),
     "stills": Series(((1, 40, 64),) * 5 + ((1, 56, 96),) * 5 + ((1, 96, 56), (1, 48, 48), (1, 48, 112)), 512, 20_000_000, (1, 1, 2, 2, 3, 3), 2),
     "told": Series(((1, 40, 64),) * 8 + ((1, 56, 96),) * 2 + ((1, 72, 128),), 512, 70_000_000, (1, 1, 1, 2), told=True),
@@ -79,9 +85,23 @@ def write(root: Path, name: str, n: int, series: Series | None = None) -> Path:
 
 def flown(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Camera to world (N, T, 4, 4), lenses (N, 4), and phases and strengths of the ground (N, 3) of a shard's clips."""
-    series = SERIES[folder.parent.name]
-    drawn = [series.flown(int(folder.name), i) for i in range(clips)]
-    return tuple(np.stack(each) for each in zip(*drawn))
+    series, n = SERIES[folder.parent.name], int(folder.name)
+    scenes, (_, h, w) = [series.scene(n, i) for i in range(clips)], series.shape(n)
+    return tuple(np.stack(each) for each in zip(*((*data.cameras(scene, h, w), world.ground(scene)) for scene in scenes)))
+
+
+def painted(folder: Path, clips: int) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """`data.paints` of a shard's clips: (N, T, H, W), and lists of colours and of things; kept beside the clips once it was drawn."""
+    series, n, kept = SERIES[folder.parent.name], int(folder.name), folder / "paints.npz"
+    if not kept.exists():
+        frames, h, w = series.shape(n)
+        found = [data.paints(series.scene(n, i), h, w) for i in range(clips)]
+        part = kept.with_suffix(".part.npz")
+        np.savez_compressed(part, seen=np.stack([seen for seen, _, _ in found]), **{f"colours{i}": c for i, (_, c, _) in enumerate(found)},
+                            **{f"parts{i}": p for i, (_, _, p) in enumerate(found)})
+        os.replace(part, kept)
+    with np.load(kept) as found:
+        return found["seen"], [found[f"colours{i}"] for i in range(clips)], [found[f"parts{i}"] for i in range(clips)]
 
 
 def build(root: Path, series: str, count: int, jobs: int = 2, start: int = 0) -> None:

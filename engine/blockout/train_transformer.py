@@ -19,20 +19,23 @@ from .transformer import Transformer
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.07, {"short": 1.}), (.11, {"short": .65, "long": .35}), (.16, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.21, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.27, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (.3, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
-         (.46, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
-         (.63, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
-         (.7, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
-         (.82, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
-         (.875, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
-         (.92, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
-         (.97, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
-         (1., {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}))
+MIXES = ((.06, {"short": 1.}), (.094, {"short": .65, "long": .35}), (.137, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.18, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (.231, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (.257, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (.394, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
+         (.54, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
+         (.6, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
+         (.703, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
+         (.75, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
+         (.789, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
+         (.832, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
+         (.857, {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}),
+         (.878, {"mottled": .28, "plain": .28, "short": .26, "close": .12, "large": .06}),
+         (.965, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
+         (1., {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}))
 WHOLE = ((1.,), (1.,))
-PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "stills": WHOLE, "told": WHOLE, "close": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
+PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "varied": WHOLE, "large varied": WHOLE, "stills": WHOLE, "told": WHOLE, "close": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
          "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
 
 
@@ -46,6 +49,7 @@ class Shard:
     lens: np.ndarray                                           # (N, 4)
     ground: np.ndarray                                         # (N, 3) phase and strength of its pattern
     told: bool = False                                         # by captions alone: guides are never shown
+    paints: tuple[np.ndarray, list[np.ndarray], list[np.ndarray]] | None = None        # as shards.painted, of those that are shown guides
 
 
 @dataclass(slots=True)
@@ -70,7 +74,8 @@ class Library:
             np.save(path, latent.half().numpy())
         ids = text.batch([text.tokens(c) for c in shards.captions(folder)])
         opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("latent", "inverse_depth", "normal")]
-        return Shard(*opened, ids, *shards.flown(folder, len(ids)), shards.SERIES[folder.parent.name].told)
+        told = shards.SERIES[folder.parent.name].told
+        return Shard(*opened, ids, *shards.flown(folder, len(ids)), told, None if told else shards.painted(folder, len(ids)))
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]
@@ -84,6 +89,8 @@ def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Ge
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
     seen = shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t]
     guides |= {"camera": conditions.flights(*seen, g), "mottle": conditions.mottles(*seen, shard.ground[rows])}
+    seen, colours, parts = shard.paints
+    guides["albedo"] = conditions.albedos(seen[rows, :t], [colours[i] for i in rows], [parts[i] for i in rows], g)
     return flow.loss(model, x0, guides, shard.ids[rows], g)
 
 
@@ -127,7 +134,7 @@ class Draws:
 
 @dataclass(slots=True)
 class HeldOut:
-    """Mean squared errors on clips never trained on, without guides, with the camera, with all of them, at three noise levels."""
+    """Mean squared errors on clips never trained on, without guides, with the camera, with more and more of them, at three noise levels."""
     x0: Tensor
     guides: dict[str, Tensor]
     ids: Tensor
@@ -141,7 +148,8 @@ class HeldOut:
         seen = *map(np.stack, zip(*flown)), inverse
         guides = conditions.guides(inverse, np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
         guides |= {"camera": conditions.flights(*seen, torch.Generator(), rough=False),
-                   "mottle": conditions.mottles(*seen, np.stack([world.ground(c.scene) for c in clips]))}
+                   "mottle": conditions.mottles(*seen, np.stack([world.ground(c.scene) for c in clips])),
+                   "albedo": conditions.albedos(*data.painted(clips), torch.Generator(), rough=False)}
         return cls(x0, guides, text.batch([text.tokens(c.caption) for c in clips]))
 
     def __call__(self, model: Transformer) -> dict[str, float]:
@@ -149,7 +157,7 @@ class HeldOut:
         eps = torch.randn(self.x0.shape, generator=torch.Generator().manual_seed(5))
         words, empty = model.text(self.ids), torch.zeros(b, 1, k, h, w)
         found = {}
-        for name, flag in (("text", (0., 0., 0.)), ("camera", (0., 0., 1.)), ("guides", (1., 1., 0.)), ("all", (1., 1., 1.))):
+        for name, flag in (("text", (0., 0., 0., 0.)), ("camera", (0., 0., 1., 0.)), ("guides", (1., 1., 0., 0.)), ("all", (1., 1., 1., 0.)), ("painted", (1., 1., 1., 1.))):
             for sigma in (1., .8, .5):
                 x = (1 - sigma) * self.x0 + sigma * eps
                 out = model(x, torch.full((b,), sigma), words, self.guides, torch.tensor([flag] * b), torch.zeros_like(x), empty)

@@ -49,7 +49,7 @@ def guide_patches(guide: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 def rotations(half: int, k: int, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (TOKENS + k*h*w, half) of axial rotary places; text does not turn, height and width count from the centre."""
+    """Cosines and signed sines (TOKENS + k*h*w, 2*half) of axial rotary places; text does not turn, height and width count from the centre."""
     nt = max(2, half // 4)
     nh = (half - nt) // 2
     axes = torch.arange(k).float(), torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2
@@ -57,13 +57,12 @@ def rotations(half: int, k: int, h: int, w: int) -> tuple[Tensor, Tensor]:
     turn = lambda n: 100. ** (-torch.arange(n) / n)
     angle = torch.cat([grid[:, :1] * turn(nt), grid[:, 1:2] * turn(nh), grid[:, 2:] * turn(half - nt - nh)], -1)
     angle = torch.cat([torch.zeros(TOKENS, half), angle])
-    return angle.cos(), angle.sin()
+    return angle.cos().repeat(1, 2), torch.cat([-angle.sin(), angle.sin()], -1)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Su et al. 2021, on halves: x (B, heads, N, 2*half)."""
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 class Block(nn.Module):
@@ -82,29 +81,29 @@ class Block(nn.Module):
     def forward(self, x: Tensor, time: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         b, n, d = x.shape
         m = (time + self.shift)[:, :, None]                    # (B, 6, 1, D)
-        h = F.layer_norm(x, (d,)) * (1 + m[:, 1]) + m[:, 0]
+        h = torch.addcmul(m[:, 0], F.layer_norm(x, (d,)), 1 + m[:, 1])
         q, k, v = self.qkv(h).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(rotated(self.q_norm(q), *turns), rotated(self.k_norm(k), *turns), v)
-        x = x + (1 + m[:, 2]) * self.out(y.transpose(1, 2).reshape(b, n, d))
-        h = F.layer_norm(x, (d,)) * (1 + m[:, 4]) + m[:, 3]
-        return x + (1 + m[:, 5]) * self.down(F.gelu(self.up(h), approximate="tanh"))
+        x = torch.addcmul(x, 1 + m[:, 2], self.out(y.transpose(1, 2).reshape(b, n, d)))
+        h = torch.addcmul(m[:, 3], F.layer_norm(x, (d,)), 1 + m[:, 4])
+        return torch.addcmul(x, 1 + m[:, 5], self.down(F.gelu(self.up(h))))
 
 
 class GuideEmbedding(nn.Module):
-    """Depth and normal patches, the camera's rays and the pattern of mottle.py to tokens. Depth is also given as its square root, in which
-    far things differ more."""
+    """Depth, normal and albedo patches, the camera's rays and the pattern of mottle.py to tokens. Depth is also given as its square root, in
+    which far things differ more."""
 
     def __init__(self, d: int):
         super().__init__()
         patch = TIME * SPACE * SPACE
         self.depth, self.normal = nn.Linear(2 * patch, d), nn.Linear(3 * patch, d)
         self.camera = nn.Linear(flight.WIDTH, d)
-        self.mottle = nn.Linear(patch, d, bias=False)
+        self.mottle, self.albedo = nn.Linear(patch, d, bias=False), nn.Linear(4 * patch, d, bias=False)
         self.mix = nn.Linear(d, d)
         self.given = nn.Linear(len(GIVEN), d)
 
     def forward(self, guides: dict[str, Tensor], given: Tensor) -> Tensor:
-        """guides as in SHOWN, the camera as `flight.rays` (absent ones left out), given (B, 3) of 0 or 1 -> (B, N, D), or (B, 1, D) without guides."""
+        """guides as in SHOWN, the camera as `flight.rays` (absent ones left out), given (B, 4) of 0 or 1 -> (B, N, D), or (B, 1, D) without guides."""
         x = self.given(given)[:, None]
         h = torch.zeros_like(x)                                # none at all is what training knows as guides that are not given
         if "depth" in guides:
@@ -112,9 +111,11 @@ class GuideEmbedding(nn.Module):
         if "normal" in guides:
             h = h + self.normal(guide_patches(guides["normal"])) * given[:, 1:2, None]
         if "camera" in guides:
-            h = h + self.camera(guides["camera"]) * given[:, 2:, None]
+            h = h + self.camera(guides["camera"]) * given[:, 2:3, None]
+        if "albedo" in guides:
+            h = h + self.albedo(guide_patches(guides["albedo"])) * given[:, 3:, None]
         if "mottle" in guides:
-            h = h + self.mottle(guide_patches(guides["mottle"])) * (given[:, :1] * given[:, 2:])[..., None]
+            h = h + self.mottle(guide_patches(guides["mottle"])) * (given[:, :1] * given[:, 2:3])[..., None]
         return x + h + self.mix(F.gelu(h))
 
 
@@ -137,7 +138,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor, text: Tensor, guides: dict[str, Tensor], given: Tensor, known: Tensor, mask: Tensor) -> Tensor:
         """x, known (B, C, K, h, w), sigma (B,) in [0, 1] with 1 = noise, text (B, TOKENS, D), guides at picture resolution,
-        given (B, 3), mask (B, 1, K, h, w) with 1 where `known` holds -> the clean latent (B, C, K, h, w)."""
+        given (B, 4), mask (B, 1, K, h, w) with 1 where `known` holds -> the clean latent (B, C, K, h, w)."""
         return self.denoised(x, sigma, text, self.guides(guides, given), known, mask)
 
     def denoised(self, x: Tensor, sigma: Tensor, text: Tensor, layout: Tensor, known: Tensor, mask: Tensor, cache: FirstBlock | None = None) -> Tensor:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.blockout import conditions, data, shards, world
+from engine.blockout import conditions, data, looks, shards, text, varied, words, world
 from engine.blockout.rays import FAR_AWAY, Solid, distance, facing
 
 
@@ -72,6 +72,70 @@ def test_rough_guides_stay_in_range_and_known_masks_leave_something_to_do():
         assert guides["normal"].shape == (1, 3, 5, 24, 32) and guides["normal"].abs().max() <= 1.001
     mask = conditions.known_mask(g, 500, 5, 4, 4).flatten(3).mean(-1)[:, 0]
     assert mask.shape == (500, 5) and (mask.mean(1) < 1).all() and .35 < (mask.sum(1) > 0).float().mean() < .5
+
+
+@pytest.mark.parametrize("kind", varied.KINDS)
+def test_every_varied_scene_renders_and_its_caption_is_understood(kind):
+    for seed in range(6):
+        clip = data.clip(seed, 5, 24, 40, varied.drawn, kind=kind)
+        again = data.clip(seed, 5, 24, 40, varied.drawn, kind=kind)
+        assert np.array_equal(clip.rgb, again.rgb) and clip.caption == again.caption and clip.rgb.std() > 1
+        assert text.tokens(clip.caption).not_understood == (), clip.caption
+        assert len({s.part for s in clip.scene.solids}) == len(clip.scene.things)
+
+
+def test_varied_worlds_have_every_style_weather_and_move():
+    scenes = [varied.drawn(np.random.default_rng(seed), 5) for seed in range(400)]
+    assert {s.style for s in scenes} == set(words.STYLES) == set(looks.STYLISE) and {s.move for s in scenes} == set(varied.MOVES)
+    assert {s.weather for s in scenes} == {*looks.WEATHERS, "rain"} and any(s.wet for s in scenes)
+    assert {t.count for s in scenes for t in s.things} == {1, 2, 3, 4} and any(t.glossy for s in scenes for t in s.things)
+
+
+def test_a_camera_that_tilts_follows_or_shakes_does():
+    found = {}
+    for seed in range(400):
+        scene = varied.drawn(np.random.default_rng(seed), 9)
+        found.setdefault(scene.move, scene)
+    for way, sign in (("up", 1), ("down", -1)):
+        assert sign * (found[f"tilt {way}"].pitch[-1] - found[f"tilt {way}"].pitch[0]) > .2
+    followed = found["follow"]
+    assert np.allclose((followed.eye[-1] - followed.eye[0])[:2], .9 * (followed.movers[0][-1] - followed.movers[0][0])[:2], atol=1e-4)
+    assert np.abs(np.diff(found["handheld"].yaw, 2)).max() > 1e-3 and found["drone"].eye[0, 2] > 5
+
+
+def test_paints_are_the_colours_of_the_things_and_of_the_ground():
+    scene = world.drawn(np.random.default_rng(3), 2, 1.6, kind="objects", count=2, style="photo")
+    seen, colours, things = data.paints(scene, 24, 40)
+    parts = data.parts(scene, 24, 40)
+    assert seen.shape == (2, 24, 40) and np.array_equal(seen < 0, parts < 0) and np.array_equal(things[seen[seen >= 0]], parts[parts >= 0])
+    for thing, solid in zip(scene.things, scene.solids):
+        assert np.allclose(colours[list(things).index(scene.things.index(thing))], looks.ALBEDO[solid.finish])
+    assert np.allclose(colours[-1], looks.GROUNDS[scene.ground])
+
+
+def test_the_guide_of_colours_tells_some_things_and_leaves_others_to_the_words():
+    scenes = [world.drawn(np.random.default_rng(seed), 1, 1.6, kind="objects", count=2, style="photo") for seed in range(8)]
+    seen, colours, things = zip(*(data.paints(s, 24, 40) for s in scenes))
+    plain = conditions.albedos(np.stack(seen), colours, things, torch.Generator(), rough=False)
+    told = torch.from_numpy(np.stack(seen)) != data.SKY
+    assert plain.shape == (8, 4, 1, 24, 40) and torch.equal(plain[:, 3] == 1, told) and not plain[:, :3].permute(0, 2, 3, 4, 1)[~told].any()
+    thing = torch.from_numpy(seen[0][0] == 0)
+    expected = torch.from_numpy(colours[0][0]) ** .8
+    assert torch.allclose(plain[0, :3, 0][:, thing], expected[:, None].expand(-1, int(thing.sum())), atol=1e-5)
+    rough = torch.stack([conditions.albedos(np.stack(seen), colours, things, torch.Generator().manual_seed(n)) for n in range(8)])
+    silent = [(rough[n, i, 3][torch.from_numpy(seen[i] >= 0)] == 0).any() for n in range(8) for i in range(8)]
+    assert 4 < sum(silent) < 60 and rough.amin() >= 0 and rough.amax() <= 1
+
+
+def test_a_shards_paints_are_drawn_once(tmp_path, monkeypatch):
+    monkeypatch.setitem(shards.SERIES, "small", shards.Series(((5, 16, 24),), 2, 1, varied=True))
+    folder = shards.write(tmp_path, "small", 0)
+    seen, colours, things = shards.painted(folder, 2)
+    again = shards.painted(folder, 2)
+    assert seen.shape == (2, 5, 16, 24) and np.array_equal(again[0], seen) and all(map(np.array_equal, again[1] + again[2], colours + things))
+    assert np.array_equal(seen[1] == data.SKY, data.parts(shards.SERIES["small"].scene(0, 1), 16, 24) == data.SKY)
+    monkeypatch.setattr(data, "paints", None)
+    shards.painted(folder, 2)
 
 
 def test_shards_are_written_once_and_found(tmp_path):

@@ -4,6 +4,7 @@ import torch
 
 from engine.blockout import flight, model
 from engine.blockout.autoencoder import Autoencoder, AutoencoderConfig
+from engine.blockout.guides import GIVEN
 from engine.blockout.transformer import TransformerConfig, guide_patches, patchify, unpatchify
 from engine.sampling import samplers
 from tests.engine.roused import roused
@@ -76,15 +77,16 @@ def test_a_guide_patch_is_what_lies_under_its_token():
 
 
 def test_guides_that_are_not_given_are_as_if_they_were_not_there(blockout):
-    absent = torch.zeros(1, 3)
-    there = {"depth": torch.rand(1, 1, 5, 16, 24), "normal": torch.rand(1, 3, 5, 16, 24), "camera": torch.rand(1, 12, flight.WIDTH)}
+    absent = torch.zeros(1, len(GIVEN))
+    there = {"depth": torch.rand(1, 1, 5, 16, 24), "normal": torch.rand(1, 3, 5, 16, 24), "camera": torch.rand(1, 12, flight.WIDTH),
+             "albedo": torch.rand(1, 4, 5, 16, 24)}
     blockout.transformer.guides.mix.bias.data.uniform_(-1, 1)
     assert torch.allclose(blockout.transformer.guides(there, absent), blockout.transformer.guides({}, absent))
 
 
 def test_the_first_frame_reaches_the_last_and_back(blockout):
     x, sigma = torch.randn(1, 16, 3, 3, 4), torch.tensor([.5])
-    words, none = blockout.encode_text("a car").embedding, (torch.zeros(1, 3), torch.zeros_like(x), torch.zeros_like(x[:, :1]))
+    words, none = blockout.encode_text("a car").embedding, (torch.zeros(1, len(GIVEN)), torch.zeros_like(x), torch.zeros_like(x[:, :1]))
     call = lambda y: blockout.transformer(y, sigma, words, {}, *none)
     for changed, seen in ((0, 2), (2, 0)):
         y = x.clone()
@@ -104,6 +106,7 @@ def test_every_condition_changes_the_picture_and_the_seed_repeats_it(blockout):
     depth, normal = torch.rand(1, 1, 9, 24, 32), torch.rand(1, 3, 9, 24, 32) * 2 - 1
     others = [shoot(blockout, "a blue cube"), shoot(blockout, seed=2),
               shoot(blockout, guides={"depth": depth}), shoot(blockout, guides={"normal": normal}),
+              shoot(blockout, guides={"albedo": torch.rand(1, 4, 9, 24, 32)}),
               shoot(blockout, "a (red:1.8) cube"), shoot(blockout, negative=blockout.encode_text("night")), shoot(blockout, guidance=4.)]
     assert all((o - plain).abs().max() > 1e-5 for o in others)
     assert torch.equal(shoot(blockout), plain)

@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.blockout import optimise, scaling
+from engine.blockout.guides import GIVEN
 from engine.blockout.text import TOKENS
 from engine.blockout.transformer import Transformer
 
@@ -18,7 +19,7 @@ def test_operations_are_those_of_the_matrix_products(size):
     model = Transformer(config)
     x, tokens = torch.zeros(batch, config.latent, k, h, w), torch.zeros(batch, TOKENS, config.width)
     with FlopCounterMode(display=False) as counted, torch.no_grad():
-        model(x, torch.full((batch,), .5), tokens, {}, torch.zeros(batch, 3), x, x[:, :1])
+        model(x, torch.full((batch,), .5), tokens, {}, torch.zeros(batch, len(GIVEN)), x, x[:, :1])
     inside = {name: ops for name, ops in counted.get_flop_counts().items() if re.fullmatch(r"Transformer\.blocks\.\d+", name)}
     multiplied = sum(count for ops in inside.values() for op, count in ops.items() if "mm" in str(op))
     n = k * h * w + TOKENS
