@@ -34,6 +34,7 @@ class Reel(Footage):
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         import torch
+        self.tune(window, self.tokens(self.shape(min(window.frames, TOGETHER), window.size)))
         text, negative = self.texts(window)
         asked = {"prompt_embeds": text, "negative_prompt_embeds": negative, "height": window.size.height, "width": window.size.width,
                  "num_frames": window.frames, "num_inference_steps": window.steps, "guidance_scale": window.guidance,

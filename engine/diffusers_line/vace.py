@@ -28,7 +28,7 @@ class Layout(Footage):
         latents = [control.latent.to(self.dtype) for control in controls]
         scales = [self._scale(control, latents[0].shape[3:]) for control in controls]
         noise = self.noise(window, extra)
-        self.tune(noise, window)
+        self.tune(window, self.tokens(noise.shape))
         for estimate in self.placed(steps.denoised(scheduler, noise, self._velocity(window, latents, scales))):
             yield estimate[:, :, extra:]
 
@@ -56,5 +56,5 @@ class Layout(Footage):
                 shown = tuple(one.expand(each) for one in control) if isinstance(control, tuple) else control.expand(each)
                 return transformer(hidden_states=latent.to(self.dtype).expand(each), timestep=timestep.expand(copies), encoder_hidden_states=text,
                                    control_hidden_states=shown, control_hidden_states_scale=scale, return_dict=False, cache=caches[which])[0]
-            return self.compiled.attempt(lambda: steps.answered(call, texts, window.guidance, self.tokens(latent)))
+            return steps.answered(call, texts, window.guidance, self.tokens(latent.shape))
         return velocity

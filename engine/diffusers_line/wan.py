@@ -38,7 +38,7 @@ class Film(Footage):
     def estimates(self, window: Window) -> Iterator[Tensor]:
         scheduler = self.schedule(window)
         latent, first = self.begun(window, scheduler)
-        self.tune(latent, window)
+        self.tune(window, self.tokens(latent.shape))
         if self.pictured:
             return steps.denoised(scheduler, latent, self.pictured_velocity(window), first)
         known, mask = self.known(window, latent)
@@ -69,7 +69,7 @@ class Film(Footage):
             with expert.cache_context(which):
                 return expert(hidden_states=each(given.to(self.dtype)), timestep=each(timestep), encoder_hidden_states=text, return_dict=False,
                               **{name: each(one) for name, one in more.items()})[0]
-        return self.compiled.attempt(lambda: steps.answered(call, self.texts(window), window.guidance, self.tokens(given)))
+        return steps.answered(call, self.texts(window), window.guidance, self.tokens(given.shape))
 
     def plain_velocity(self, window: Window):
         return lambda latent, timestep: self.guess(window, latent, timestep.expand(1), timestep)

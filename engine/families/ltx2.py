@@ -38,6 +38,7 @@ SPEC = FamilySpec(
     presets=(Preset(**EIGHT, name="8-steps", note="As these weights were distilled to be shot", models=("ltx-2.3-distilled",), loras=()),
              Preset(**EIGHT, name="8-steps-lora", note="About eight times fewer evaluations, by the distilled LoRA", models=("ltx-2",),
                     loras=(Lora(name=DISTILLED),))),
+    compiles=True,
 )
 
 

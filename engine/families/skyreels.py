@@ -28,6 +28,7 @@ SPEC = FamilySpec(
     loras=True,
     plans=True,
     window=1457,
+    compiles=True,
 )
 TOGETHER, SHARED = 97, 17   # frames of one stretch, and those it shares with the one before, inside the model
 
