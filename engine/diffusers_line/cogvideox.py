@@ -43,7 +43,7 @@ class Control(Piped):
                              guidance_scale=window.guidance, prompt_embeds=window.text, negative_prompt_embeds=window.negative,
                              generator=self.dice(window), output_type="latent", callback_on_step_end=callback,
                              max_sequence_length=self._length()).frames
-        with drafting(window.draft, [self.parts["transformer"]], self.placing.plan):
+        with drafting(window.draft, {"transformer": self.parts["transformer"]}, window.steps, plan=self.placing.plan):
             for found in stepped(run):
                 yield (found[2] if isinstance(found, tuple) else found).transpose(1, 2)
 

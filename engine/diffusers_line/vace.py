@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..sampling.draft import FirstBlock
 from . import steps
 from .drafts import possible
 from .wan_footage import Footage
@@ -48,7 +47,7 @@ class Layout(Footage):
         draft = window.draft if window.draft and possible(window.draft, self.placing.plan) else None
         control, scale = (latents[0], scales[0]) if len(latents) == 1 and draft is None else (tuple(latents), tuple(scales))
         blocks = len(transformer.blocks) + len(latents) * len(transformer.vace_blocks)
-        caches = defaultdict(lambda: draft and FirstBlock(draft, blocks))
+        caches = defaultdict(lambda: draft and draft.memory(blocks))
 
         def velocity(latent: Tensor, timestep: Tensor) -> Tensor:
             def call(copies: int, text: Tensor, which: str) -> Tensor:

@@ -32,7 +32,7 @@ class Film(Footage):
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         """One clean latent (1, C, T, h, w) a step."""
-        with drafting(window.draft, self.experts(), self.placing.plan):
+        with drafting(window.draft, self.named(), window.steps, self.entry(window), self.placing.plan):
             yield from self.placed(self.estimates(window))
 
     def estimates(self, window: Window) -> Iterator[Tensor]:
@@ -46,13 +46,16 @@ class Film(Footage):
             return self.grown_steps(window, scheduler, latent, first, known, mask)
         return steps.denoised(scheduler, latent, self.plain_velocity(window), first, self.hold(known, mask, latent))
 
+    def entry(self, window: Window) -> int:
+        """The step with which sampling begins: the first, unless part of a clip is kept."""
+        from ..sampling import schedules
+        return 0 if window.source is None or window.change >= 1 else schedules.entry(window.steps, window.change)
+
     def begun(self, window: Window, scheduler) -> tuple[Tensor, int]:
         """The latent to begin with, and at which step: noise, or the source with as much noise as its change asks for."""
-        noise = self.noise(window)
+        noise, first = self.noise(window), self.entry(window)
         if window.source is None or window.change >= 1:
             return noise, 0
-        from ..sampling import schedules
-        first = schedules.entry(window.steps, window.change)
         kept = window.source_latent
         clean = self.autoencoder.encode(pictures.video(window.source)) if kept is None else kept.float().to(self.place)
         sigma = scheduler.sigmas[first].to(clean)

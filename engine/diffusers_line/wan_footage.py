@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plan import Need, Plan
+from ..plan import TRANSFORMERS, Need, Plan
 from ..protocol import Size, SizeGrid
 from . import pictures, prompts, steps
 from .few_steps import Few
@@ -58,9 +58,12 @@ class Footage:
         patch = self._any_transformer().config.patch_size[1]
         return SizeGrid(multiple=self.autoencoder.stride * patch, shortest=self.autoencoder.stride * patch, longest=4096)
 
+    def named(self) -> dict[str, Any]:
+        """The transformers by their names: one, or two for much and for little noise."""
+        return {name: self.parts[name] for name in TRANSFORMERS if self.parts.get(name) is not None}
+
     def experts(self) -> list[Any]:
-        """The transformers: one, or two for much and for little noise."""
-        return [self.parts[name] for name in ("transformer", "transformer_2") if self.parts.get(name) is not None]
+        return list(self.named().values())
 
     def _any_transformer(self):
         return self.experts()[0]

@@ -166,7 +166,7 @@ def test_what_a_draft_keeps_from_step_to_step():
     hooks = [module._diffusers_hook.hooks for module in part.modules() if hasattr(module, "_diffusers_hook")]
     states = next(each[_FBC_LEADER_BLOCK_HOOK] for each in hooks if _FBC_LEADER_BLOCK_HOOK in each).state_manager._state_cache
     kept = {storage.data_ptr(): storage.nbytes() for state in states.values() for storage in storages(list(vars(state).values()))}
-    assert len(states) == 2 and sum(kept.values()) == 2 * footprint.CACHED * (3 * 4 * 4) * 24 * 4
+    assert len(states) == 2 and sum(kept.values()) == 2 * footprint.CACHED["first_block"] * (3 * 4 * 4) * 24 * 4
 
 
 def test_a_draft_needs_what_it_keeps(a_shot, checkpoints):
@@ -175,7 +175,7 @@ def test_a_draft_needs_what_it_keeps(a_shot, checkpoints):
     whole, drafted, alone = (estimate.need(a_shot(family="wan", model=str(folder), draft=draft, guidance=guidance), folder, "bfloat16").sampling
                              for draft, guidance in ((False, 5.0), (True, 5.0), (True, 1.0)))
     tokens = (1 + 1) * 4 * 6            # of 5 frames, 96x64
-    assert drafted - whole == 2 * (alone - whole) == 2 * footprint.CACHED * tokens * 24 * 2
+    assert drafted - whole == 2 * (alone - whole) == 2 * footprint.CACHED["first_block"] * tokens * 24 * 2
 
 
 def test_two_stages_of_ltx2_are_counted_as_the_second(tmp_path):
