@@ -20,12 +20,14 @@ def drafting(draft: Draft | Learning | None, transformers: dict[str, Any], steps
         yield
         return
     listeners = []
+    _introduce()
     try:
         left = first
         for name, transformer in transformers.items():
             own = draft.ratios[name] if isinstance(draft, Steady) else []
             transformer.enable_cache(_settings(draft, steps, own[left:]))
             left = max(0, left - len(own))
+            listeners.append(transformer.register_forward_pre_hook(_Anew(transformer), with_kwargs=True))
             listener = _Counter(draft, transformer) if isinstance(draft, Draft) else _Listener(draft, name, transformer)
             listeners.append(transformer.register_forward_hook(listener))
         yield
@@ -54,6 +56,13 @@ def _settings(draft: Draft | Learning, steps: int, ratios: list[float]):
     return FirstBlockCacheConfig(threshold=draft.threshold)
 
 
+def _introduce() -> None:
+    """Tells diffusers of the one kind of block that it does not know how to skip, SkyReels', which is called and answers as Wan's."""
+    from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+    from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2TransformerBlock
+    TransformerBlockRegistry.register(SkyReelsV2TransformerBlock, TransformerBlockMetadata(return_hidden_states_index=0))
+
+
 def _hooks(transformer) -> list[dict]:
     return [module._diffusers_hook.hooks for module in transformer.modules() if hasattr(module, "_diffusers_hook")]
 
@@ -64,6 +73,19 @@ def _states(transformer):
     from diffusers.hooks.mag_cache import _MAG_CACHE_LEADER_BLOCK_HOOK
     leaders = (_FBC_LEADER_BLOCK_HOOK, _MAG_CACHE_LEADER_BLOCK_HOOK)
     return next(each[name] for each in _hooks(transformer) for name in leaders if name in each).state_manager
+
+
+class _Anew:
+    """Forgets what was kept of a text where a stretch of the clip ends and the next one begins, which the noise that rises tells."""
+
+    def __init__(self, transformer):
+        self._states, self._before = _states(transformer), {}
+
+    def __call__(self, transformer, arguments, named) -> None:
+        text, noise = self._states.context.name, float(named["timestep"].max())
+        if noise > self._before.get(text, noise):
+            self._states._state_cache.pop(text, None)
+        self._before[text] = noise
 
 
 class _Counter:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from engine import rehearsal, shoot
 from engine.errors import Cut, ShotError
-from engine.protocol import MAGNITUDE, Guide, Lora
+from engine.protocol import DRAFTS, FIRST_BLOCK, MAGNITUDE, Guide, Lora, Size
 from engine.sampling.draft import Learning, Magnitudes, Measured, Steady
 from tests.engine import tiny_families
 from tests.engine.open_stage import Stage, differing, staged
@@ -93,7 +93,7 @@ def test_what_is_measured_is_how_much_longer_each_tokens_change_became():
 
 
 # ---------------------------------------------------------------- shots
-@pytest.mark.parametrize(("family", "model"), [("wan", "wan_text"), ("wan", "wan_experts"), ("vace", "vace"), ("cogvideox", "cogvideox")])
+@pytest.mark.parametrize(("family", "model"), [("wan", "wan_text"), ("wan", "wan_experts"), ("vace", "vace"), ("skyreels", "skyreels"), ("cogvideox", "cogvideox")])
 def test_a_model_learns_once_and_is_drafted_alike_ever_after(stage, family, model):
     said, shot = [], {**given(stage, family), **DRAFT}
     full = stage.latent(family, model, **{**shot, "draft": False})
@@ -113,7 +113,8 @@ def test_a_model_learns_once_and_is_drafted_alike_ever_after(stage, family, mode
 
 
 @pytest.mark.parametrize(("family", "model", "found", "share"), [
-    ("wan", "wan_text", {"transformer": EVEN}, 6 / 10), ("vace", "vace", {"transformer": EVEN}, 6 / 10), ("cogvideox", "cogvideox", {"transformer": EVEN}, 6 / 10),
+    ("wan", "wan_text", {"transformer": EVEN}, 6 / 10), ("skyreels", "skyreels", {"transformer": EVEN}, 6 / 10),
+    ("vace", "vace", {"transformer": EVEN}, 6 / 10), ("cogvideox", "cogvideox", {"transformer": EVEN}, 6 / 10),
     ("wan", "wan_experts", {"transformer": EVEN[:8], "transformer_2": EVEN[:2]}, None)])
 def test_what_was_learned_says_which_steps_are_skipped(stage, family, model, found, share):
     shot = {**given(stage, family), **DRAFT}
@@ -134,6 +135,16 @@ def test_a_draft_that_keeps_part_of_a_clip_begins_in_the_middle_of_what_was_lear
     stage.learned("wan_text", transformer=[10.0] * 5 + [1.0] * 5)
     take = stage.roll("wan", "wan_text", source=source, **DRAFT)
     assert take.skipped / take.evaluations == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize("by", DRAFTS)
+def test_a_draft_begins_each_stretch_of_a_long_clip_anew(stage, by):
+    """SkyReels goes from stretch to stretch by itself; the second one is shorter, so that nothing of the first can be gone on from."""
+    stage.learned("skyreels", transformer=EVEN)
+    take = stage.roll("skyreels", "skyreels", size=Size(32, 32), **{**DRAFT, "draft_by": by, "frames": 121})
+    whole, left = divmod(take.evaluations, 2 * 2 * STEPS)        # both texts, two blocks
+    assert (whole, left) == (2, 0) and 0 < take.skipped < take.evaluations
+    assert by == FIRST_BLOCK or take.skipped / take.evaluations == pytest.approx(6 / 10)
 
 
 def test_other_steps_are_learned_for_themselves(stage):
