@@ -44,4 +44,5 @@ def passed_over(found: Card | None, wanted: str) -> str:
     if too_old(found, wanted):
         has = ".".join(map(str, found.cuda))
         return f"{found.name} is not used: its driver serves CUDA {has} at most, and this engine's torch is made for {wanted}; update the driver."
-    return f"{found.name} is not used: torch for CUDA {wanted} does not reach it, although its driver answers; restart the machine, or update the driver."
+    return (f"{found.name} is not used: torch for CUDA {wanted} does not reach it, although its driver answers; restart the machine, "
+            "or update the driver.")

@@ -11,7 +11,8 @@ from ..models.recognise import PREFIXES, bare
 
 # what diffusers' mappings of one file (loaders/single_file_utils.py) leave out, as its scripts convert_skyreelsv2_to_diffusers.py and
 # convert_ltx2_to_diffusers.py have it
-LEFT_OUT = {"SkyReelsV2Transformer3DModel": ((r"^fps_projection\.0\.", "fps_projection.net.0.proj."), (r"^fps_projection\.2\.", "fps_projection.net.2.")),
+LEFT_OUT = {"SkyReelsV2Transformer3DModel": ((r"^fps_projection\.0\.", "fps_projection.net.0.proj."),
+                                             (r"^fps_projection\.2\.", "fps_projection.net.2.")),
             "LTX2VideoTransformer3DModel": ((r"^(audio_)?prompt_adaln_single\.", r"\1prompt_adaln."),)}
 CONNECTORS = re.compile(r"(video_embeddings_connector|audio_embeddings_connector|text_embedding_projection)\.")
 CONNECTED = (("video_embeddings_connector", "video_connector"), ("audio_embeddings_connector", "audio_connector"),
@@ -41,7 +42,8 @@ def _quantised(kind: type, path: Path, dtype: torch.dtype) -> Any:
     from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
     state = _own(kind, load_gguf_checkpoint(str(path)))
     for name, weights in state.items():
-        if isinstance(weights, GGUFParameter) and (len(weights.quant_shape) != 2 or not name.endswith(".weight") or name.startswith("fps_embedding.")):
+        matrix = name.endswith(".weight") and not name.startswith("fps_embedding.")
+        if isinstance(weights, GGUFParameter) and (len(weights.quant_shape) != 2 or not matrix):
             state[name] = dequantize_gguf_tensor(weights).float()
     _fitting(kind, path, {name: tuple(getattr(weights, "quant_shape", weights.shape)) for name, weights in _renamed(kind, state).items()})
     return kind.from_single_file(state, config=str(path.parent), local_files_only=True, dtype=dtype,
@@ -78,15 +80,15 @@ def _own(kind: type, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def connectors(part: Any, path: Path) -> None:
-    """Puts LTX-2's text connectors, which some files bring along with their transformer, in the place of `part`'s weights. Raises ModelError."""
+    """Puts LTX-2's text connectors, which some files bring along with their transformer, in the place of `part`'s weights: of its two connectors
+    and what stands before them each that is there, which has to be whole. Raises ModelError."""
     found = _connectors(path)
-    if not found:
-        return
-    places = {name: tuple(weights.shape) for name, weights in part.state_dict().items()}
+    brought = {name.partition(".")[0] for name in found}
+    places = {name: tuple(weights.shape) for name, weights in part.state_dict().items() if name.partition(".")[0] in brought}
     odd = sorted(name for name in found.keys() | places.keys() if name not in found or places.get(name) != tuple(found[name].shape))
     if odd:
         raise ModelError(f"{path} brings text connectors that do not fit the model that it was imported for: {odd[0]} is another one.", CHOOSE)
-    part.load_state_dict({name: weights.to(part.dtype) for name, weights in found.items()})
+    part.load_state_dict({name: weights.to(part.dtype) for name, weights in found.items()}, strict=False)
 
 
 def _connectors(path: Path) -> dict[str, Tensor]:

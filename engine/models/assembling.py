@@ -112,7 +112,8 @@ def _ltx2(source: Path, tensors: dict[str, Tensor]) -> dict:
 def _alike(source: Path, facts: dict, known: dict, base: Path) -> dict:
     """The configuration `known`: LTX-2's versions differ in more than shapes say, so that only one of the same build fits. Raises ModelError."""
     heads = {"width": ("num_attention_heads", "attention_head_dim"), "audio width": ("audio_num_attention_heads", "audio_attention_head_dim")}
-    wanted = {name: math.prod(known.get(part, 0) for part in heads[name]) if name in heads else known.get(name, name == "use_prompt_embeddings") for name in facts}
+    wanted = {name: known.get(name, name == "use_prompt_embeddings") for name in facts}
+    wanted |= {name: math.prod(known.get(part, 0) for part in parts) for name, parts in heads.items()}
     odd = [name for name, fact in facts.items() if wanted[name] != fact]
     if known.get("_class_name") != FAMILIES["ltx2"] or odd:
         raise ModelError(f"{source.name} is built otherwise than {base.name} ({', '.join(odd) or 'another family'}); it takes its other parts from a model "

@@ -249,6 +249,20 @@ def test_ltx2s_transformer_is_read_from_one_file(stage, sounding):
     assert np.isfinite(shown).all() and differing(shown, stage.latent("ltx2", "sound"))
 
 
+def test_half_of_ltx2s_connectors_is_refused_and_one_whole_one_used(stage, sounding):
+    other, state, along = sounding
+    one = {name: weights for name, weights in along.items() if name.startswith("video_embeddings_connector")}
+    save_file(state | one, stage.folder / "one.safetensors")
+    bring(stage.folder / "one.safetensors", name="one-connector")
+    loaded, mine = (families.family("ltx2").load(families.weights("ltx2", name), device.chosen()).parts["connectors"].state_dict()
+                    for name in ("one-connector", "sound"))
+    assert all(torch.equal(loaded[name], (other.connectors.state_dict() if name.startswith("video_connector") else mine)[name]) for name in mine)
+    save_file(state | dict(list(one.items())[:3]), stage.folder / "half.safetensors")
+    bring(stage.folder / "half.safetensors", name="half-connector")
+    with pytest.raises(ModelError, match="text connectors that do not fit"):
+        families.family("ltx2").load(families.weights("ltx2", "half-connector"), device.chosen())
+
+
 @pytest.mark.parametrize("kind", ["whole", "BF16"])
 def test_ltx2s_connectors_that_a_file_brings_are_used(stage, sounding, kind):
     """As published: all parts in one safetensors file, of which the transformer and its connectors count; or a GGUF file."""
