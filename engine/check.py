@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import clip, families, latents
 from .errors import CHOOSE, GuideError, KeyframeError, ModelError, Remedy, ShotError
-from .protocol import FORMATS, PLANS, FamilySpec, Guide, Shot
+from .protocol import DRAFTS, FORMATS, MAGNITUDE, PLANS, FamilySpec, Guide, Shot
 
 MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
 LAST_NUMBER = 999_999                   # Blender's own last frame is 1,048,574
@@ -48,6 +48,9 @@ def _grid(asked: Shot, spec: FamilySpec) -> None:
         raise ShotError(f"{spec.label} is not compiled here; shoot it as it is.", Remedy(action="leave_out", label="Do Not Compile", value="compiled"))
     if asked.draft and not spec.drafts:
         raise ShotError(f"{spec.label} makes no drafts; shoot it in full.", Remedy(action="leave_out", label="Shoot in Full", value="draft"))
+    if asked.draft_by not in DRAFTS or (asked.draft and asked.draft_by == MAGNITUDE and not spec.magnitudes):
+        raise ShotError(f"{spec.label} makes no drafts by {asked.draft_by!r}; choose another way, or shoot it in full.",
+                        Remedy(action="leave_out", label="Shoot in Full", value="draft"))
     if asked.two_stages and not spec.second:
         raise ShotError(f"{spec.label} has no second stage; shoot it in one.",
                         Remedy(action="leave_out", label="Shoot in One Stage", value="two_stages"))

@@ -113,6 +113,7 @@ def shoot(
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8")] = None,
     draft: Annotated[bool | None, typer.Option("--draft/--full", help="Skip steps that would change little")] = None,
+    draft_by: Annotated[str | None, typer.Option(help="first_block, or magnitude, which learns the model's steps first")] = None,
     two_stages: Annotated[bool | None, typer.Option("--two-stages/--one-stage", help="Sample at half the size, then refine at all of it")] = None,
     refine_strength: Annotated[float | None, typer.Option(help="How much a second model may draw anew in the finished frames, 0 (off) to 1")] = None,
     refine_prompt: Annotated[str | None, typer.Option(help="What that model is told; left out: the prompt")] = None,
@@ -125,7 +126,7 @@ def shoot(
     teller = JsonTeller() if as_lines else PlainTeller.fitting()
     try:
         given = {"family": family, "model": model, "prompt": prompt, "negative": negative, "seed": seed, "frames": frames, "fps": fps,
-                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "draft": draft, "two_stages": two_stages,
+                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "draft": draft, "draft_by": draft_by, "two_stages": two_stages,
                  "refine_strength": refine_strength, "refine_prompt": refine_prompt, "format": kind,
                  "size": Size.parse(size) if size is not None else None,
                  "guides": tuple(map(_guide, guide)) if guide else None,

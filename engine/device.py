@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import driver
 from .ahead import heed
 from .errors import REPAIR, EngineBroken, FolderError, ModelError, OutOfMemory, Remedy
 
@@ -99,36 +100,36 @@ def announced() -> str:
     """The device's label without importing torch, so that Ready comes at once; a take records the one that really shot."""
     if os.environ.get(CHOICE):
         return os.environ[CHOICE]
-    built = _torch_build()
-    if built in ("cuda", "hip"):
-        return _cuda_name() if built == "cuda" else "AMD GPU"
-    if built == "xpu":
-        return "Intel GPU"
-    return "Apple GPU" if sys.platform == "darwin" and platform.machine() == "arm64" else f"CPU ({os.cpu_count()} cores)"
+    built, version = _torch_build()
+    if built in ("hip", "xpu"):
+        return "AMD GPU" if built == "hip" else "Intel GPU"
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "Apple GPU"
+    here = driver.card()
+    if here is not None and built and not driver.too_old(here, version):
+        return here.name
+    return f"CPU ({os.cpu_count()} cores)" + (f", not {here.name}" if here else "")
 
 
-def _torch_build() -> str:
-    """cuda, hip, xpu or "": what torch's own version.py says, read without importing it."""
+def _torch_build() -> tuple[str, str]:
+    """cuda, hip, xpu or "", and its version: what torch's own version.py says, read without importing it."""
     found = importlib.util.find_spec("torch")
     if found is None or not found.origin:
-        return ""
+        return "", ""
     try:
         text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
     except OSError:
+        return "", ""
+    said = re.search(r"^(cuda|hip|xpu)\s*(?::[^=]*)?=\s*['\"]([^'\"]+)", text, re.M)
+    return (said[1], said[2]) if said else ("", "")
+
+
+def passed_over(place: Device) -> str:
+    """Why a GPU that is here is not the one that shoots, as a sentence; "" where there is none, or a person chose."""
+    build, version = _torch_build()
+    if place.name != "cpu" or os.environ.get(CHOICE) or build not in ("cuda", ""):
         return ""
-    return next((kind for kind in ("cuda", "hip", "xpu") if re.search(rf"^{kind}\s*(:[^=]*)?=\s*['\"]", text, re.M)), "")
-
-
-def _cuda_name() -> str:
-    """The first GPU's name from the driver, or the CPU's label where there is no driver or no GPU."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
-        return f"CPU ({os.cpu_count()} cores)"
-    name, device = ctypes.create_string_buffer(100), ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 100, device):
-        return f"CPU ({os.cpu_count()} cores)"
-    return name.value.decode("utf-8", "replace")
+    return driver.passed_over(driver.card(), version)
 
 
 # ---------------------------------------------------------------- whose turn it is

@@ -22,7 +22,9 @@ from .diffusers_line.wan_autoencoder import TOGETHER
 
 ROOM = 1.2                      # of what is counted: holes between blocks of different sizes, workspaces of the kernels
 PLAIN, TIMED = (11.2, 4.4), (32.2, 23.6)            # a token's width: around attention; beside the feed-forward's widest part
-CACHED = 3                      # a draft's: what came out of the first block, what it changed, what the others changed; of each text, from step to step
+# a draft's, of each text, from step to step: what came out of the first block, what it changed, what the others changed; by magnitudes what came in
+# and what all changed
+CACHED = {"first_block": 3, "magnitude": 2}
 TOKENS = {"SkyReelsV2Transformer3DModel": TIMED, "LTX2VideoTransformer3DModel": (36.4, 36.4), "CogVideoXTransformer3DModel": (13.2, 5.2),
           "SanaWMTransformer3DModel": (46.7, 0.0)}         # linear attention in full precision, and once more along the camera
 MAPS = {"": (28.3, 5.65), "residual": (64.0, 5.1)}  # Wan's autoencoder: its memory of former frames, and each frame decoded together

@@ -22,6 +22,7 @@ LONGEST_LINE = 4_000_000        # characters; a shot with 5,000 camera matrices 
 GUIDE_KINDS = ("depth", "normal", "albedo", "beauty", "mask", "edges", "layout", "vector", "camera")
 FORMATS = ("png", "png16", "exr")
 LANDINGS = ("strip", "compositor", "camera", "backdrop")
+FIRST_BLOCK, MAGNITUDE = DRAFTS = "first_block", "magnitude"     # what says that a step would change little: the first block, or what was learned
 PLANS = ("full", "turns", "int8", "fp8", "blocks")   # ways of keeping a model in memory, from the fastest to the smallest
 STAGES = ("waiting", "guides", "load", "text", "encode", "denoise", "decode", "write", "proxy")
 
@@ -107,6 +108,7 @@ class FamilySpec:
     plans: bool = False                     # its models can be kept in memory in several ways
     window: int = 0                         # frames sampled at once at most; 0: it depends on the weights
     drafts: float = 0.0                     # change of the first block below which a draft skips the others; 0: it makes none
+    magnitudes: float = 0.0                 # error of the magnitudes up to which a draft by them skips steps; 0: it makes none
     refines: float = 0.0                    # strength of its refiner unless a shot says otherwise, 0..1; 0: it has none
     second: int = 0                         # steps of a second stage, which makes each side twice as long; 0: it has none
     presets: tuple[Preset, ...] = ()        # ways of shooting in a few steps
@@ -203,6 +205,7 @@ class Shot:
     preset: str = ""                        # one of the family's; its LoRAs are worn beside those of `loras`
     compiled: bool = False                  # the transformer's blocks are compiled first, which pays for many shots of one size
     draft: bool = False                     # steps that would change little are skipped: faster, and not quite the same picture
+    draft_by: str = FIRST_BLOCK             # one of DRAFTS, for a draft
     refine_strength: float = -1.0           # how much a second model may draw anew in the finished frames, 0..1; below 0: the family's default
     refine_prompt: str = ""                 # what it is told; "": the shot's own prompt
     two_stages: bool = False                # sampled at half the size, then made twice as large and refined in a second stage

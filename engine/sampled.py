@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import families, latents, light, presets, take
+from . import families, latents, light, presets, rehearsal, take
 from .ahead import heed
-from .sampling.draft import Draft
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +34,7 @@ class Sampling:
         self._shot, self._model, self._clock, self._cut = shot, model, clock, cut
         self.size = model.doubled(shot.size) if shot.two_stages else model.native(shot.size)
         self.light = getattr(family, "light", lambda shot: light.SRGB)(shot)
-        self._draft, self._preset = Draft(family.SPEC.drafts) if shot.draft else None, presets.of(shot)
+        self._preset = presets.of(shot)
         self._second = family.SPEC.second if shot.two_stages else 0
         self._steps = shot.steps or family.SPEC.steps
         self._guidance = shot.guidance if shot.guidance >= 0 else family.SPEC.guidance
@@ -44,6 +43,7 @@ class Sampling:
             self._prompt = model.completed(shot.prompt) if hasattr(model, "completed") and not shot.loras else shot.prompt
             self._texts = studio.text(model, self._prompt), studio.text(model, shot.negative)
         heed(cut)
+        self._draft = rehearsal.draft(shot, model, studio, clock, cut)
 
     @property
     def each(self) -> int:

@@ -42,6 +42,7 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
     clock.say("load")
     heed(cut)
     place = studio.device()
+    clock.say("load", note=_idle(shot, place))
     heed(cut)
     with device.turn(place, cut, lambda note: clock.say("waiting", note=note)):
         asked = shot.plan
@@ -208,7 +209,7 @@ class _Rolling:
         made = self.stretches[-1].start + self.stretches[-1].frames
         return Take(id=self.shot.id, shot=self.shot, files=frames.files(self.shot), native=self.native, native_frames=made,
                     device=place.label, created=take.now(), engine=take.versions(), seconds=self.clock.seconds(),
-                    peak_bytes=device.peak_bytes(place), notes=self._notes(made),
+                    peak_bytes=device.peak_bytes(place), notes=(*self._notes(made), *filter(None, (_idle(self.shot, place),))),
                     not_understood=tuple(self.model.not_understood(self.shot.prompt)), proxy=film, sound=sound, **self.source.counted(),
                     refined=self.refining and self.refining.size,
                     **({"plan": self.plan.name, "planned_bytes": self.plan.bytes} if self.plan else {}))
@@ -227,6 +228,11 @@ class _Rolling:
         own = getattr(families.family(self.shot.family), "notes", lambda shot: ())
         return (*notes, *self.pace.notes(), *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
                 *self.beside.notes, *self.clip.notes, *self.end.notes, *own(self.shot))
+
+
+def _idle(shot: Shot, place: device.Device) -> str:
+    """Why a GPU is not used that a large model would need; "" where that is no question."""
+    return device.passed_over(place) if families.family(shot.family).SPEC.plans else ""
 
 
 def _brightness(shot: Shot, coding: str) -> str:

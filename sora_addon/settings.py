@@ -4,6 +4,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
+from ..engine.protocol import FIRST_BLOCK, MAGNITUDE
 from . import families, lines
 
 FIRST = families.specs()[0]
@@ -164,6 +165,10 @@ class SoraSettings(bpy.types.PropertyGroup):
         default=FIRST.guidance, min=0.0, soft_max=12.0, max=100.0)
     draft: BoolProperty(
         name="Draft", description="Skip most of the model in steps that would change little: faster, and not quite the picture that the same seed gives in full")
+    draft_by: EnumProperty(name="Draft By", description="What says that a step would change little", default=FIRST_BLOCK, items=(
+        (FIRST_BLOCK, "First Block", "The model's first block is asked in every step; where it changes little, the others are left out"),
+        (MAGNITUDE, "Magnitude", "Whole steps are left out, by how much the model changes from step to step. The first draft of a model learns that "
+                                 "from a small clip, which takes as many steps as the shot")))
     refine_strength: FloatProperty(
         name="Refiner", description="How much a second, smaller model may draw anew when it makes the frames twice as large. 0 leaves them as they are",
         default=FIRST.refines, min=0.0, max=1.0, subtype="FACTOR")

@@ -43,7 +43,8 @@ def frozen(context) -> Shot:
         guides=tuple(Guide(kind=kind, path="", strength=strengths.now(settings, kind)) for kind in guides),
         landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings), preset=asked_preset(settings, spec),
         compiled=settings.compiled and spec.compiles,
-        draft=settings.draft and spec.drafts > 0, two_stages=two_stages(settings, spec), **refiner(settings, spec), **more)
+        draft=settings.draft and spec.drafts > 0, draft_by=settings.draft_by if spec.magnitudes else protocol.FIRST_BLOCK,
+        two_stages=two_stages(settings, spec), **refiner(settings, spec), **more)
     shot = replace(shot, guides=strengths.over(scene, shot, spec))
     if clip:
         shot = replace(shot, source=_source(shot, clip, settings.source_change if spec.changes else 1.0))
@@ -254,7 +255,7 @@ def restore(scene, shot: Shot) -> None:
     settings.frame_source, settings.frame_start, settings.frame_end = "CUSTOM", shot.frame_start, shot.numbered(shot.frames - 1)
     settings.size_source, settings.size_width, settings.size_height = "CUSTOM", shot.size.width, shot.size.height
     settings.seed, settings.lock_seed, settings.format = shot.seed, True, shot.format
-    settings.compiled = shot.compiled
+    settings.compiled, settings.draft_by = shot.compiled, shot.draft_by
     settings.preset_name, preset = shot.preset, families.preset(spec, shot.model, shot.preset)
     settings.plan, settings.draft, settings.two_stages = shot.plan or choices.AUTOMATIC, shot.draft, shot.two_stages
     if spec.refines:

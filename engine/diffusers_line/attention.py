@@ -118,12 +118,13 @@ def _timed(place: Device, name: str, *given: torch.Tensor) -> float:
     return time.perf_counter() - began
 
 
-def put(transformers: list[Any], name: str) -> None:
-    """Has these transformers attend by the kernel, and no other model. Raises ModelError where it is not installed."""
-    from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
+def put(attending: list[Any], name: str) -> None:
+    """Has these transformers, or layers of them, attend by the kernel, and no other model. Raises ModelError where it is not installed."""
+    from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry, _check_attention_backend_requirements
     try:
-        for transformer in transformers:
-            transformer.set_attention_backend(name)
+        _check_attention_backend_requirements(AttentionBackendName(name))       # a layer would not look
+        for module in attending:
+            module.set_attention_backend(name)
     except FAILURES as error:
         raise ModelError(f"Attention by {name}, which {CHOICE} asks for, is not possible here: {str(error)[:200]}.", CHOOSE) from error
     finally:

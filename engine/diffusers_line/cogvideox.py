@@ -21,7 +21,7 @@ LENGTH = 226        # tokens
 class Control(Piped):
     """CogVideoX-Fun as families.Model describes it. Its latents are (1, C, T, h, w) here, frames before channels inside."""
 
-    window = SPEC.window
+    window, kinds = SPEC.window, ("CogVideoXBlock",)
 
     def text(self, prompt: str) -> Tensor:
         import torch
@@ -36,12 +36,14 @@ class Control(Piped):
         shown = pictures.video(1 - guide if kind == "edges" else guide) * window.strengths.get(kind, 1.0)
         control = (shown[0].transpose(0, 1) + 1) / 2
 
+        self._tuning.ask(window, self.placing.plan, 0)      # its attention is PyTorch's own, whichever kernel is asked for
+
         def run(callback):
             return self.pipe(control_video=control[None], height=window.size.height, width=window.size.width, num_inference_steps=window.steps,
                              guidance_scale=window.guidance, prompt_embeds=window.text, negative_prompt_embeds=window.negative,
                              generator=self.dice(window), output_type="latent", callback_on_step_end=callback,
                              max_sequence_length=self._length()).frames
-        with drafting(window.draft, [self.parts["transformer"]], self.placing.plan):
+        with drafting(window.draft, {"transformer": self.parts["transformer"]}, window.steps, plan=self.placing.plan):
             for found in stepped(run):
                 yield (found[2] if isinstance(found, tuple) else found).transpose(1, 2)
 

@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from . import remembered
 
@@ -18,14 +18,16 @@ log = logging.getLogger(__name__)
 FOLDER = "TORCHINDUCTOR_CACHE_DIR"          # environment: where torch keeps what it compiled
 HINDRANCES = {"fp8": "this memory plan widens each layer by itself", "blocks": "this memory plan brings the model block by block"}
 DRAFTED = "a draft decides from block to block"
-Given = TypeVar("Given")
 
 
 class Compiled:
     """Whether the blocks of these transformers are compiled, and why not."""
 
-    def __init__(self, transformers: list[Any]):
-        self._transformers, self.on, self._failed, self._note = transformers, False, "", ""
+    def __init__(self, transformers: list[Any], kinds: tuple[str, ...] = ()):
+        """`kinds`: classes of the blocks, where diffusers' class of the transformer does not name them."""
+        self._blocks = [module for transformer in transformers for module in transformer.modules()
+                        if type(module).__name__ in (kinds or transformer._repeated_blocks)]
+        self.on, self._failed, self._note = False, "", ""
 
     def ask(self, wanted: bool, plan: str, draft: bool) -> None:
         """Compiles at the next pass, or goes back to how the blocks were. A plan or a draft that goes into the blocks keeps them as they are."""
@@ -39,34 +41,41 @@ class Compiled:
         folder = remembered.default_folder("compiled")
         if folder is not None:
             os.environ.setdefault(FOLDER, str(folder))
-        for transformer in self._transformers:
-            transformer.compile_repeated_blocks()
-        self.on = True
-
-    def attempt(self, run: Callable[[], Given]) -> Given:
-        """`run()`, without compiled blocks where they cannot be compiled: no compiler, or one that fails."""
-        if not self.on:
-            return run()
-        from torch._dynamo.exc import TorchDynamoException
         try:
-            return run()
-        except TorchDynamoException as error:
-            self._failed = _why(error)
-        log.warning("not compiled: %s", self._failed)
-        forget()                # a compiler that was killed leaves half a file, which would fail for ever
-        self._undo()
-        self._note = f"Not compiled: {self._failed}"
-        return run()
+            for block in self._blocks:
+                block.compile()
+                block._compiled_call_impl = self._or_plainly(block._compiled_call_impl, block._call_impl)
+        except OSError as error:                        # already now torch makes its cache's folder
+            self._give_up(error)
+            return
+        self.on = True
 
     def note(self) -> str:
         """For the take; "" where nobody asked."""
         return self._note or ("Compiled: the blocks of the transformer, within rounding of how they are" if self.on else "")
 
+    def _or_plainly(self, quick: Callable, plain: Callable) -> Callable:
+        """`quick`, or `plain` where it cannot be compiled: no compiler, or one that fails, which it does before anything is computed."""
+        def call(*arguments, **named):
+            from torch._dynamo.exc import TorchDynamoException
+            try:
+                return quick(*arguments, **named) if self.on else plain(*arguments, **named)
+            except (TorchDynamoException, OSError) as error:        # the latter where its cache cannot be written any more
+                self._give_up(error)
+                return plain(*arguments, **named)
+        return call
+
+    def _give_up(self, error: BaseException) -> None:
+        self._failed = _why(error)
+        log.warning("not compiled: %s", self._failed)
+        forget()                # a compiler that was killed leaves half a file, which would fail for ever
+        self._undo()
+        self._note = f"Not compiled: {self._failed}"
+
     def _undo(self) -> None:
         """As the blocks were."""
-        for transformer in self._transformers:
-            for module in transformer.modules():
-                module._compiled_call_impl = None
+        for block in self._blocks:
+            block._compiled_call_impl = None
         self.on = False
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,10 @@ class Sound(Piped):
         """LTX-2's connectors take whole multiples of their registers; the tokenizer's own length is the most."""
         return min(LENGTH, self.parts["tokenizer"].model_max_length)
 
+    def attending(self) -> list[Any]:
+        """The pictures' self-attention, which takes nearly all of the time; the text comes with a mask, which most kernels do not take."""
+        return [block.attn1 for block in self.parts["transformer"].transformer_blocks]
+
     # ------------------------------------------------------------ sampling
     def sample(self, window: Window) -> Iterator[Tensor]:
         if window.index == 0:
@@ -85,6 +90,7 @@ class Sound(Piped):
 
     def _stage(self, window: Window, asked: dict[str, Any], heard: list[Tensor]) -> Iterator[Tensor]:
         """One run of the pipeline: estimates of the clean latent, the last one the result. Its sound's latent is added to `heard`."""
+        self._tuning.ask(window, self.placing.plan, math.prod(self._latent_shape(window)))
         with self._scheduled(asked):
             def run(callback):
                 return self.pipe(**asked, callback_on_step_end=callback)

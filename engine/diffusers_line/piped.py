@@ -10,6 +10,7 @@ from ..protocol import Size, SizeGrid
 from . import pictures
 from .glimpses import Linear
 from .loras import Wardrobe
+from .tuning import Tuning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,7 @@ class Piped:
 
     window, overlap = 81, 1
     beside: tuple[str, ...] = ()        # components that the pipeline does not know
+    kinds: tuple[str, ...] = ()         # classes of the transformer's blocks, where its own class does not name them
 
     def __init__(self, pipeline: type, parts: dict[str, Any], folder: Path, place: Device, grid: SizeGrid, most: int):
         import torch
@@ -35,6 +37,15 @@ class Piped:
         self.pipe.set_progress_bar_config(disable=True)
         self._wardrobe = Wardrobe([parts["transformer"]])
         self._linear: Linear | None = None
+        self._tuning = Tuning(place, [parts["transformer"]], self.attending(), self.kinds)
+
+    def attending(self) -> list[Any]:
+        """What of the transformer attends by a kernel that can be chosen."""
+        return []
+
+    def remarks(self) -> tuple[str, ...]:
+        """What was chosen for the shot before, for its take."""
+        return self._tuning.remarks()
 
     def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
         """Places the components by the plan `asked` for, or the fastest from `floor` on that fits. Raises ModelError."""

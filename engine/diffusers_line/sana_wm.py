@@ -35,6 +35,7 @@ class Flight(Piped):
             first = window.tail[-1].permute(1, 2, 0).float().cpu().numpy()
         else:
             first = window.stills[0]
+        self._tuning.ask(window, self.placing.plan, 0)      # its attention is PyTorch's own, whichever kernel is asked for
         image = PIL.Image.fromarray((first.clip(0, 1) * 255 + 0.5).astype("uint8"))
 
         def run(callback):

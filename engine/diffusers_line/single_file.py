@@ -1,12 +1,25 @@
 """A transformer whose weights lie in one file under their authors' names: safetensors as they are, GGUF widened layer by layer as it is used."""
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CHOOSE, ModelError
 from ..models import quantised
-from ..models.recognise import bare
+from ..models.recognise import PREFIXES, bare
+
+# what diffusers' mappings of one file (loaders/single_file_utils.py) leave out, as its scripts convert_skyreelsv2_to_diffusers.py and
+# convert_ltx2_to_diffusers.py have it
+LEFT_OUT = {"SkyReelsV2Transformer3DModel": ((r"^fps_projection\.0\.", "fps_projection.net.0.proj."),
+                                             (r"^fps_projection\.2\.", "fps_projection.net.2.")),
+            "LTX2VideoTransformer3DModel": ((r"^(audio_)?prompt_adaln_single\.", r"\1prompt_adaln."),)}
+CONNECTORS = re.compile(r"(video_embeddings_connector|audio_embeddings_connector|text_embedding_projection)\.")
+CONNECTED = (("video_embeddings_connector", "video_connector"), ("audio_embeddings_connector", "audio_connector"),
+             ("transformer_1d_blocks", "transformer_blocks"), ("text_embedding_projection.aggregate_embed", "text_proj_in"),
+             ("text_embedding_projection.video_aggregate_embed", "video_text_proj_in"),
+             ("text_embedding_projection.audio_aggregate_embed", "audio_text_proj_in"),
+             ("q_norm", "norm_q"), ("k_norm", "norm_k"))
 
 if TYPE_CHECKING:
     import torch
@@ -27,9 +40,10 @@ def _quantised(kind: type, path: Path, dtype: torch.dtype) -> Any:
     from diffusers import GGUFQuantizationConfig
     from diffusers.models.model_loading_utils import load_gguf_checkpoint
     from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
-    state = {bare(name): weights for name, weights in load_gguf_checkpoint(str(path)).items()}
+    state = _own(kind, load_gguf_checkpoint(str(path)))
     for name, weights in state.items():
-        if isinstance(weights, GGUFParameter) and (len(weights.quant_shape) != 2 or not name.endswith(".weight")):
+        matrix = name.endswith(".weight") and not name.startswith("fps_embedding.")
+        if isinstance(weights, GGUFParameter) and (len(weights.quant_shape) != 2 or not matrix):
             state[name] = dequantize_gguf_tensor(weights).float()
     _fitting(kind, path, {name: tuple(getattr(weights, "quant_shape", weights.shape)) for name, weights in _renamed(kind, state).items()})
     return kind.from_single_file(state, config=str(path.parent), local_files_only=True, dtype=dtype,
@@ -53,8 +67,48 @@ def _plain(kind: type, path: Path, dtype: torch.dtype) -> Any:
 def _renamed(kind: type, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The authors' names -> diffusers'."""
     from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES, _get_single_file_loadable_mapping_class
-    found = {bare(name): weights for name, weights in state.items()}
-    return SINGLE_FILE_LOADABLE_CLASSES[_get_single_file_loadable_mapping_class(kind)]["checkpoint_mapping_fn"](found)
+    return SINGLE_FILE_LOADABLE_CLASSES[_get_single_file_loadable_mapping_class(kind)]["checkpoint_mapping_fn"](_own(kind, state))
+
+
+def _own(kind: type, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the transformer alone, under their authors' names but for those that diffusers' own mapping leaves out."""
+    alone = {name: weights for name, weights in state.items() if name.startswith(PREFIXES)} or state
+    found = {bare(name): weights for name, weights in alone.items() if not CONNECTORS.match(bare(name))}
+    for old, renamed in LEFT_OUT.get(kind.__name__, ()):
+        found = {re.sub(old, renamed, name): weights for name, weights in found.items()}
+    return found
+
+
+def connectors(part: Any, path: Path) -> None:
+    """Puts LTX-2's text connectors, which some files bring along with their transformer, in the place of `part`'s weights: of its two connectors
+    and what stands before them each that is there, which has to be whole. Raises ModelError."""
+    found = _connectors(path)
+    brought = {name.partition(".")[0] for name in found}
+    places = {name: tuple(weights.shape) for name, weights in part.state_dict().items() if name.partition(".")[0] in brought}
+    odd = sorted(name for name in found.keys() | places.keys() if name not in found or places.get(name) != tuple(found[name].shape))
+    if odd:
+        raise ModelError(f"{path} brings text connectors that do not fit the model that it was imported for: {odd[0]} is another one.", CHOOSE)
+    part.load_state_dict({name: weights.to(part.dtype) for name, weights in found.items()}, strict=False)
+
+
+def _connectors(path: Path) -> dict[str, Tensor]:
+    """The text connectors' tensors in a file, under diffusers' names."""
+    if path.suffix == quantised.SUFFIX:
+        from diffusers.models.model_loading_utils import load_gguf_checkpoint
+        from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
+        state = {name: dequantize_gguf_tensor(weights) if isinstance(weights, GGUFParameter) else weights
+                 for name, weights in load_gguf_checkpoint(str(path)).items() if CONNECTORS.match(bare(name))}
+    else:
+        from safetensors import safe_open
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys() if CONNECTORS.match(bare(name))}
+    found = {}
+    for name, weights in state.items():
+        renamed = bare(name)
+        for old, new in CONNECTED:
+            renamed = renamed.replace(old, new)
+        found[renamed] = weights
+    return found
 
 
 def _fitting(kind: type, path: Path, shapes: dict[str, tuple[int, ...]]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..families.skyreels import SHARED, SPEC, TOGETHER
+from .drafts import drafting
 from .stepping import stepped
 from .wan_footage import Footage
 
@@ -34,6 +35,7 @@ class Reel(Footage):
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         import torch
+        self.tune(window, self.tokens(self.shape(min(window.frames, TOGETHER), window.size)))
         text, negative = self.texts(window)
         asked = {"prompt_embeds": text, "negative_prompt_embeds": negative, "height": window.size.height, "width": window.size.width,
                  "num_frames": window.frames, "num_inference_steps": window.steps, "guidance_scale": window.guidance,
@@ -44,8 +46,9 @@ class Reel(Footage):
 
         def run(callback):
             return pipe(**asked, callback_on_step_end=callback).frames
-        for found in self.placed(stepped(run)):
-            yield found[2].clone() if isinstance(found, tuple) else found
+        with drafting(window.draft, self.named(), window.steps, plan=self.placing.plan):
+            for found in self.placed(stepped(run)):
+                yield found[2].clone() if isinstance(found, tuple) else found
 
     def _pictures(self, window: Window) -> dict[str, Tensor]:
         """The keyframes as the pipeline takes them: (1, 3, h, w), 0..1."""

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..sampling.draft import FirstBlock
 from . import steps
 from .drafts import possible
 from .wan_footage import Footage
@@ -28,7 +27,7 @@ class Layout(Footage):
         latents = [control.latent.to(self.dtype) for control in controls]
         scales = [self._scale(control, latents[0].shape[3:]) for control in controls]
         noise = self.noise(window, extra)
-        self.tune(noise, window)
+        self.tune(window, self.tokens(noise.shape))
         for estimate in self.placed(steps.denoised(scheduler, noise, self._velocity(window, latents, scales))):
             yield estimate[:, :, extra:]
 
@@ -48,7 +47,7 @@ class Layout(Footage):
         draft = window.draft if window.draft and possible(window.draft, self.placing.plan) else None
         control, scale = (latents[0], scales[0]) if len(latents) == 1 and draft is None else (tuple(latents), tuple(scales))
         blocks = len(transformer.blocks) + len(latents) * len(transformer.vace_blocks)
-        caches = defaultdict(lambda: draft and FirstBlock(draft, blocks))
+        caches = defaultdict(lambda: draft and draft.memory(blocks))
 
         def velocity(latent: Tensor, timestep: Tensor) -> Tensor:
             def call(copies: int, text: Tensor, which: str) -> Tensor:
@@ -56,5 +55,5 @@ class Layout(Footage):
                 shown = tuple(one.expand(each) for one in control) if isinstance(control, tuple) else control.expand(each)
                 return transformer(hidden_states=latent.to(self.dtype).expand(each), timestep=timestep.expand(copies), encoder_hidden_states=text,
                                    control_hidden_states=shown, control_hidden_states_scale=scale, return_dict=False, cache=caches[which])[0]
-            return self.compiled.attempt(lambda: steps.answered(call, texts, window.guidance, self.tokens(latent)))
+            return steps.answered(call, texts, window.guidance, self.tokens(latent.shape))
         return velocity

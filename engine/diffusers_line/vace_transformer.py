@@ -10,7 +10,7 @@ class Transformer(WanVACETransformer3DModel):
 
     def forward(self, hidden_states, timestep, encoder_hidden_states, control_hidden_states=None, control_hidden_states_scale=None,
                 return_dict=True, cache=None, **more):
-        """`cache`, a draft's sampling.draft.FirstBlock, is for tuples of controls: diffusers' own would add the controls' hints twice.
+        """`cache`, what a draft remembers (sampling.draft), is for tuples of controls: diffusers' own would add the controls' hints twice.
 
         hidden_states (1, C, T, h, w); a control (1, 96, T, h, w) and its scale (layers,) or (layers, 1, tokens, 1), or a tuple of each."""
         if not isinstance(control_hidden_states, tuple):

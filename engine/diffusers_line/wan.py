@@ -32,13 +32,13 @@ class Film(Footage):
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         """One clean latent (1, C, T, h, w) a step."""
-        with drafting(window.draft, self.experts(), self.placing.plan):
+        with drafting(window.draft, self.named(), window.steps, self.entry(window), self.placing.plan):
             yield from self.placed(self.estimates(window))
 
     def estimates(self, window: Window) -> Iterator[Tensor]:
         scheduler = self.schedule(window)
         latent, first = self.begun(window, scheduler)
-        self.tune(latent, window)
+        self.tune(window, self.tokens(latent.shape))
         if self.pictured:
             return steps.denoised(scheduler, latent, self.pictured_velocity(window), first)
         known, mask = self.known(window, latent)
@@ -46,13 +46,16 @@ class Film(Footage):
             return self.grown_steps(window, scheduler, latent, first, known, mask)
         return steps.denoised(scheduler, latent, self.plain_velocity(window), first, self.hold(known, mask, latent))
 
+    def entry(self, window: Window) -> int:
+        """The step with which sampling begins: the first, unless part of a clip is kept."""
+        from ..sampling import schedules
+        return 0 if window.source is None or window.change >= 1 else schedules.entry(window.steps, window.change)
+
     def begun(self, window: Window, scheduler) -> tuple[Tensor, int]:
         """The latent to begin with, and at which step: noise, or the source with as much noise as its change asks for."""
-        noise = self.noise(window)
+        noise, first = self.noise(window), self.entry(window)
         if window.source is None or window.change >= 1:
             return noise, 0
-        from ..sampling import schedules
-        first = schedules.entry(window.steps, window.change)
         kept = window.source_latent
         clean = self.autoencoder.encode(pictures.video(window.source)) if kept is None else kept.float().to(self.place)
         sigma = scheduler.sigmas[first].to(clean)
@@ -69,7 +72,7 @@ class Film(Footage):
             with expert.cache_context(which):
                 return expert(hidden_states=each(given.to(self.dtype)), timestep=each(timestep), encoder_hidden_states=text, return_dict=False,
                               **{name: each(one) for name, one in more.items()})[0]
-        return self.compiled.attempt(lambda: steps.answered(call, self.texts(window), window.guidance, self.tokens(given)))
+        return steps.answered(call, self.texts(window), window.guidance, self.tokens(given.shape))
 
     def plain_velocity(self, window: Window):
         return lambda latent, timestep: self.guess(window, latent, timestep.expand(1), timestep)

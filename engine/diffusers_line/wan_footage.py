@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plan import Need, Plan
+from ..plan import TRANSFORMERS, Need, Plan
 from ..protocol import Size, SizeGrid
-from . import attention, pictures, prompts, steps
-from .attention import NATIVE, Choice, Shape
-from .compiled import Compiled
+from . import pictures, prompts, steps
 from .few_steps import Few
 from .glimpses import Linear
 from .loras import Wardrobe
 from .placing import Placing
+from .tuning import Tuning
 from .wan_autoencoder import Autoencoder
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ class Footage:
         self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
         self._wardrobe = Wardrobe(self.experts())
         self._seen_by: Linear | Tiny | None = None
-        self._attention = Choice(NATIVE, {})
-        self.compiled = Compiled(self.experts())
+        self._tuning = Tuning(place, self.experts(), self.experts())
 
     def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
         """Places the components by the plan `asked` for, or the fastest from `floor` on that fits. Raises ModelError."""
@@ -60,9 +58,12 @@ class Footage:
         patch = self._any_transformer().config.patch_size[1]
         return SizeGrid(multiple=self.autoencoder.stride * patch, shortest=self.autoencoder.stride * patch, longest=4096)
 
+    def named(self) -> dict[str, Any]:
+        """The transformers by their names: one, or two for much and for little noise."""
+        return {name: self.parts[name] for name in TRANSFORMERS if self.parts.get(name) is not None}
+
     def experts(self) -> list[Any]:
-        """The transformers: one, or two for much and for little noise."""
-        return [self.parts[name] for name in ("transformer", "transformer_2") if self.parts.get(name) is not None]
+        return list(self.named().values())
 
     def _any_transformer(self):
         return self.experts()[0]
@@ -81,18 +82,13 @@ class Footage:
         """Puts on exactly these (path, strength), without loading the model again; `experts` are for one transformer alone. Raises ModelError."""
         return self._wardrobe.wear(loras, experts=experts)
 
-    def tune(self, latent: Tensor, window: Window) -> None:
-        """Goes over to the kernels that are best for a latent (1, C, T, h, w), and compiles where the shot asks for it. Raises ModelError."""
-        self.compiled.ask(window.compiled, self.placing.plan, window.draft is not None)
-        config = self._any_transformer().config
-        shape = Shape(self.tokens(latent), config.num_attention_heads, config.attention_head_dim, self._device.dtype)
-        before, self._attention = self._attention.name, attention.choose(self._device, shape)
-        if self._attention.name != before:
-            attention.put(self.experts(), self._attention.name)
+    def tune(self, window: Window, tokens: int) -> None:
+        """Goes over to what is fastest for so many tokens. Raises ModelError."""
+        self._tuning.ask(window, self.placing.plan, tokens)
 
     def remarks(self) -> tuple[str, ...]:
         """What was chosen for the shot before, for its take."""
-        return tuple(filter(None, (self._attention.note(), self.compiled.note())))
+        return self._tuning.remarks()
 
     def schedule(self, window: Window):
         """The model's own scheduler, or a preset's few steps, for a window."""
@@ -123,17 +119,19 @@ class Footage:
         negative = window.negative if window.guidance > 1 else None
         return tuple(None if one is None else one.to(self.place, self.dtype) for one in (window.text, negative))
 
-    def tokens(self, latent: Tensor) -> int:
-        """How many the transformer makes of a latent (1, C, T, h, w)."""
+    def tokens(self, shape: tuple[int, ...]) -> int:
+        """How many the transformer makes of a latent of the shape (1, C, T, h, w)."""
         patch = self._any_transformer().config.patch_size
-        return latent.shape[2] // patch[0] * (latent.shape[3] // patch[1]) * (latent.shape[4] // patch[2])
+        return shape[2] // patch[0] * (shape[3] // patch[1]) * (shape[4] // patch[2])
+
+    def shape(self, frames: int, size: Size, extra: int = 0) -> tuple[int, ...]:
+        """(1, C, T, h, w) of a clip's latent, with `extra` latent frames before it."""
+        side = self.autoencoder.stride
+        return (1, self.autoencoder.channels, (frames - 1) // self.autoencoder.stride_t + 1 + extra, size.height // side, size.width // side)
 
     def noise(self, window, extra: int = 0) -> Tensor:
         """(1, C, T, h, w) for a window, and `extra` latent frames before it."""
-        latent_frames = (window.frames - 1) // self.autoencoder.stride_t + 1 + extra
-        side = self.autoencoder.stride
-        shape = (1, self.autoencoder.channels, latent_frames, window.size.height // side, window.size.width // side)
-        return steps.noise(shape, window.seed, self.place)
+        return steps.noise(self.shape(window.frames, window.size, extra), window.seed, self.place)
 
     def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
         if self._seen_by is None:

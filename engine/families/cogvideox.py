@@ -27,6 +27,8 @@ SPEC = FamilySpec(
     plans=True,
     window=49,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet
+    magnitudes=0.06,        # as diffusers has it; not measured on real weights yet
+    compiles=True,
 )
 
 

@@ -38,6 +38,7 @@ SPEC = FamilySpec(
     presets=(Preset(**EIGHT, name="8-steps", note="As these weights were distilled to be shot", models=("ltx-2.3-distilled",), loras=()),
              Preset(**EIGHT, name="8-steps-lora", note="About eight times fewer evaluations, by the distilled LoRA", models=("ltx-2",),
                     loras=(Lora(name=DISTILLED),))),
+    compiles=True,
 )
 
 
@@ -127,13 +128,17 @@ def load(folder: Path, device: Device) -> Sound:
     """The weights of `folder` on `device`. Raises ModelError."""
     from diffusers import LTX2InContextPipeline
 
-    from ..diffusers_line import loading, piped
+    from ..diffusers_line import loading, piped, single_file
     from ..diffusers_line.ltx2 import Sound
+    from ..models import assembling
     allowed = {"tokenizer": loading.GEMMA_TOKENIZERS, "text_encoder": ("Gemma3ForConditionalGeneration",), "vae": ("AutoencoderKLLTX2Video",),
                "audio_vae": ("AutoencoderKLLTX2Audio",), "connectors": ("LTX2TextConnectors",), "vocoder": ("LTX2Vocoder", "LTX2VocoderWithBWE"),
                "transformer": ("LTX2VideoTransformer3DModel",), "scheduler": ("FlowMatchEulerDiscreteScheduler",)}
     weights = ("text_encoder", "vae", "audio_vae", "connectors", "vocoder", "transformer", UPSAMPLER)
     dtypes = piped.on(device, weights)
     parts = loading.components(folder, allowed, dtypes) | loading.aside(folder, {UPSAMPLER: ("LTX2LatentUpsamplerModel",)}, dtypes)
+    alone = assembling.single(folder / "transformer")
+    if alone is not None:
+        single_file.connectors(parts["connectors"], alone)
     side = max(parts["vae"].spatial_compression_ratio, 32)
     return Sound(LTX2InContextPipeline, parts, folder, device, SizeGrid(multiple=side, shortest=side, longest=4096), SPEC.native_area)

@@ -27,6 +27,7 @@ SPEC = FamilySpec(
     models=("sana-wm",),
     plans=True,
     window=161,
+    compiles=True,
 )
 
 

@@ -28,6 +28,9 @@ SPEC = FamilySpec(
     loras=True,
     plans=True,
     window=1457,
+    drafts=0.1,             # as the cache's author has it; not measured on real weights yet
+    magnitudes=0.06,        # as diffusers has it; not measured on real weights yet
+    compiles=True,
 )
 TOGETHER, SHARED = 97, 17   # frames of one stretch, and those it shares with the one before, inside the model
 

@@ -1,7 +1,7 @@
 """A transformer in one file becomes a whole model: what else a shot needs is taken from a model of its family that is here.
 
-Its configuration is read off the shapes of its tensors, under the names by which the authors of Wan publish them; what shapes cannot say
-is as in that other model. Files of the other model are shared by hard links where the disk can, so that they take no room twice.
+Its configuration is read off the shapes of its tensors, under the names by which the authors of Wan, SkyReels and LTX-2 publish them; what shapes
+cannot say is as in that other model. Files of the other model are shared by hard links where the disk can, so that they take no room twice.
 """
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from .recognise import bare
 from .store import Installed, Kept, Store
 
 COMPONENTS = ("transformer", "transformer_2")
-FAMILIES = {"wan": "WanTransformer3DModel", "vace": "WanVACETransformer3DModel"}       # families whose transformer may come in one file
+FAMILIES = {"wan": "WanTransformer3DModel", "vace": "WanVACETransformer3DModel", "skyreels": "SkyReelsV2Transformer3DModel",
+            "ltx2": "LTX2VideoTransformer3DModel"}       # families whose transformer may come in one file
+SCALES = (".scale_weight", ".weight_scale", "scaled_fp8")       # how names of tensors end that belong to weights of 8 bits
 SINGLE = "single_file"          # the safetensors file's name in the component's folder; a GGUF says by its ending what it is
 # what is missing beside a file -> the catalogue's smallest model that has it
 OFFERS = {("vace", 16, False): "wan2.1-vace-1.3b", ("wan", 16, False): "wan2.1-t2v-1.3b", ("wan", 16, True): "wan2.1-i2v-14b-480p",
-          ("wan", 48, False): "wan2.2-ti2v-5b"}
+          ("wan", 48, False): "wan2.2-ti2v-5b", ("skyreels", 16, False): "skyreels-v2-df-1.3b-540p", ("ltx2", 128, False): "ltx-2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def assembly(source: Path, family: str, store: Store, base: str = "", component:
     Without a `base` it is the first one that fits; one with two transformers has to be named, because their files look alike.
     """
     tensors = {bare(name): tensor for name, tensor in header(source)[0].items()}
-    if any(name.endswith((".scale_weight", "scaled_fp8")) for name in tensors):
+    if any(name.endswith(SCALES) for name in tensors):
         raise ModelError(f"{source.name} keeps its weights in 8 bits with scales of their own, which this engine does not read; "
                          "take the same model as GGUF or in 16 bits.", CHOOSE)
     other, config = _beside(source, tensors, family, store, base)
@@ -67,8 +69,8 @@ def _beside(source: Path, tensors: dict[str, Tensor], family: str, store: Store,
                 return other, configuration(source, tensors, family, other.root)
             except ModelError:          # damaged, or its autoencoder is another one: the next may fit
                 continue
-    facts = _facts(source, tensors)
-    offer = OFFERS.get((family, facts["out_channels"], bool(facts["image_dim"])), "")
+    facts = {"out_channels": _ltx2(source, tensors)["out_channels"]} if family == "ltx2" else _facts(source, tensors)
+    offer = OFFERS.get((family, facts["out_channels"], bool(facts.get("image_dim"))), "")
     raise ModelError(f"{source.name} is a transformer alone; it takes its text encoder and autoencoder from a {family} model, and none that fits "
                      f"is here. {'Get ' + offer if offer else 'Import one'} first.",
                      Remedy(action="get_model", label="Get This Model", value=offer) if offer else CHOOSE)
@@ -77,6 +79,8 @@ def _beside(source: Path, tensors: dict[str, Tensor], family: str, store: Store,
 def configuration(source: Path, tensors: dict[str, Tensor], family: str, base: Path) -> dict:
     """The transformer's `config.json`, for a place in the model folder `base`. Raises ModelError where the two do not go together."""
     known = next((check_json(path) for name in COMPONENTS if (path := base / name / "config.json").is_file()), {})
+    if family == "ltx2":
+        return _alike(source, _ltx2(source, tensors), known, base)
     facts = _facts(source, tensors)
     index = check_json(base / "model_index.json")
     head = known.get("attention_head_dim", 128)
@@ -87,7 +91,34 @@ def configuration(source: Path, tensors: dict[str, Tensor], family: str, base: P
         raise ModelError(f"{source.name} looks at pictures through an image encoder, which {base.name} does not have.", CHOOSE)
     width = facts.pop("width")
     added = {"added_kv_proj_dim": width if "blocks.0.cross_attn.k_img.weight" in tensors else None}
+    if family == "skyreels":
+        added["inject_sample_info"] = "fps_embedding.weight" in tensors
     return {**known, **facts, **added, "num_attention_heads": width // head, **_control(source, tensors, facts["num_layers"], family)}
+
+
+def _ltx2(source: Path, tensors: dict[str, Tensor]) -> dict:
+    """What the shapes of LTX-2's tensors say, under diffusers' names, and both widths. Raises ModelError."""
+    try:
+        (width, channels), (audio, _) = tensors["patchify_proj.weight"].shape, tensors["audio_patchify_proj.weight"].shape
+        return {"width": width, "audio width": audio, "in_channels": channels, "out_channels": tensors["proj_out.weight"].shape[0],
+                "num_layers": _blocks(source, tensors, "transformer_blocks"),
+                "cross_attn_mod": tensors["adaln_single.linear.weight"].shape[0] == 9 * width,
+                "gated_attn": "transformer_blocks.0.attn1.to_gate_logits.weight" in tensors,
+                "use_prompt_embeddings": "caption_projection.linear_1.weight" in tensors}
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{source.name} is not a whole transformer: {error} is missing in it.", CHOOSE) from error
+
+
+def _alike(source: Path, facts: dict, known: dict, base: Path) -> dict:
+    """The configuration `known`: LTX-2's versions differ in more than shapes say, so that only one of the same build fits. Raises ModelError."""
+    heads = {"width": ("num_attention_heads", "attention_head_dim"), "audio width": ("audio_num_attention_heads", "audio_attention_head_dim")}
+    wanted = {name: known.get(name, name == "use_prompt_embeddings") for name in facts}
+    wanted |= {name: math.prod(known.get(part, 0) for part in parts) for name, parts in heads.items()}
+    odd = [name for name, fact in facts.items() if wanted[name] != fact]
+    if known.get("_class_name") != FAMILIES["ltx2"] or odd:
+        raise ModelError(f"{source.name} is built otherwise than {base.name} ({', '.join(odd) or 'another family'}); it takes its other parts from a model "
+                         "of the same version.", CHOOSE)
+    return known
 
 
 def _facts(source: Path, tensors: dict[str, Tensor]) -> dict:

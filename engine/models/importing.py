@@ -25,7 +25,8 @@ from .store import Installed, Kept, Store, digest
 log = logging.getLogger(__name__)
 
 CLASSES = {"WanPipeline": "wan", "WanImageToVideoPipeline": "wan", "WanVideoToVideoPipeline": "wan", "WanVACEPipeline": "vace",
-           "LTX2Pipeline": "ltx2", "LTX2ImageToVideoPipeline": "ltx2", "LTX2ConditionPipeline": "ltx2", "SanaWMPipeline": "sana_wm",
+           "LTX2Pipeline": "ltx2", "LTX2ImageToVideoPipeline": "ltx2", "LTX2ConditionPipeline": "ltx2", "LTX2InContextPipeline": "ltx2",
+           "LTX2HDRPipeline": "ltx2", "SanaWMPipeline": "sana_wm",
            "SkyReelsV2DiffusionForcingPipeline": "skyreels", "SkyReelsV2Pipeline": "skyreels", "CogVideoXFunControlPipeline": "cogvideox"}
 
 
@@ -104,7 +105,7 @@ def _file(source: Path, given: Given, store: Store) -> tuple[Installed, Assembly
         raise ModelError(f"{source} {what}; convert it to safetensors first.", CHOOSE)
     tensors, said = header(source)
     facts = recognise.recognise(tensors)
-    family = given.family or (facts.families[0] if len(facts.families) == 1 else "")
+    family = given.family or (facts.families[0] if len(facts.families) == 1 or facts.component == "transformer" and facts.families else "")
     if not family:
         raise ModelError(f"{source.name} does not say whose it is ({', '.join(facts.families) or 'no known tensor names'}); say --family.", CHOOSE)
     if facts.component == "model":

@@ -18,15 +18,17 @@ log = logging.getLogger(__name__)
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 LORA = re.compile(r"\.(lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up)(\.default)?\.weight$")
 WAN_LIKE = ("wan", "vace", "skyreels")          # one transformer, so their LoRAs fit each other; see `width`
-# family -> tensor names of which one suffices, the component that the file then is, and the tensor whose first side is the width
+# families that it may be of, the likeliest first -> tensor names of which one suffices, the component that the file then is, and the tensor whose
+# first side is the width
 CHECKPOINTS = (
-    ("blockout", ("transformer.blocks.0.qkv.weight",), "model", ""),
-    ("vace", ("vace_blocks.0.after_proj.bias",), "transformer", "patch_embedding.weight"),
-    ("", ("motion_encoder.dec.direction.weight",), "transformer", ""),                      # Wan-Animate: no family here takes it
-    ("wan", ("head.modulation",), "transformer", "patch_embedding.weight"),
-    ("wan", ("decoder.middle.0.residual.0.gamma",), "vae", ""),
-    ("ltx2", ("av_ca_a2v_gate_adaln_single.emb.timestep_embedder.linear_1.weight",), "transformer", ""),
-    ("ltx2", ("audio_vae.per_channel_statistics.mean-of-means",), "checkpoint", ""),
+    (("blockout",), ("transformer.blocks.0.qkv.weight",), "model", ""),
+    (("vace",), ("vace_blocks.0.after_proj.bias",), "transformer", "patch_embedding.weight"),
+    ((), ("motion_encoder.dec.direction.weight",), "transformer", ""),                      # Wan-Animate: no family here takes it
+    (("skyreels",), ("fps_embedding.weight",), "transformer", "patch_embedding.weight"),
+    (("wan", "skyreels"), ("head.modulation",), "transformer", "patch_embedding.weight"),   # the larger SkyReels have Wan's very tensors
+    (("wan",), ("decoder.middle.0.residual.0.gamma",), "vae", ""),
+    (("ltx2",), ("av_ca_a2v_gate_adaln_single.emb.timestep_embedder.linear_1.weight",), "transformer", ""),
+    (("ltx2",), ("audio_vae.per_channel_statistics.mean-of-means",), "checkpoint", ""),
 )
 LORAS = (
     (("blockout",), re.compile(r"^transformer\.blocks\.\d+\.(qkv|out|up|down)\.lora_")),
@@ -57,10 +59,10 @@ def recognise(tensors: dict[str, Tensor]) -> Facts:
                 return Facts(True, families, width=_lora_width(tensors, adapters))
         return Facts(True, (), known=False)
     plain = {bare(name): tensor for name, tensor in tensors.items()}
-    for family, names, component, wide in CHECKPOINTS:
+    for families, names, component, wide in CHECKPOINTS:
         if any(name in plain for name in names):
             shape = plain[wide].shape if wide in plain else ()
-            return Facts(False, (family,) if family else (), component, shape[0] if shape else 0)
+            return Facts(False, families, component, shape[0] if shape else 0)
     return Facts(False, (), known=False)
 
 

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Blocks = Callable[["Tensor"], "Tensor"]
+IN_A_ROW, RETAINED = 3, 0.2         # steps that are skipped one after the other at most; share of the first steps that never are: diffusers' own
 
 
 @dataclass(slots=True)
@@ -18,14 +21,48 @@ class Draft:
     skipped: int = 0
     hindrance: str = ""         # why nothing could be skipped
 
-    def count(self, blocks: int, skipped: bool) -> None:
-        """One pass through a transformer of so many blocks; where it is `skipped`, all but the first were."""
+    def count(self, blocks: int, skipped: int) -> None:
+        """One pass through a transformer of so many blocks, of which some were skipped."""
         self.evaluations += blocks
-        self.skipped += blocks - 1 if skipped else 0
+        self.skipped += skipped
+
+    def memory(self, blocks: int) -> FirstBlock:
+        """What is kept from step to step of one clip and text."""
+        return FirstBlock(self, blocks)
 
     def note(self) -> str:
         """For the take."""
         return f"Draft: {self.hindrance or f'{self.skipped} of {self.evaluations} block evaluations were skipped'}"
+
+
+@dataclass(slots=True)
+class Steady(Draft):
+    """One by magnitudes: `threshold` is how far their product may stray from 1, added up over the steps that are skipped."""
+
+    ratios: dict[str, list[float]] = field(default_factory=dict)    # transformer -> for each of its steps, see `Learning`
+    learned: str = ""                                               # how they were found out, where that was for this shot
+
+    def memory(self, blocks: int) -> Magnitudes:
+        return Magnitudes(self, blocks, next(iter(self.ratios.values())))
+
+    def note(self) -> str:
+        return "; ".join(filter(None, (Draft.note(self), self.learned)))
+
+
+@dataclass(slots=True)
+class Learning:
+    """Sampling in full, by which it is found out how many times larger all blocks' change is than in the step before."""
+
+    found: dict[str, list[list[float]]] = field(default_factory=dict)       # transformer -> for each text, for each step
+    hindrance: str = ""
+
+    def memory(self, blocks: int) -> Measured:
+        """What finds it out for one text, with a transformer that is the only one."""
+        return Measured(self.found.setdefault("transformer", []))
+
+    def ratios(self) -> dict[str, list[float]]:
+        """The mean over texts."""
+        return {name: [sum(step) / len(step) for step in zip(*texts, strict=True)] for name, texts in self.found.items()}
 
 
 class FirstBlock:
@@ -37,14 +74,62 @@ class FirstBlock:
         self._change: Tensor | None = None          # by the first block, when all were asked last
         self._rest: Tensor | None = None            # by the others
 
-    def through(self, x: Tensor, first: Callable[[Tensor], Tensor], others: Callable[[Tensor], Tensor]) -> Tensor:
+    def through(self, x: Tensor, first: Blocks, others: Blocks) -> Tensor:
         """x after all blocks. `first` is the first one, `others` all that follow."""
         begun = first(x)
         change = begun - x
         skipped = self._change is not None and float((change - self._change).abs().mean() / self._change.abs().mean()) <= self._draft.threshold
-        self._draft.count(self._blocks, skipped)
+        self._draft.count(self._blocks, self._blocks - 1 if skipped else 0)
         if skipped:
             return begun + self._rest
         ended = others(begun)
         self._change, self._rest = change, ended - begun
+        return ended
+
+
+class Magnitudes:
+    """MagCache (Ma et al. 2025), as diffusers' decides: a step is skipped while the magnitude of all blocks' change, which is known from
+    step to step, is about what it was when they were asked last. One for each clip and text."""
+
+    def __init__(self, draft: Steady, blocks: int, ratios: list[float]):
+        self._draft, self._blocks, self._ratios = draft, blocks, ratios
+        self._change: Tensor | None = None          # by all blocks, when they were asked last
+        self._step = self._row = 0
+        self._magnitude, self._error = 1.0, 0.0     # since then
+
+    def through(self, x: Tensor, first: Blocks, others: Blocks) -> Tensor:
+        """As FirstBlock.through."""
+        skipped = self._skips()
+        self._draft.count(self._blocks, self._blocks if skipped else 0)
+        if skipped:
+            return x + self._change
+        ended = others(first(x))
+        self._change = ended - x
+        return ended
+
+    def _skips(self) -> bool:
+        step, self._step = self._step, self._step + 1
+        if step < int(RETAINED * len(self._ratios) + 0.5):
+            return False
+        self._magnitude *= self._ratios[step]
+        self._row, self._error = self._row + 1, self._error + abs(1 - self._magnitude)
+        if self._change is not None and self._error <= self._draft.threshold and self._row <= IN_A_ROW:
+            return True
+        self._magnitude, self._row, self._error = 1.0, 0, 0.0
+        return False
+
+
+class Measured:
+    """Skips nothing, and adds to `ratios`: for each token the length of its change over that in the step before, their mean; 1 in the first."""
+
+    def __init__(self, texts: list[list[float]]):
+        self._ratios: list[float] = []
+        texts.append(self._ratios)
+        self._lengths: Tensor | None = None
+
+    def through(self, x: Tensor, first: Blocks, others: Blocks) -> Tensor:
+        """As FirstBlock.through."""
+        ended = others(first(x))
+        before, self._lengths = self._lengths, (ended - x).float().norm(dim=-1)
+        self._ratios.append(1.0 if before is None else float((self._lengths / (before + 1e-8)).mean()))
         return ended

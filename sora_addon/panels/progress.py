@@ -10,6 +10,7 @@ from .spaces import Sidebar, write_wrapped
 
 STAGE_LABELS = {
     "waiting": "Waiting", "guides": "Rendering guides", "load": "Loading the model", "text": "Reading the prompt", "encode": "Reading the guides",
+    "rehearse": "Learning the model's steps",
     "denoise": "Denoising", "decode": "Decoding", "write": "Writing frames", "proxy": "Making the preview",
 }
 BAR = 0.8                   # of the sidebar's width, the rest is Cut's

@@ -117,6 +117,8 @@ class Seed(Sidebar):
         layout.prop(settings, "guidance")
         if spec and spec.drafts:
             layout.prop(settings, "draft")
+            if settings.draft and spec.magnitudes:
+                layout.prop(settings, "draft_by")
         if spec and spec.compiles:
             layout.prop(settings, "compiled")
         if spec and spec.refines:

@@ -88,7 +88,7 @@ def test_a_take_brings_its_preset_back_without_doubling_its_lora(settings):
 def test_compiling_is_asked_for_where_the_family_can(settings):
     settings.compiled = True
     assert shot.frozen(bpy.context).compiled and "Compile" in seed_panel().text
-    settings.family = "skyreels"
+    settings.family = "blockout"
     assert not shot.frozen(bpy.context).compiled and "Compile" not in seed_panel().text
     settings.family = "wan"
     shot.restore(bpy.context.scene, replace(shot.frozen(bpy.context), compiled=False))

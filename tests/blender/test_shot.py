@@ -199,6 +199,13 @@ def test_a_draft_is_asked_of_families_that_make_drafts(scene):
     settings.draft = False
     shot.restore(scene, frozen)
     assert settings.draft
+    settings.draft_by = "magnitude"
+    assert shot.frozen(bpy.context).draft_by == "first_block", "Blockout makes no others"
+    settings.family = "wan"
+    by_magnitude = shot.frozen(bpy.context)
+    settings.draft_by = "first_block"
+    shot.restore(scene, by_magnitude)
+    assert by_magnitude.draft_by == settings.draft_by == "magnitude"
     settings.family, settings.use_guides = "ltx2", False
     assert not shot.frozen(bpy.context).draft and settings.draft
     bpy.ops.sora.remedy(action="leave_out", value="draft")

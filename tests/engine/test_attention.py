@@ -65,25 +65,36 @@ def test_on_a_processor_nothing_is_chosen(stage, tmp_path, monkeypatch):
     assert not [note for note in take.notes if "Attention" in note]
 
 
-@pytest.mark.parametrize("family", ["wan", "vace"])
+@pytest.mark.parametrize("family", ["wan", "vace", "ltx2", "skyreels"])
 def test_a_kernel_that_is_asked_for_is_used_said_and_taken_back(stage, monkeypatch, family):
-    shot = {"family": family, "model": {"wan": "wan_text", "vace": "vace"}[family], **({"guides": (stage.guide("depth"),)} if family == "vace" else {})}
+    shot = {"family": family, "model": {"wan": "wan_text"}.get(family, family), **({"guides": (stage.guide("depth"),)} if family == "vace" else {})}
     before = stage.latent(**shot)
     monkeypatch.setenv(attention.CHOICE, "_native_math")
     take, after = stage.roll(**shot), stage.latent(**shot)
-    used = {module.processor._attention_backend for module in stage.studio._loaded[1].parts["transformer"].modules()
+    used = {name.split(".")[-1]: module.processor._attention_backend for name, module in stage.studio._loaded[1].parts["transformer"].named_modules()
             if hasattr(getattr(module, "processor", None), "_attention_backend")}
-    assert [one.value for one in used] == ["_native_math"] and "Attention by native_math, as SORA_ATTENTION asks" in take.notes
-    assert torch.allclose(torch.from_numpy(before), torch.from_numpy(after), atol=1e-4)
+    masked = {"attn2", "audio_attn1", "audio_attn2", "audio_to_video_attn", "video_to_audio_attn"} if family == "ltx2" else set()
+    assert {name for name, one in used.items() if one and one.value == "_native_math"} == set(used) - masked and used["attn1"]
+    assert "Attention by native_math, as SORA_ATTENTION asks" in take.notes
+    assert torch.allclose(torch.from_numpy(before), torch.from_numpy(after), atol=1e-3)
     monkeypatch.delenv(attention.CHOICE)
     assert differing(before, stage.latent(**shot)) == []
+
+
+def test_a_family_without_a_choice_of_kernels_says_so(stage, monkeypatch):
+    shot = {"family": "cogvideox", "model": "cogvideox", "guides": (stage.guide("depth"),)}
+    monkeypatch.setenv(attention.CHOICE, "_native_math")
+    assert any("no choice of kernels" in note for note in stage.roll(**shot).notes)
+    monkeypatch.delenv(attention.CHOICE)
+    assert not any("ttention" in note for note in stage.roll(**shot).notes)
 
 
 @pytest.mark.parametrize(("name", "said"), [("sage_hub", "fetch code"), ("magic", "there are"), ("sage", "not possible here"), ("flash", "not possible here")])
 def test_kernels_that_are_not_here_or_not_trusted_are_refused(stage, monkeypatch, name, said):
     monkeypatch.setenv(attention.CHOICE, name)
-    with pytest.raises(ModelError, match=said):
-        stage.roll("wan", "wan_text")
+    for family, model in (("ltx2", "ltx2"), ("wan", "wan_text")):
+        with pytest.raises(ModelError, match=said):
+            stage.roll(family, model)
     monkeypatch.delenv(attention.CHOICE)
     assert stage.roll("wan", "wan_text").files.count == 9
 

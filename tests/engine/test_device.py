@@ -1,4 +1,7 @@
 """The device: chosen, described, shared in turns."""
+import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -6,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import device
+from engine import device, driver
 from engine.errors import Cut, ModelError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +27,46 @@ def test_the_choice_is_taken_from_the_environment(monkeypatch):
 def test_announcing_needs_no_torch():
     code = "import sys; from engine import device; assert device.announced(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+DRIVER = """
+#include <string.h>
+extern "C" int cuInit(unsigned) { return 0; }
+extern "C" int cuDeviceGet(int *device, int) { *device = 0; return 0; }
+extern "C" int cuDeviceGetName(char *name, int, int) { strcpy(name, "A Card 9000"); return 0; }
+extern "C" int cuDriverGetVersion(int *version) { *version = 12040; return 0; }
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("g++"), reason="no driver can be made here")
+def test_a_gpu_that_is_here_and_not_used_is_told(tmp_path):
+    """A driver as a library of its own, which answers as NVIDIA's; torch is made for processors alone, or says so."""
+    (tmp_path / "driver.cpp").write_text(DRIVER)
+    subprocess.run(["g++", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", tmp_path / "driver.cpp"], check=True)
+    found = json.loads(_with(tmp_path, """
+import json
+from engine import device, driver
+card, place = driver.card(), device.Device("cpu", "CPU", "float32", 1, 1)
+print(json.dumps([card.name, card.cuda, device.announced(), device.passed_over(place), device.passed_over(device.Device("cuda", "a", "b", 1, 1))]))
+"""))
+    assert found[:2] == ["A Card 9000", [12, 4]] and found[4] == ""
+    build = subprocess.run([sys.executable, "-c", "import torch; print(torch.version.cuda or '')"], capture_output=True, text=True, check=True).stdout.strip()
+    if not build:
+        assert found[2].endswith(", not A Card 9000") and "made for processors alone" in found[3]
+    assert "" == _with(tmp_path, "from engine import device; print(device.passed_over(device.Device('cpu', 'CPU', 'float32', 1, 1)))", SORA_DEVICE="cpu")
+
+
+def _with(folder: Path, code: str, **more: str) -> str:
+    """What a process says that finds the driver in `folder`."""
+    environment = {name: said for name, said in os.environ.items() if name != device.CHOICE} | {"LD_LIBRARY_PATH": str(folder), **more}
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(("wanted", "said"), [("13.0", "its driver serves CUDA 12.4 at most"), ("12.8", "does not reach it"), ("", "processors alone")])
+def test_why_a_gpu_is_not_used(wanted, said):
+    card = driver.Card("A Card 9000", (12, 4))
+    assert said in driver.passed_over(card, wanted) and driver.passed_over(card, wanted).endswith(".") and driver.passed_over(None, wanted) == ""
+    assert driver.too_old(card, "13.0") and not driver.too_old(card, "12.8")
 
 
 HOLD = """

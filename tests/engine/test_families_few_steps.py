@@ -110,6 +110,22 @@ def test_vace_wears_loras_of_the_model_that_it_contains(stage, installed):
     assert differing(worn, stage.latent("vace", "vace", guides=(stage.guide("depth"),)))
 
 
+def test_vace_has_a_preset_of_the_model_that_it_contains(stage, installed):
+    """With a guide; its LoRA is one of Wan's in the catalogue, and its schedule theirs."""
+    preset, = families.family("vace").SPEC.presets
+    shot = {"guides": (stage.guide("depth"),), "seed": 7}
+    take = stage.roll("vace", "vace", preset=preset.name, steps=0, guidance=-1.0, **shot)
+    assert (take.shot.steps, take.shot.guidance, take.shot.loras) == (4, 1.0, TEXT.loras) and "Preset “4 Steps”: 4 steps, guidance 1" in take.notes
+    made = stage.latent("vace", "vace", preset=preset.name, steps=0, guidance=-1.0, **shot)
+    worn = stage.latent("vace", "vace", steps=4, guidance=1.0, loras=TEXT.loras, **shot)
+    assert differing(made, worn), "its own schedule"
+    assert differing(worn, stage.latent("vace", "vace", steps=4, guidance=1.0, **shot)) and differing(
+        made, stage.latent("vace", "vace", preset=preset.name, steps=0, guidance=-1.0, guides=(stage.guide("depth", 1),), seed=7))
+    assert (preset.steps, preset.guidance, preset.shift, preset.renews) == (TEXT.steps, TEXT.guidance, TEXT.shift, TEXT.renews)
+    with pytest.raises(ShotError, match="is made for wan2.1-vace-14b"):
+        presets.applied(dataclasses.replace(take.shot, model="wan2.1-vace-1.3b"))
+
+
 # ---------------------------------------------------------------- refused
 def test_a_lora_that_is_not_here_can_be_got(stage, installed):
     store.Store(store.default_folder()).remove(TEXT.loras[0].name)

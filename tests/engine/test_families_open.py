@@ -325,7 +325,7 @@ def test_over_the_wire_a_shot_of_another_family_becomes_a_take(stage, engines):
 
 
 # ---------------------------------------------------------------- drafts
-@pytest.mark.parametrize(("family", "model"), [("wan", "wan_text"), ("wan", "wan_experts"), ("vace", "vace"), ("cogvideox", "cogvideox")])
+@pytest.mark.parametrize(("family", "model"), [("wan", "wan_text"), ("wan", "wan_experts"), ("vace", "vace"), ("skyreels", "skyreels"), ("cogvideox", "cogvideox")])
 def test_a_draft_skips_blocks_and_leaves_no_trace(stage, family, model):
     given = asked(stage, family, steps=10, **({"guides": (stage.guide("depth"), stage.guide("edges"))} if family == "vace" else {}))
     full = stage.roll(family, model, **given)

@@ -178,6 +178,146 @@ def test_vace_is_read_with_its_control_blocks(stage, made, ending):
     assert differing(shown, stage.latent("vace", found.name, guides=(stage.guide("depth", 1),)))
 
 
+# ---------------------------------------------------------------- SkyReels, LTX-2
+@pytest.mark.parametrize("ending", ["safetensors", "gguf"])
+@pytest.mark.parametrize("informed", [False, True])
+def test_skyreels_is_read_with_what_it_knows_of_frame_rates(stage, made, ending, informed):
+    """Its larger models have Wan's very tensors, so that a person says whose a file is; the smaller ones know frame rates as well."""
+    from diffusers import SkyReelsV2Transformer3DModel
+    bring(stage.model("skyreels"), name="reels")
+    torch.manual_seed(6)
+    part = SkyReelsV2Transformer3DModel(in_channels=16, out_channels=16, inject_sample_info=informed,
+                                        **{**tiny_families.WAN, "attention_head_dim": 12, "num_layers": 3})
+    roused(part)
+    state = {authors(name).replace("fps_projection.net.0.proj", "fps_projection.0").replace("fps_projection.net.2", "fps_projection.2"): one.detach().clone()
+             for name, one in part.state_dict().items()}
+    path = stage.folder / f"reel-{informed}.{ending}"
+    if ending == "gguf":
+        as_gguf(path, state, gguf.GGMLQuantizationType.BF16)
+    else:
+        save_file(state, path)
+    found = bring(path, name=f"reel-{informed}-{ending}".lower(), **({} if informed else {"family": "skyreels"}))
+    config = json.loads((found.folder / "transformer/config.json").read_text())
+    assert (found.family, config["num_layers"], config["inject_sample_info"]) == ("skyreels", 3, informed)
+    loaded = families.family("skyreels").load(families.weights("skyreels", found.name), device.chosen()).parts["transformer"].state_dict()
+    if ending == "safetensors":
+        assert all(torch.equal(loaded[name], one) for name, one in part.state_dict().items())
+    shown = stage.latent("skyreels", found.name)
+    assert np.isfinite(shown).all() and differing(shown, stage.latent("skyreels", "reels"))
+
+
+def lightricks(name: str) -> str:
+    """diffusers' names of LTX-2's transformer -> its authors'."""
+    for ours, theirs in (("audio_proj_in", "audio_patchify_proj"), ("av_cross_attn_video_scale_shift", "av_ca_video_scale_shift_adaln_single"),
+                         ("av_cross_attn_video_a2v_gate", "av_ca_a2v_gate_adaln_single"),
+                         ("av_cross_attn_audio_scale_shift", "av_ca_audio_scale_shift_adaln_single"),
+                         ("av_cross_attn_audio_v2a_gate", "av_ca_v2a_gate_adaln_single"),
+                         ("video_a2v_cross_attn_scale_shift_table", "scale_shift_table_a2v_ca_video"),
+                         ("audio_a2v_cross_attn_scale_shift_table", "scale_shift_table_a2v_ca_audio"),
+                         ("norm_q", "q_norm"), ("norm_k", "k_norm"), ("time_embed.", "adaln_single.")):
+        name = name.replace(ours, theirs)
+    return f"patchify_proj.{name.removeprefix('proj_in.')}" if name.startswith("proj_in.") else name
+
+
+def connected(name: str) -> str:
+    """The same of its text connectors."""
+    name = name.replace("video_connector", "video_embeddings_connector").replace("audio_connector", "audio_embeddings_connector")
+    name = name.replace("transformer_blocks", "transformer_1d_blocks").replace("norm_q", "q_norm").replace("norm_k", "k_norm")
+    return name.replace("text_proj_in", "text_embedding_projection.aggregate_embed")
+
+
+@pytest.fixture(scope="module")
+def sounding(stage):
+    """Of an LTX-2 with other weights than the installed one: transformer and connectors, and the same under their authors' names."""
+    bring(stage.model("ltx2"), name="sound")
+    torch.manual_seed(8)
+    other = tiny_families.ltx2()
+    roused(other.transformer), roused(other.connectors)
+    state = {lightricks(name): one.detach().clone() for name, one in other.transformer.state_dict().items()}
+    return other, state, {connected(name): one.detach().clone() for name, one in other.connectors.state_dict().items()}
+
+
+def test_ltx2s_transformer_is_read_from_one_file(stage, sounding):
+    other, state, _ = sounding
+    save_file({f"model.diffusion_model.{name}": one for name, one in state.items()}, stage.folder / "Sound.safetensors")
+    found = bring(stage.folder / "Sound.safetensors", name="sound-one")
+    loaded = families.family("ltx2").load(families.weights("ltx2", found.name), device.chosen())
+    assert found.family == "ltx2" and all(torch.equal(loaded.parts["transformer"].state_dict()[name], one) for name, one in other.transformer.state_dict().items())
+    mine = families.family("ltx2").load(families.weights("ltx2", "sound"), device.chosen()).parts["connectors"].state_dict()
+    assert all(torch.equal(loaded.parts["connectors"].state_dict()[name], one) for name, one in mine.items()), "the file brings none"
+    shown = stage.latent("ltx2", "sound-one")
+    assert np.isfinite(shown).all() and differing(shown, stage.latent("ltx2", "sound"))
+
+
+def test_half_of_ltx2s_connectors_is_refused_and_one_whole_one_used(stage, sounding):
+    other, state, along = sounding
+    one = {name: weights for name, weights in along.items() if name.startswith("video_embeddings_connector")}
+    save_file(state | one, stage.folder / "one.safetensors")
+    bring(stage.folder / "one.safetensors", name="one-connector")
+    loaded, mine = (families.family("ltx2").load(families.weights("ltx2", name), device.chosen()).parts["connectors"].state_dict()
+                    for name in ("one-connector", "sound"))
+    assert all(torch.equal(loaded[name], (other.connectors.state_dict() if name.startswith("video_connector") else mine)[name]) for name in mine)
+    save_file(state | dict(list(one.items())[:3]), stage.folder / "half.safetensors")
+    bring(stage.folder / "half.safetensors", name="half-connector")
+    with pytest.raises(ModelError, match="text connectors that do not fit"):
+        families.family("ltx2").load(families.weights("ltx2", "half-connector"), device.chosen())
+
+
+@pytest.mark.parametrize("kind", ["whole", "BF16"])
+def test_ltx2s_connectors_that_a_file_brings_are_used(stage, sounding, kind):
+    """As published: all parts in one safetensors file, of which the transformer and its connectors count; or a GGUF file."""
+    other, state, along = sounding
+    if kind == "whole":
+        path = stage.folder / "Whole Sound.safetensors"
+        inside = {name: one for name, one in along.items() if not name.startswith("text_embedding_projection")}
+        top = {name: one for name, one in along.items() if name not in inside}
+        save_file({f"model.diffusion_model.{name}": one for name, one in (state | inside).items()}
+                  | top | {"vae.encoder.conv_in.conv.weight": torch.zeros(1), "audio_vae.per_channel_statistics.mean-of-means": torch.zeros(1)}, path)
+    else:
+        path = as_gguf_of(stage.folder / "sound.gguf", state | along)
+    found = bring(path, name=f"sound-{kind.lower()}")
+    loaded = families.family("ltx2").load(families.weights("ltx2", found.name), device.chosen())
+    close = {"atol": 0.02, "rtol": 0.01} if kind == "BF16" else {"atol": 0, "rtol": 0}
+    assert all(torch.allclose(loaded.parts["connectors"].state_dict()[name], one, **close) for name, one in other.connectors.state_dict().items())
+    shown = stage.latent("ltx2", found.name)
+    if kind == "BF16":
+        assert plan.is_packed(families.weights("ltx2", found.name))
+        whole = stage.latent("ltx2", "sound-whole")
+        assert 0 < np.linalg.norm(whole - shown) < 0.05 * np.linalg.norm(whole)
+    else:
+        assert differing(shown, stage.latent("ltx2", "sound-one")), "other words"
+
+
+def as_gguf_of(path: Path, state: dict) -> Path:
+    """LTX-2's matrices in 16 bits, everything else whole."""
+    writer, kind = gguf.GGUFWriter(str(path), "ltxv"), gguf.GGMLQuantizationType.BF16
+    for name, one in state.items():
+        if one.ndim == 2 and name.endswith(".weight"):
+            writer.add_tensor(name, gguf.quants.quantize(one.numpy(), kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, one.numpy().astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_an_ltx2_of_another_version_is_refused(stage, sounding):
+    _, state, along = sounding
+    gated = state | {"transformer_blocks.0.attn1.to_gate_logits.weight": torch.zeros(2, 16)}
+    save_file(gated, stage.folder / "later.safetensors")
+    said = refused(stage.folder / "later.safetensors", base="sound")
+    assert "gated_attn" in said.sentence and "same version" in said.sentence
+    save_file({f"{name}_scale" if name.endswith("to_q.weight") else name: one for name, one in state.items()}, stage.folder / "eight.safetensors")
+    assert "scales of their own" in refused(stage.folder / "eight.safetensors").sentence
+    odd = {name: one[:1] if "aggregate_embed" in name else one for name, one in along.items()}
+    save_file(state | odd, stage.folder / "odd words.safetensors")
+    bring(stage.folder / "odd words.safetensors", name="odd-words")
+    with pytest.raises(ModelError, match="text connectors that do not fit"):
+        stage.latent("ltx2", "odd-words")
+
+
 # ---------------------------------------------------------------- refused
 def refused(source: Path, **given) -> ModelError:
     before = sorted(path.name for path in store.default_folder().iterdir() if not path.name.startswith("."))
@@ -198,7 +338,7 @@ def test_a_file_that_nothing_here_completes_says_what_to_get(stage, made, weight
 
 
 def test_a_file_of_another_family_or_of_half_a_model(stage, made, weights):
-    assert "belongs to wan, not to vace" in refused(stage.folder / "Packed-Q8_0.gguf", family="vace").sentence
+    assert "belongs to wan, skyreels, not to vace" in refused(stage.folder / "Packed-Q8_0.gguf", family="vace").sentence
     save_file({name: one for name, one in weights[1].items() if not name.startswith("blocks.1.")}, stage.folder / "half.safetensors")
     assert "lacks blocks" in refused(stage.folder / "half.safetensors").sentence
     save_file({**weights[1], "blocks.0.ffn.0.scale_weight": torch.ones(1)}, stage.folder / "scaled.safetensors")

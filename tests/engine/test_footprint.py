@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_iter
 from engine import estimate, families, footprint, plan
 from engine.diffusers_line import tiles
 from engine.footprint import Given
-from engine.protocol import Guide, Keyframe, Size, Span
+from engine.protocol import DRAFTS, FIRST_BLOCK, Guide, Keyframe, Size, Span
 
 WAN = dict(patch_size=(1, 2, 2), attention_head_dim=128, text_dim=4096, freq_dim=256, cross_attn_norm=True, qk_norm="rms_norm_across_heads")
 SMALL, LARGE = {"num_attention_heads": 12, "ffn_dim": 8960}, {"num_attention_heads": 40, "ffn_dim": 13824}      # 1.3B and 14B, but for their layers
@@ -154,19 +154,19 @@ def test_a_step_of_sana_wm(tmp_path, monkeypatch):
     assert told(plan.need(tmp_path, "bfloat16", 161, 1280 * 704).sampling, alive.most) == EXACT
 
 
-def test_what_a_draft_keeps_from_step_to_step():
-    from diffusers import FirstBlockCacheConfig, WanTransformer3DModel
-    from diffusers.hooks.first_block_cache import _FBC_LEADER_BLOCK_HOOK
+@pytest.mark.parametrize("by", DRAFTS)
+def test_what_a_draft_keeps_from_step_to_step(by):
+    from diffusers import FirstBlockCacheConfig, MagCacheConfig, WanTransformer3DModel
+    from engine.diffusers_line.drafts import _states
     part = WanTransformer3DModel(num_attention_heads=2, attention_head_dim=12, text_dim=32, ffn_dim=32, num_layers=3, rope_max_seq_len=64).eval()
-    part.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+    part.enable_cache(FirstBlockCacheConfig(threshold=0.1) if by == FIRST_BLOCK else MagCacheConfig(num_inference_steps=4, mag_ratios=[1.0] * 4))
     with torch.inference_mode():
         for text in ("positive", "negative"):
             with part.cache_context(text):
                 part(torch.randn(1, 16, 3, 8, 8), torch.tensor([500]), torch.randn(1, 4, 32))
-    hooks = [module._diffusers_hook.hooks for module in part.modules() if hasattr(module, "_diffusers_hook")]
-    states = next(each[_FBC_LEADER_BLOCK_HOOK] for each in hooks if _FBC_LEADER_BLOCK_HOOK in each).state_manager._state_cache
+    states = _states(part)._state_cache
     kept = {storage.data_ptr(): storage.nbytes() for state in states.values() for storage in storages(list(vars(state).values()))}
-    assert len(states) == 2 and sum(kept.values()) == 2 * footprint.CACHED * (3 * 4 * 4) * 24 * 4
+    assert len(states) == 2 and sum(kept.values()) == 2 * footprint.CACHED[by] * (3 * 4 * 4) * 24 * 4
 
 
 def test_a_draft_needs_what_it_keeps(a_shot, checkpoints):
@@ -175,7 +175,7 @@ def test_a_draft_needs_what_it_keeps(a_shot, checkpoints):
     whole, drafted, alone = (estimate.need(a_shot(family="wan", model=str(folder), draft=draft, guidance=guidance), folder, "bfloat16").sampling
                              for draft, guidance in ((False, 5.0), (True, 5.0), (True, 1.0)))
     tokens = (1 + 1) * 4 * 6            # of 5 frames, 96x64
-    assert drafted - whole == 2 * (alone - whole) == 2 * footprint.CACHED * tokens * 24 * 2
+    assert drafted - whole == 2 * (alone - whole) == 2 * footprint.CACHED["first_block"] * tokens * 24 * 2
 
 
 def test_two_stages_of_ltx2_are_counted_as_the_second(tmp_path):

@@ -112,7 +112,7 @@ def test_a_file_without_known_names_needs_a_family(folder, tmp_path):
 
 
 def test_a_checkpoint_of_another_family_is_refused(folder, tmp_path, source):
-    assert "belongs to wan, not to ltx2" in failure(models("import", checkpoint(tmp_path / "a.safetensors"), "--family", "ltx2", "--folder", folder))
+    assert "belongs to wan, skyreels, not to ltx2" in failure(models("import", checkpoint(tmp_path / "a.safetensors"), "--family", "ltx2", "--folder", folder))
     assert "belongs to wan, not to vace" in failure(models("import", source, "--family", "vace", "--folder", folder))
     assert "another --name" in failure(models("import", source, "--name", "ltx-2", "--folder", folder))
 

@@ -1,0 +1,101 @@
+"""What a model changes from step to step, learned once by sampling a small clip in full, and kept beside its weights.
+
+Drafts by magnitudes go by it. It is learned anew for another number of steps and for another preset; the clip, its words and its seed are always
+the same, so that what a shot becomes does not depend on the shots before it.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import families, presets
+from .ahead import heed
+from .errors import FolderError
+from .families import Window
+from .models import lock
+from .protocol import MAGNITUDE, Shot, Size
+from .sampling.draft import Draft, Learning, Steady
+
+if TYPE_CHECKING:
+    from .clock import Clock
+    from .families import Model
+    from .studio import Studio
+
+log = logging.getLogger(__name__)
+
+FILE = ".magnitudes.json"               # in the model's folder, none of its own files
+STAGE = "rehearse"
+PROMPT, FRAMES, SIZE = "people walk along a busy street at sunset, the camera follows them", 17, Size(416, 240)
+
+
+def draft(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> Draft | None:
+    """How the shot is drafted, None for one in full; what has to be learned for it is learned first. Raises Cut."""
+    spec = families.family(shot.family).SPEC
+    if not shot.draft:
+        return None
+    if shot.draft_by != MAGNITUDE:
+        return Draft(spec.drafts)
+    from .diffusers_line.drafts import possible
+    made, folder = Steady(spec.magnitudes), families.weights(shot.family, shot.model)
+    if not possible(made, model.placing.plan):
+        return made
+    known, key = kept(folder), _key(shot, spec.steps)
+    if key not in known:
+        with clock.stage(STAGE):
+            known[key] = _learned(shot, model, studio, clock, cut)
+        _keep(folder, known)
+        made.learned = f"how much the model's steps change was learned first, in {shot.steps or spec.steps} steps of {FRAMES} small frames"
+    made.ratios = known[key]
+    return made
+
+
+def kept(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """Steps and preset -> transformer -> ratios (see sampling.draft.Learning), as they were learned before. A damaged file says nothing."""
+    if not (folder / FILE).is_file():
+        return {}
+    try:
+        read = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return {str(key): {str(name): [float(one) for one in ratios] for name, ratios in found.items()} for key, found in read.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        log.warning("%s is learned anew: %s", folder / FILE, error)
+        return {}
+
+
+def _keep(folder: Path, known: dict) -> None:
+    """What cannot be kept is learned again by the next draft."""
+    try:
+        lock.write_json(folder / FILE, known)
+    except FolderError as error:
+        log.warning("%s", error)
+
+
+def _key(shot: Shot, steps: int) -> str:
+    return f"{shot.steps or steps} steps" + (f", {shot.preset}" if shot.preset else "")
+
+
+def _learned(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> dict[str, list[float]]:
+    """By sampling without the shot's own LoRAs, but with those of its preset. Raises Cut."""
+    preset, learning = presets.of(shot), Learning()
+    window = _window(shot, model, learning)
+    studio.dress(model, dataclasses.replace(shot, loras=preset.loras if preset else ()))
+    try:
+        for step, _ in enumerate(model.sample(window), 1):
+            heed(cut)
+            clock.say(STAGE, step, window.steps, note="Learning how much this model changes from step to step; later drafts know it")
+    finally:
+        studio.dress(model, shot)
+    return learning.ratios()
+
+
+def _window(shot: Shot, model: Model, learning: Learning) -> Window:
+    """A small clip of the rehearsal's own words, with a slope as its depth where the family follows one."""
+    import numpy as np
+    spec, preset, size = families.family(shot.family).SPEC, presets.of(shot), model.native(SIZE)
+    slope = np.linspace(0, 1, size.height, dtype=np.float32)[None, :, None, None].repeat(FRAMES, 0).repeat(size.width, 2)
+    return Window(frames=FRAMES, size=size, seed=0, steps=shot.steps or spec.steps, guidance=preset.guidance if preset else spec.guidance,
+                  text=model.text(PROMPT), negative=model.text(""), guides={"depth": slope} if "depth" in spec.guides else {}, draft=learning,
+                  preset=preset)
