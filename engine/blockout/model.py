@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..sampling import guidance as guiding
 from ..sampling import samplers, schedules
-from ..sampling.draft import Draft, FirstBlock
+from ..sampling.draft import Draft
 from . import flight, mottle
 from . import text as texts
 from .autoencoder import SPACE, TIME, Autoencoder, AutoencoderConfig
@@ -122,7 +122,7 @@ class Blockout(nn.Module):
         both = [text] if guidance == 1 else [text, negative or self.encode_text("")]
         words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]
         shares = [torch.tensor(t.shares, **place).view(-1, 1, 1, 1, 1) for t in both]
-        cache = None if draft is None else FirstBlock(draft, len(self.transformer.blocks))
+        cache = None if draft is None else draft.memory(len(self.transformer.blocks))
         with torch.no_grad():                                  # colours are told like words: guidance strengthens what they change
             plain = self._embedded({name: g for name, g in guides.items() if name != "albedo"})
             layouts = [self._embedded(guides) if "albedo" in guides else plain, plain]

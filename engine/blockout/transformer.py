@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..sampling.draft import FirstBlock
+from ..sampling.draft import Memory
 from . import flight
 from .autoencoder import SPACE, TIME
 from .guides import GIVEN, depth_planes
@@ -141,7 +141,7 @@ class Transformer(nn.Module):
         given (B, 4), mask (B, 1, K, h, w) with 1 where `known` holds -> the clean latent (B, C, K, h, w)."""
         return self.denoised(x, sigma, text, self.guides(guides, given), known, mask)
 
-    def denoised(self, x: Tensor, sigma: Tensor, text: Tensor, layout: Tensor, known: Tensor, mask: Tensor, cache: FirstBlock | None = None) -> Tensor:
+    def denoised(self, x: Tensor, sigma: Tensor, text: Tensor, layout: Tensor, known: Tensor, mask: Tensor, cache: Memory | None = None) -> Tensor:
         """As `forward`, with the guides' embedding `layout` (B or 1, N or 1, D), which is the same in every step of a clip. `cache`: a draft's."""
         turn = sigma[:, None] * 1000 * torch.exp(-math.log(1000) * torch.arange(64, device=x.device) / 64)
         c = F.silu(self.time(torch.cat([turn.cos(), turn.sin()], -1)) + text.mean(1))

@@ -133,3 +133,6 @@ class Measured:
         before, self._lengths = self._lengths, (ended - x).float().norm(dim=-1)
         self._ratios.append(1.0 if before is None else float((self._lengths / (before + 1e-8)).mean()))
         return ended
+
+
+Memory = FirstBlock | Magnitudes | Measured

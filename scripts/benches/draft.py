@@ -1,4 +1,4 @@
-"""draft: Blockout's clips with the first-block cache against those without, at the same seeds: block evaluations skipped, time, PSNR.
+"""draft: Blockout's clips with the first-block cache, and by magnitudes, against those without, at the same seeds: block evaluations skipped, time, PSNR.
 
 The PSNR (dB, of the decoded native frames, the lowest of the seeds) does not depend on the load of the machine; time is CPU time. Options: thresholds.
 """
@@ -10,34 +10,38 @@ import time
 import stand
 
 THRESHOLDS, STEPS, SEEDS, FRAMES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4), (8, 16), (7, 8), 25
+FIRST = 1                           # seed of the clip that a draft by magnitudes learns from
 
 
 def main(thresholds: tuple[float, ...]) -> None:
     from sora.engine import device, families
     blockout = families.family("blockout")
     model = blockout.load(stand.Path(stand.MODEL) if stand.MODEL else blockout.folder(""), device.chosen())
+    from sora.engine.sampling.draft import Draft, Learning, Steady
     rows, chosen = [], {}
     for steps in STEPS:
-        full = {seed: clip(model, seed, steps, 0.0) for seed in SEEDS}
-        for threshold in thresholds:
-            drafts = {seed: clip(model, seed, steps, threshold) for seed in SEEDS}
-            row = {"steps": steps, "threshold": threshold, "skipped": mean(draft.skipped / draft.evaluations for _, _, draft in drafts.values()),
+        full = {seed: clip(model, seed, steps, None) for seed in SEEDS}
+        learning = clip(model, FIRST, steps, Learning())[2]
+        kinds = {"first block": Draft, "magnitude": lambda threshold: Steady(threshold, ratios=learning.ratios())}
+        for kind, threshold in ((kind, threshold) for kind in kinds for threshold in thresholds):
+            drafts = {seed: clip(model, seed, steps, kinds[kind](threshold)) for seed in SEEDS}
+            row = {"by": kind, "steps": steps, "threshold": threshold,
+                   "skipped": mean(draft.skipped / draft.evaluations for _, _, draft in drafts.values()),
                    "time": mean(drafts[seed][1] / full[seed][1] for seed in SEEDS),
                    "psnr_db": min(psnr(drafts[seed][0], full[seed][0]) for seed in SEEDS)}
-            rows.append({name: round(value, 3) for name, value in row.items()})
-            stand.say("{steps} steps, threshold {threshold:g}: {skipped:.0%} skipped, {time:.2f} of the time, at least {psnr_db:.1f} dB".format(**row))
-            if (steps, threshold) == (blockout.SPEC.steps, blockout.SPEC.drafts):
+            rows.append({name: value if name == "by" else round(value, 3) for name, value in row.items()})
+            stand.say("{by}, {steps} steps, threshold {threshold:g}: {skipped:.0%} skipped, {time:.2f} of the time, at least {psnr_db:.1f} dB".format(**row))
+            if (kind, steps, threshold) == ("first block", blockout.SPEC.steps, blockout.SPEC.drafts):
                 chosen = row
     stand.report("draft", "x", {"rows": rows, "frames": FRAMES, "seeds": len(SEEDS)}, ratio=chosen.get("time", 1.0))
 
 
-def clip(model, seed: int, steps: int, threshold: float):
-    """Frames (T, 3, h, w), CPU seconds of sampling, and the draft that counted; a threshold of 0 samples in full."""
+def clip(model, seed: int, steps: int, draft):
+    """Frames (T, 3, h, w), CPU seconds of sampling, and the draft that counted, or learned; None samples in full."""
     import numpy as np
     import torch
     from sora.engine.families import Window
-    from sora.engine.sampling.draft import Draft
-    size, draft = model.native(stand.protocol.Size(832, 480)), Draft(threshold) if threshold else None
+    size = model.native(stand.protocol.Size(832, 480))
     depth = np.linspace(0, 1, size.height, dtype=np.float32)[None, :, None, None].repeat(FRAMES, 0).repeat(size.width, 2)
     for frame in range(FRAMES):
         depth[frame, size.height // 2:size.height * 4 // 5, 4 * frame:4 * frame + 20] = 0.9
