@@ -29,6 +29,7 @@ BENCHES = {             # name -> (environments that it may run in, first choice
     "seeds": (("engine",), "ratio <= 0.5"),
     "load": (("engine",), "ratio <= 1.0, detail.memory_ratio <= 1.1"),
     "blockout": (("engine",), "value <= 3 s, detail.shot_s <= 45, detail.share >= 0.5, detail.peak_gb <= 2"),
+    "clips": (("engine",), "no promise on a core; detail.cuda_clips >= 2000 where there is a card"),
     "draft": (("engine",), "no promise: what a draft saves and what it costs, per threshold"),
     "gpu": (("engine",), "ratio <= 0.6 for wan-14b at 832x480x81, detail.share >= 0.7"),
 }

@@ -22,10 +22,10 @@ STRONG = 2.                                                    # times a natural
 FADE = .04                                                     # a metre: what is far is too fine to be drawn
 
 
-def pattern(x: np.ndarray, y: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def pattern(x: Tensor, y: Tensor, depth: Tensor) -> Tensor:
     """-1.6 to 1.6 at metres x, y of the world, `depth` metres away: waves of about three metres."""
-    fine = np.sin(x * 1.7 + 1.3 * np.sin(y * .9)) * np.sin(y * 2.1 + 1.1 * np.sin(x * .7))
-    return (fine + .6 * np.sin(x * .41) * np.sin(y * .53)) * np.exp(-depth * FADE)
+    fine = torch.sin(x * 1.7 + 1.3 * torch.sin(y * .9)) * torch.sin(y * 2.1 + 1.1 * torch.sin(x * .7))
+    return (fine + .6 * torch.sin(x * .41) * torch.sin(y * .53)) * torch.exp(-depth * FADE)
 
 
 def seen(inverse: np.ndarray, c2w: np.ndarray, lens: np.ndarray, phase: tuple[float, float] = (0., 0.), scale: float = 1.) -> np.ndarray:
@@ -40,7 +40,7 @@ def seen(inverse: np.ndarray, c2w: np.ndarray, lens: np.ndarray, phase: tuple[fl
     depth = 1 / np.where(there, inverse, np.inf).astype(np.float32).clip(1e-3, None)
     led = camera.towards(c2w, np.broadcast_to(lens * (w, h, w, h), (len(c2w), 4)), Size(w, h))[..., :2] * depth[..., None]
     x, y = np.moveaxis((c2w[:, None, None, :2, 3] + led) * scale + phase, -1, 0)
-    return (pattern(x, y, depth * scale) * there).astype(np.float32)
+    return (pattern(*map(torch.from_numpy, (x, y, depth * scale))).numpy() * there).astype(np.float32)
 
 
 def of(depth: np.ndarray, near: float, far: float, cameras: Cameras) -> Tensor:

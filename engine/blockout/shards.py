@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from . import data, varied, world
 
@@ -47,6 +49,11 @@ class Series:
         style = {"style": "photo"} if few and not self.told else {}
         return few | style | ({"mottled": self.mottled} if self.mottled > 1 else {}) | ({"near": self.near} if self.near < 1 else {})
 
+    def captioned(self, n: int, i: int) -> tuple[world.Scene, str]:
+        """Scene and caption of clip i of shard n."""
+        frames, h, w = self.shape(n)
+        return data.told(self.first + n * self.clips + i, frames, w / h, self.draws, **self.fixed(i))
+
     def scene(self, n: int, i: int) -> world.Scene:
         """That of clip i of shard n, drawn again: this costs nothing beside rendering it."""
         frames, h, w = self.shape(n)
@@ -68,17 +75,23 @@ SERIES = {
 HELD_OUT = 9_000_000                                           # seeds from here to 20 million are never trained on
 
 
-def write(root: Path, name: str, n: int, series: Series | None = None) -> Path:
-    """Renders shard n of a series unless it is there already."""
+def write(root: Path, name: str, n: int, series: Series | None = None, device: str = "cpu") -> Path:
+    """Renders shard n of a series on a device, unless it is there already.
+
+    Captions and scenes are the same from every device. Pixels are the same whenever they come from the same one; two devices round sines
+    and roots differently in the last bit, by which a pixel in some thousands is another: at a shadow's rim, where a step of a style begins.
+    """
     series, folder = series or SERIES[name], root / name / f"{n:04d}"
     if folder.exists():
         return folder
-    clips = [series.clip(n, i) for i in range(series.clips)]
+    (_, h, w), first = series.shape(n), series.first + n * series.clips
+    scenes, said = zip(*(series.captioned(n, i) for i in range(series.clips)))
+    rendered = data.render_all(list(scenes), h, w, [first + i for i in range(series.clips)], device)
     part = folder.with_suffix(".part")
     part.mkdir(parents=True, exist_ok=True)
-    for array in ("rgb", "inverse_depth", "normal"):
-        np.save(part / f"{array}.npy", np.stack([getattr(c, array) for c in clips]))
-    (part / "captions.json").write_text(json.dumps([c.caption for c in clips]))
+    for array, values in zip(("rgb", "inverse_depth", "normal"), rendered):
+        np.save(part / f"{array}.npy", values.cpu().numpy())
+    (part / "captions.json").write_text(json.dumps(said))
     os.replace(part, folder)
     return folder
 
@@ -104,12 +117,19 @@ def painted(folder: Path, clips: int) -> tuple[np.ndarray, list[np.ndarray], lis
         return found["seen"], [found[f"colours{i}"] for i in range(clips)], [found[f"parts{i}"] for i in range(clips)]
 
 
-def build(root: Path, series: str, count: int, jobs: int = 2, start: int = 0) -> None:
-    """Renders shards start..count-1 in `jobs` processes."""
-    with ProcessPoolExecutor(jobs) as pool:
+def build(root: Path, series: str, count: int, jobs: int = 2, start: int = 0, device: str = "cpu") -> None:
+    """Renders shards start..count-1: on the processor in `jobs` processes of one thread, on a card in this one."""
+    def said(n: int, folder: Path) -> None:
+        log.info("%s shard %d/%d: %s", series, n + 1, count, folder)
+    if device != "cpu":
+        for n in range(start, count):
+            said(n, write(root, series, n, device=device))
+        return
+    # a process that has torch's threads cannot be forked
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         futures = [pool.submit(write, root, series, n) for n in range(start, count)]
-        for n, future in enumerate(futures):
-            log.info("%s shard %d/%d: %s", series, n + 1 + start, count, future.result())
+        for n, future in enumerate(futures, start):
+            said(n, future.result())
 
 
 def ready(root: Path, series: str) -> list[Path]:

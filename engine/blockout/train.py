@@ -61,7 +61,7 @@ def train(stage: str, out: Path, minutes: float, processes: int = 2, weights: Pa
     clips = out / "clips"
     if stage == "data":
         for series, count in COUNTS.items():
-            shards.build(clips, series, count, processes)
+            shards.build(clips, series, count, processes, device="cuda" if torch.cuda.is_available() else "cpu")
         return
     if stage == "refiner":
         makers = out / "weights" if (out / "weights" / f"{NAME}.json").exists() else weights
