@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from ..sampling import guidance as guiding
 from ..sampling import samplers, schedules
 from ..sampling.draft import Draft
+from ..sampling.halves import in_halves
 from . import flight, mottle
 from . import text as texts
 from .autoencoder import SPACE, TIME, Autoencoder, AutoencoderConfig
@@ -112,8 +113,8 @@ class Blockout(nn.Module):
                  known_mask: Tensor | None = None, guidance: float = GUIDANCE, draft: Draft | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x, sigma) -> x0 for x (1, C, K, h, w).
 
-        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], albedo (1, 4, T, H, W) in [0, 1], at 8h x 8w, camera (1, K*h*w, flight.WIDTH),
-        mottle (1, 1, T, H, W) with depth and camera; any may be left out.
+        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], albedo (1, 4, T, H, W) in [0, 1], at 8h x 8w, camera
+        (1, K*h*w, flight.WIDTH), mottle (1, 1, T, H, W) with depth and camera; any may be left out.
         known (1, C, K, h, w) with known_mask (1, 1, K, h, w), or broadcasting to it: 1 where known. negative None is the empty prompt.
         With a `draft`, steps that would change little are skipped and counted.
         """
@@ -125,8 +126,10 @@ class Blockout(nn.Module):
         cache = None if draft is None else draft.memory(len(self.transformer.blocks))
         with torch.no_grad():                                  # colours are told like words: guidance strengthens what they change
             plain = self._embedded({name: g for name, g in guides.items() if name != "albedo"})
-            layouts = [self._embedded(guides) if "albedo" in guides else plain, plain]
-            layout = torch.cat([laid.expand(n, -1, -1) for laid, n in zip(layouts, each)]) if "albedo" in guides else plain
+            layout = plain
+            if "albedo" in guides:
+                layouts = torch.broadcast_tensors(self._embedded(guides), plain)
+                layout = torch.cat([laid.expand(n, -1, -1) for laid, n in zip(layouts, each)])
         if known is not None:
             known, known_mask = known.to(**place), known_mask.to(**place).expand(1, 1, *known.shape[2:])
 
@@ -134,7 +137,11 @@ class Blockout(nn.Module):
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             clean, mask = (torch.zeros_like(x), torch.zeros_like(x[:, :1])) if known is None else (known, known_mask)
             many = lambda y: y.expand(sum(each), *y.shape[1:])
-            out = self.transformer.denoised(many(x), torch.as_tensor(sigma, **place).expand(sum(each)), words, layout, many(clean), many(mask), cache)
+            given = many(x), torch.as_tensor(sigma, **place).expand(sum(each)), words, many(layout), many(clean), many(mask)
+            if self.device.type == "cpu" and cache is None:    # a draft's memory is of all rows
+                out = in_halves(lambda rows: self.transformer.denoised(*(y[rows] for y in given)), sum(each))
+            else:
+                out = self.transformer.denoised(*given, cache)
             told = [(estimates * share).sum(0, keepdim=True) for estimates, share in zip(out.split(each), shares)]
             x0 = told[0] if guidance == 1 else guiding.guided(*told, guidance)
             return guiding.held(x0, known, known_mask)

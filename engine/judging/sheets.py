@@ -1,4 +1,4 @@
-"""Contact sheets that a person can judge: one layout in eight looks, text only, and Blender's scenes with their results below."""
+"""Contact sheets that a person can judge: one layout in twelve looks, text only, and Blender's scenes with their results below."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -14,7 +14,9 @@ from .blender import Scene
 from .studio import Studio, Wish, takes
 
 LOOKS = ("realistic, at noon, on grass, a red {}", "at sunset, on sand, an orange {}", "at night, on asphalt, a blue {}", "noir style, black and white, a {}",
-         "watercolour painting, a green {} on grass", "blueprint style, a {}", "neon style at night, a purple {}", "clay render of a {} under an overcast sky")
+         "watercolour painting, a green {} on grass", "blueprint style, a {}", "neon style at night, a purple {}", "clay render of a {} under an overcast sky",
+         "comic book style, a yellow {} on sand at sunset", "papercraft, a red {} on grass at noon", "documentary footage, a blue {} on asphalt",
+         "1980s sci-fi film, an orange {} on asphalt at night, in the rain")
 TEXTS = ("a red car on a city street at noon, static shot, realistic", "a yellow ball on sand at sunset, camera pushes in", "a blue cube to the left of a white cone on grass",
          "a purple cylinder on snow, camera orbits left", "a figure walking in a courtyard under an overcast sky", "a green car driving on a street at night, neon style",
          "a stone arch in a courtyard, watercolour painting", "an orange cone on asphalt, camera rises, noir style")
