@@ -48,7 +48,7 @@ def ask(scene, wish: dict) -> None:
     settings = scene.sora
     settings.prompt, settings.negative = wish["prompt"], wish["negative"]
     settings.model_name, settings.seed, settings.lock_seed = wish["model"], wish["seed"], True
-    settings.guide_depth = settings.guide_normal = True
+    settings.guide_depth = settings.guide_normal = settings.guide_albedo = True
     for landing in LANDINGS:
         setattr(settings, landing, True)
     settings.film = True                            # so that the plate shows behind the scene when it is rendered
