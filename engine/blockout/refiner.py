@@ -148,7 +148,7 @@ def enlarged(frames: Tensor, guides: dict[str, Tensor]) -> Tensor:
 
 def _gathered(taps: Tensor, large: Tensor, reach: Tensor) -> Tensor:
     """(n, 3, 2h, 2w) from the nine small pixels about each large one. taps (n, 4 + C, h, w): colour, logarithm of purity, features."""
-    n, c, (h, w) = *large.shape[:2], reach.shape[2:]
+    n, (h, w) = len(large), reach.shape[2:]
     cells = lambda x: x.view(n, -1, h, TIMES, w, TIMES)
     near, wide = F.pad(taps, (1, 1, 1, 1), mode="replicate"), reach[:, :, :, None, :, None]
     t = torch.tensor([-.25, .25], device=large.device, dtype=large.dtype)                           # of a small pixel, from its middle

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ..families.sana_wm import SPEC
 from ..protocol import Size
-from . import pictures
 from .piped import Piped
 from .stepping import Euler, stepped
 
