@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -123,7 +124,7 @@ class Blockout(nn.Module):
         both = [text] if guidance == 1 else [text, negative or self.encode_text("")]
         words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]
         shares = [torch.tensor(t.shares, **place).view(-1, 1, 1, 1, 1) for t in both]
-        cache = None if draft is None else draft.memory(len(self.transformer.blocks))
+        caches = defaultdict(lambda: draft and draft.memory(len(self.transformer.blocks)))         # of each half of the estimates
         with torch.no_grad():                                  # colours are told like words: guidance strengthens what they change
             plain = self._embedded({name: g for name, g in guides.items() if name != "albedo"})
             layout = plain
@@ -138,10 +139,8 @@ class Blockout(nn.Module):
             clean, mask = (torch.zeros_like(x), torch.zeros_like(x[:, :1])) if known is None else (known, known_mask)
             many = lambda y: y.expand(sum(each), *y.shape[1:])
             given = many(x), torch.as_tensor(sigma, **place).expand(sum(each)), words, many(layout), many(clean), many(mask)
-            if self.device.type == "cpu" and cache is None:    # a draft's memory is of all rows
-                out = in_halves(lambda rows: self.transformer.denoised(*(y[rows] for y in given)), sum(each))
-            else:
-                out = self.transformer.denoised(*given, cache)
+            some = lambda rows: self.transformer.denoised(*(y[rows] for y in given), caches[rows.start])
+            out = in_halves(some, sum(each)) if self.device.type == "cpu" else some(slice(0, sum(each)))
             told = [(estimates * share).sum(0, keepdim=True) for estimates, share in zip(out.split(each), shares)]
             x0 = told[0] if guidance == 1 else guiding.guided(*told, guidance)
             return guiding.held(x0, known, known_mask)

@@ -1,6 +1,7 @@
 """Drafts: sampling that skips most of a transformer's blocks in steps that would change little, and counts what it skipped."""
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Blocks = Callable[["Tensor"], "Tensor"]
+COUNTING = threading.Lock()
 IN_A_ROW, RETAINED = 3, 0.2         # steps that are skipped one after the other at most; share of the first steps that never are: diffusers' own
 
 
@@ -23,8 +25,9 @@ class Draft:
 
     def count(self, blocks: int, skipped: int) -> None:
         """One pass through a transformer of so many blocks, of which some were skipped."""
-        self.evaluations += blocks
-        self.skipped += skipped
+        with COUNTING:                                         # two halves may count at once
+            self.evaluations += blocks
+            self.skipped += skipped
 
     def memory(self, blocks: int) -> FirstBlock:
         """What is kept from step to step of one clip and text."""
