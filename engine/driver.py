@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from dataclasses import dataclass
 
@@ -16,8 +17,12 @@ class Card:
     cuda: tuple[int, int]           # the newest version that the driver can serve
 
 
+@functools.cache
 def card() -> Card | None:
-    """None where there is no driver, or no GPU that answers it. CUDA's driver interface: https://docs.nvidia.com/cuda/cuda-driver-api"""
+    """None where there is no driver, or no GPU that answers it. Asked once: nobody exchanges a driver below a running program.
+
+    CUDA's driver interface: https://docs.nvidia.com/cuda/cuda-driver-api
+    """
     try:
         driver = ctypes.CDLL(LIBRARY)
     except OSError:

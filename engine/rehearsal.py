@@ -17,8 +17,8 @@ from .ahead import heed
 from .errors import FolderError
 from .families import Window
 from .models import lock
-from .protocol import MAGNITUDE, Shot, Size
-from .sampling.draft import Draft, Learning, Steady
+from .protocol import Shot, Size
+from .sampling.draft import Learning, Steady
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -32,14 +32,10 @@ STAGE = "rehearse"
 PROMPT, FRAMES, SIZE = "people walk along a busy street at sunset, the camera follows them", 17, Size(416, 240)
 
 
-def draft(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> Draft | None:
-    """How the shot is drafted, None for one in full; what has to be learned for it is learned first. Raises Cut."""
-    spec = families.family(shot.family).SPEC
-    if not shot.draft:
-        return None
-    if shot.draft_by != MAGNITUDE:
-        return Draft(spec.drafts)
+def draft(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> Steady:
+    """How a shot that goes by magnitudes is drafted; what has to be learned for it is learned first. Raises Cut."""
     from .diffusers_line.drafts import possible
+    spec = families.family(shot.family).SPEC
     made, folder = Steady(spec.magnitudes), families.weights(shot.family, shot.model)
     if not possible(made, model.placing.plan):
         return made

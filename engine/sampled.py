@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import families, latents, light, presets, rehearsal, take
+from . import families, latents, light, presets, take
 from .ahead import heed
+from .protocol import MAGNITUDE
+from .sampling.draft import Draft
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +45,7 @@ class Sampling:
             self._prompt = model.completed(shot.prompt) if hasattr(model, "completed") and not shot.loras else shot.prompt
             self._texts = studio.text(model, self._prompt), studio.text(model, shot.negative)
         heed(cut)
-        self._draft = rehearsal.draft(shot, model, studio, clock, cut)
+        self._draft = _draft(shot, model, studio, clock, cut)
 
     @property
     def each(self) -> int:
@@ -80,6 +82,16 @@ class Sampling:
     def counted(self) -> dict[str, int]:
         """What a draft's take records."""
         return {"evaluations": self._draft.evaluations, "skipped": self._draft.skipped} if self._draft else {}
+
+
+def _draft(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> Draft | None:
+    """How the shot is drafted, None for one in full. Raises Cut."""
+    if not shot.draft:
+        return None
+    if shot.draft_by != MAGNITUDE:
+        return Draft(families.family(shot.family).SPEC.drafts)
+    from . import rehearsal     # which asks for more than every other shot needs
+    return rehearsal.draft(shot, model, studio, clock, cut)
 
 
 class Kept:

@@ -33,9 +33,10 @@ from engine.judging.studio import Native, Shots, Studio
 log = logging.getLogger("evaluate")
 KEEP = Path(__file__).resolve().parents[1] / "out" / "evaluate"
 OF_JUDGE = .97                                                 # share of the ground truth that the judges should read
-ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_told", "colour_judged", "colour_text", "shape_text",
-         "shape_depth", "camera_text", "camera_unguided", "camera_depth", "depth_edges", "swap_gap", "blender", "blender_told", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks",
-         "first_frame_psnr", "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
+ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_told", "colour_judged",
+         "colour_text", "shape_text", "shape_depth", "camera_text", "camera_unguided", "camera_depth", "depth_edges", "swap_gap", "blender",
+         "blender_told", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks", "first_frame_psnr",
+         "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
 
 BLENDER = {"blender", "blender_told", "blender_edges", "codec_psnr_blender"}
 
@@ -85,8 +86,8 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
     few, one = max(1, n // 3), max(1, n // 12)
     apart = {("first_frame_psnr", "first_frame_gain"): lambda: rows.first_frame(making, exam, max(1, n // 2)),
              ("seed_hash",): lambda: rows.seeds(making, exam, one),
-             ("binding", "binding_told"): lambda: tasks.told(tasks.binding, making, "binding", few // 2 or 1),
-             ("permanence", "permanence_told"): lambda: tasks.told(tasks.permanence, making, "permanence", one),
+             ("binding", "binding_told"): lambda: tasks.binding(making, few // 2 or 1),
+             ("permanence", "permanence_told"): lambda: tasks.permanence(making, one),
              ("looks",): lambda: looks.lines(making, max(1, n // 16)),
              ("negative", "weight"): lambda: tasks.steering(making, judges, exam, max(1, n // 16)),
              ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 6), second=second),

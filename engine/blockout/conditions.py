@@ -75,7 +75,7 @@ def albedos(seen: np.ndarray, colours: list[np.ndarray], parts: list[np.ndarray]
         if rough:
             said = (torch.rand(things + 1, generator=g) < (.95, .55, .2)[int(torch.randint(3, (), generator=g))]).float()
             said[:things] = torch.maximum(said[:things], torch.zeros(things).index_fill(0, torch.randint(things, (1,), generator=g), 1.))
-        each = torch.cat([torch.from_numpy(colour) ** (1 / 1.25), said[[*part.tolist(), things]][:, None]], 1)      # as data.py develops
+        each = torch.cat([torch.from_numpy(colour) ** data.DEVELOPED, said[[*part.tolist(), things]][:, None]], 1)
         if rough:
             each[:, :3] = (each[:, :3] + .015 * torch.randn(len(each), 3, generator=g)).clamp(0, 1)
         each[:, :3] *= each[:, 3:]

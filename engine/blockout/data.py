@@ -14,6 +14,7 @@ from .shade import GROUND, SKY, Light, Seen, Surfaces, seen
 from .world import Scene
 
 SUPER = 2                      # rays per pixel and axis
+DEVELOPED = 1 / 1.25           # the exponent by which light becomes the picture's values: softer than sRGB, which would bleach what is lit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def _rendered(scenes: list[Scene], h: int, w: int, seeds: list[int], device: tor
         shown.append((*planes[:2], stage.from_camera(frames, planes[2]), planes[3]))
     rgb, flat, normal, inverse = (torch.cat(each, -3).unflatten(-3, (len(scenes), -1)) for each in zip(*shown))
     rgb, flat, normal = (a.permute(1, 2, 3, 4, 0) for a in (rgb, flat, normal))                              # (B, T, H, W, 3)
-    rgb = looks.stylised([s.style for s in scenes], weather.fallen([s.weather for s in scenes], rgb ** (1 / 1.25), seeds), inverse, normal, flat)
+    rgb = looks.stylised([s.style for s in scenes], weather.fallen([s.weather for s in scenes], rgb ** DEVELOPED, seeds), inverse, normal, flat)
     return (rgb * 255 + .5).byte(), inverse.half(), (normal * 127).round().char()
 
 

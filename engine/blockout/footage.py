@@ -1,7 +1,7 @@
 """Blockout at work, as families.Model describes it: windows of a shot become latents, latents become frames."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from ..families.blockout import WEIGHTS, refines
 from ..protocol import Size
 from ..sampling import samplers, schedules
 from . import model
-from .guides import GUIDES
+from .guides import GUIDES, PICTURES
 from .transformer import guide_patches
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Footage:
             noise = self._blockout.noise(window.frames, window.size.width, window.size.height, window.seed)
             source = self._source(window)
             known, mask = self._known(window, noise, source)
-            denoise = self._blockout.denoiser(window.text, window.negative, self._guides(window) | self._flight(window), known, mask,
+            denoise = self._blockout.denoiser(window.text, window.negative, self._guides(window, PICTURES) | self._flight(window), known, mask,
                                                window.guidance, window.draft)
             steps = self._begun(denoise, noise, source, window)
         while True:
@@ -103,14 +103,11 @@ class Footage:
         first = schedules.entry(window.steps, window.change)
         return samplers.euler(denoise, samplers.noised(source, noise, sigmas[first]), sigmas[first:])
 
-    def _guides(self, window: Window) -> dict[str, Tensor]:
-        """(1, C, T, H, W) by kind; strength fades a guide towards nothing."""
-        return {kind: torch.from_numpy(images).permute(3, 0, 1, 2)[None].to(self._blockout.device, self._blockout.dtype) * window.strengths.get(kind, 1.0)
-                for kind, images in window.guides.items() if kind != "mask" and window.strengths.get(kind, 1.0) > 0}
-
-    def _layout(self, window: Window) -> dict[str, Tensor]:
-        """Those of the guides that the decoder draws along."""
-        return {kind: images for kind, images in self._guides(window).items() if kind in GUIDES}
+    def _guides(self, window: Window, kinds: Collection[str]) -> dict[str, Tensor]:
+        """(1, C, T, H, W) of those `kinds` that the window has; strength fades a guide towards nothing."""
+        strengths = {kind: window.strengths.get(kind, 1.) for kind in kinds if kind in window.guides}
+        return {kind: torch.from_numpy(window.guides[kind]).permute(3, 0, 1, 2)[None].to(self._blockout.device, self._blockout.dtype) * strength
+                for kind, strength in strengths.items() if strength > 0}
 
     def _flight(self, window: Window) -> dict[str, Tensor]:
         """What the camera tells; strength fades it towards a camera that stands still over plain ground."""
@@ -155,13 +152,13 @@ class Footage:
         """Moments of the clip along its guides, each decoded as if it were a still."""
         chosen = moments(latent.shape[2])
         stride = self._blockout.latent_stride[0]
-        guides = {kind: images[0, :, [stride * index for index in chosen]].transpose(0, 1)[:, :, None] for kind, images in self._layout(window).items()}
+        guides = {kind: images[0, :, [stride * index for index in chosen]].transpose(0, 1)[:, :, None] for kind, images in self._guides(window, GUIDES).items()}
         stills = self._blockout.autoencoder.decode_stream(latent[0, :, chosen].transpose(0, 1)[:, :, None], guides)      # (n, 3, 1, h, w)
         return next(self._frames(still.transpose(0, 2) for still in stills)).permute(0, 2, 3, 1).cpu().numpy()
 
     def decode(self, latent: Tensor, window: Window) -> Iterator[Tensor]:
         """The decoder draws along the window's guides, so that the latent need not hold every edge."""
-        return self._frames(self._blockout.autoencoder.decode_stream(latent, self._layout(window)))
+        return self._frames(self._blockout.autoencoder.decode_stream(latent, self._guides(window, GUIDES)))
 
     def _frames(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
         """(1, 3, n, h, w) in -1..1 -> (n, 3, h, w) in 0..1."""

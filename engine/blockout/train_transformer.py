@@ -34,9 +34,9 @@ MIXES = ((.06, {"short": 1.}), (.094, {"short": .65, "long": .35}), (.137, {"sho
          (.878, {"mottled": .28, "plain": .28, "short": .26, "close": .12, "large": .06}),
          (.965, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
          (1., {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}))
+FLAGS = {"text": (0., 0., 0., 0.), "camera": (0., 0., 1., 0.), "guides": (1., 1., 0., 0.), "all": (1., 1., 1., 0.), "painted": (1., 1., 1., 1.)}
 WHOLE = ((1.,), (1.,))
-PARTS = {"short": ((1., .55), (.5, .5)), "plain": WHOLE, "mottled": WHOLE, "varied": WHOLE, "large varied": WHOLE, "stills": WHOLE, "told": WHOLE, "close": WHOLE, "large stills": WHOLE, "large": ((1., .6), (.6, .4)),
-         "long": ((1., .7, .35), (.35, .25, .4))}              # of a clip's length, and how often
+PARTS = {"short": ((1., .55), (.5, .5)), "large": ((1., .6), (.6, .4)), "long": ((1., .7, .35), (.35, .25, .4))}       # of a clip's length, and how often
 
 
 @dataclass(slots=True)
@@ -87,8 +87,8 @@ def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Ge
     if shard.told:
         return flow.loss(model, x0, {}, shard.ids[rows], g, 0.)
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
-    seen = shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t]
-    guides |= {"camera": conditions.flights(*seen, g), "mottle": conditions.mottles(*seen, shard.ground[rows])}
+    view = shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t]
+    guides |= {"camera": conditions.flights(*view, g), "mottle": conditions.mottles(*view, shard.ground[rows])}
     seen, colours, parts = shard.paints
     guides["albedo"] = conditions.albedos(seen[rows, :t], [colours[i] for i in rows], [parts[i] for i in rows], g)
     return flow.loss(model, x0, guides, shard.ids[rows], g)
@@ -109,7 +109,8 @@ class Draws:
                 self.library.refresh(series, self.run.rank, self.run.world)
         turn = np.random.default_rng(self.run.step)                               # the same in every process
         series = self._series(turn)
-        part = turn.choice(PARTS[series][0], p=PARTS[series][1])
+        part_of, how_often = PARTS.get(series, WHOLE)
+        part = turn.choice(part_of, p=how_often)
         pool = self.library.of(series)
         shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
         n, _, k, h, w = shard.latent.shape
@@ -157,7 +158,7 @@ class HeldOut:
         eps = torch.randn(self.x0.shape, generator=torch.Generator().manual_seed(5))
         words, empty = model.text(self.ids), torch.zeros(b, 1, k, h, w)
         found = {}
-        for name, flag in (("text", (0., 0., 0., 0.)), ("camera", (0., 0., 1., 0.)), ("guides", (1., 1., 0., 0.)), ("all", (1., 1., 1., 0.)), ("painted", (1., 1., 1., 1.))):
+        for name, flag in FLAGS.items():
             for sigma in (1., .8, .5):
                 x = (1 - sigma) * self.x0 + sigma * eps
                 out = model(x, torch.full((b,), sigma), words, self.guides, torch.tensor([flag] * b), torch.zeros_like(x), empty)

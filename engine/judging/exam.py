@@ -21,9 +21,13 @@ FRAMES, HEIGHT, WIDTH = 17, 40, 64
 
 
 def guides_of(clips: list[data.Clip]) -> dict[str, Tensor]:
-    """depth (N, 1, T, H, W), normal (N, 3, T, H, W) and albedo (N, 4, T, H, W) as the engine reads them."""
-    told = conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
-    return told | {"albedo": conditions.albedos(*data.painted(clips), torch.Generator(), rough=False)}
+    """depth (N, 1, T, H, W) and normal (N, 3, T, H, W) as the engine reads them."""
+    return conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
+
+
+def colours_of(clips: list[data.Clip]) -> dict[str, Tensor]:
+    """albedo (N, 4, T, H, W) as the engine reads it: the colour of every thing and of the ground."""
+    return {"albedo": conditions.albedos(*data.painted(clips), torch.Generator(), rough=False)}
 
 
 def cameras_of(clip: data.Clip, fps: float = 24.) -> Cameras:
@@ -68,7 +72,8 @@ class Exam:
         parts = [torch.from_numpy(data.parts(c.scene, h, w)) for c in clips]
         truth = torch.tensor([attributes.truth(c.scene) for c in clips])
         asked = torch.stack([attributes.asked(c) for c in clips]) & (truth >= 0)
-        return cls(clips, as_video(np.stack([c.rgb for c in clips])), guides_of(clips), torch.stack([torch.stack([p == 0, p == 1]) for p in parts]),
+        return cls(clips, as_video(np.stack([c.rgb for c in clips])), guides_of(clips) | colours_of(clips),
+                   torch.stack([torch.stack([p == 0, p == 1]) for p in parts]),
                    truth, asked, [cameras_of(c) for c in clips], *conditions.span(torch.from_numpy(np.stack([c.inverse_depth for c in clips])).float()))
 
     @classmethod

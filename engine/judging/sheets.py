@@ -99,8 +99,8 @@ def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image":
     chosen = [found[i * len(found) // count] for i in range(min(count, len(found)))]
     cells = []
     for seed, scene in enumerate(chosen):
-        shown, width = takes(studio, "albedo"), scene.size[0] * SCALE
-        clips = [studio.clip(scene.wish(seed, painted=painted))[0] for painted in (False, True)[:1 + shown]]
+        width, ways = scene.size[0] * SCALE, (False, True) if takes(studio, "albedo") else (False,)
+        clips = [studio.clip(scene.wish(seed, painted=painted))[0] for painted in ways]
         cells.append((scene.prompt, [_strip(_layout(scene.full), width), *(_strip(clip, width, scene.full) for clip in clips)]))
     return _page(cells, 2)
 

@@ -1,7 +1,7 @@
 """The lines that need scenes of their own: which colour goes where, what stays itself when hidden, what weights and negatives do."""
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,25 +50,39 @@ def _clip(scene: world.Scene, caption: str, seed: int) -> data.Clip:
     return data.Clip(*data.render(scene, exams.HEIGHT, exams.WIDTH, seed), caption, scene)
 
 
-def told(measure, studio: Studio, name: str, *given, **more) -> dict[str, Line]:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Scenes of a line, and what the family's autoencoder gives back of them; made once, however often they are asked for."""
+    exam: Exam
+    back: Tensor | None
+
+    @classmethod
+    def of(cls, studio: Studio, scenes: list[tuple[world.Scene, str]]) -> Shown:
+        exam = Exam.of([_clip(scene, caption, i) for i, (scene, caption) in enumerate(scenes)])
+        return cls(exam, studio.returned(exam.video, exam.guides))
+
+
+def told(measure, studio: Studio, name: str, shown: list[Shown]) -> dict[str, Line]:
     """A line of this module by the prompt alone, and beside it the same clips with the colours of things as a guide."""
-    lines = {name: measure(studio, *given, **more)}
-    lines[f"{name}_told"] = measure(studio, *given, **more, along=("albedo",)) if takes(studio, "albedo") else \
+    lines = {name: measure(studio, shown)}
+    lines[f"{name}_told"] = measure(studio, shown, along=("albedo",)) if takes(studio, "albedo") else \
         scores.left_out("the family is not told the colours of things")
     return lines
 
 
-def binding(studio: Studio, count: int, along: tuple[str, ...] = ()) -> Line:
+def binding(studio: Studio, count: int) -> dict[str, Line]:
     """Two colours exchanged, over the same depth: are both things in the colours they were given?"""
     pairs = [_pair(BINDING_SEEDS + i) for i in range(count)]
-    sides = [Exam.of([_clip(s, _sentence(s), i) for i, s in enumerate(scenes)]) for scenes in
-             ([s for s, _ in pairs], [_exchanged(s) for s, _ in pairs])]
+    exchanged = [_exchanged(scene) for scene, _ in pairs]
+    return told(_bound, studio, "binding", [Shown.of(studio, pairs), Shown.of(studio, [(scene, _sentence(scene)) for scene in exchanged])])
+
+
+def _bound(studio: Studio, sides: list[Shown], along: tuple[str, ...] = ()) -> Line:
     asked = lambda exam, i: tuple(CHOICES["colour"].index(t.finish) for t in exam.clips[i].scene.things)
     got = lambda exam, video, i: tuple(exam.measured_colour(video, i, which) for which in (0, 1))
     hit, codec, truth, chance = [], [], [], []
-    for exam in sides:
-        back = studio.returned(exam.video, exam.guides)
-        for i in range(count):
+    for exam, back in ((side.exam, side.back) for side in sides):
+        for i in range(len(exam.clips)):
             made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth", *along)))[0]
             right = asked(exam, i)
             hit.append(got(exam, made, i) == right)
@@ -114,14 +128,16 @@ def _drift(video: Tensor, mask: Tensor, before: list[int], after: list[int]) -> 
     return of(before), of(after)
 
 
-def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HIDDEN, along: tuple[str, ...] = ()) -> Line:
+def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HIDDEN) -> dict[str, Line]:
     """A thing passes behind a wall: is it what it was, and what was asked, when it comes out? `each` clips of each hidden stretch."""
+    scenes = ([_passing(HIDING_SEEDS + 100 * hidden + i, hidden) for i in range(each)] for hidden in stretches)
+    return told(_lasted, studio, "permanence", [Shown.of(studio, passing) for passing in scenes])
+
+
+def _lasted(studio: Studio, stretches: list[Shown], along: tuple[str, ...] = ()) -> Line:
     hits, codec, truth, chance, frames, late = [], [], [], [], [], None
-    for hidden in stretches:
-        scenes = [_passing(HIDING_SEEDS + 100 * hidden + i, hidden) for i in range(each)]
-        exam = Exam.of([_clip(s, c, i) for i, (s, c) in enumerate(scenes)])
-        back = studio.returned(exam.video, exam.guides)
-        for i in range(each):
+    for exam, back in ((passing.exam, passing.back) for passing in stretches):
+        for i in range(len(exam.clips)):
             seen = exam.masks[i, 0]
             before, after, gone = _before_and_after(seen.flatten(1).sum(1))
             if not before or not after:

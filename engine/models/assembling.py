@@ -116,8 +116,8 @@ def _alike(source: Path, facts: dict, known: dict, base: Path) -> dict:
     wanted |= {name: math.prod(known.get(part, 0) for part in parts) for name, parts in heads.items()}
     odd = [name for name, fact in facts.items() if wanted[name] != fact]
     if known.get("_class_name") != FAMILIES["ltx2"] or odd:
-        raise ModelError(f"{source.name} is built otherwise than {base.name} ({', '.join(odd) or 'another family'}); it takes its other parts from a model "
-                         "of the same version.", CHOOSE)
+        found = ", ".join(odd) or "another family"
+        raise ModelError(f"{source.name} is built otherwise than {base.name} ({found}); it takes its other parts from a model of the same version.", CHOOSE)
     return known
 
 

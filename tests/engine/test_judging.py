@@ -169,10 +169,10 @@ def test_things_are_hidden_as_long_as_asked():
 
 def test_the_lines_with_scenes_of_their_own_are_measured(native, exam):
     torch.manual_seed(0)
-    found = tasks.told(tasks.binding, native, "binding", 1) | {"permanence": tasks.permanence(native, 1, (4,), ("albedo",))}
+    found = tasks.binding(native, 1) | tasks.permanence(native, 1, (4,))
     found |= tasks.steering(native, judges.Judges().eval(), exam, 1, tasks.PROBES[:1], seeds=1)
     found |= tasks.upscaled_edges(native, 1, (208, 120), (64, 40))
-    assert found["binding"].truth == 1 == found["permanence"].truth and -1 <= found["weight"].value <= 1
+    assert found["binding"].truth == 1 == found["permanence"].truth == found["permanence_told"].truth and -1 <= found["weight"].value <= 1
     assert found["upscale_edge_px"].value >= 0 and found["negative"].clips == 1
 
 
@@ -202,8 +202,8 @@ def test_a_family_that_is_not_told_colours_has_that_said():
         spec = SimpleNamespace(guides=("depth",))
 
     asked = []
-    found = tasks.told(lambda who, along=(): asked.append(along) or "measured", Plain(), "binding")
-    assert asked == [()] and found["binding"] == "measured" and found["binding_told"].value is None and "colours" in found["binding_told"].note
+    found = tasks.told(lambda who, shown, along=(): asked.append((shown, along)) or "measured", Plain(), "binding", ["scenes"])
+    assert asked == [(["scenes"], ())] and found["binding"] == "measured" and found["binding_told"].value is None and "colours" in found["binding_told"].note
 
 
 def test_each_style_is_nearest_to_itself_even_when_worn():
