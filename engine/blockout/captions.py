@@ -18,7 +18,7 @@ PHRASES = {
     "documentary": ("documentary footage", "newsreel"), "scifi": ("1980s sci-fi film", "retro sci-fi"),
     "bus": ("bus", "coach"), "stairs": ("stairs", "staircase"), "stack": ("stack", "pile"), "lamp": ("lamp", "lantern"), "hill": ("hill", "mound"),
     "handheld": ("handheld camera", "shaky footage"), "follow": ("low angle tracking shot", "camera following"), "drone": ("drone shot", "aerial shot"),
-    "rain": ("in the rain", "rainy"), "crowd": ("",), "hills": ("hills", "a hilly field"),
+    "rain": ("in the rain", "rainy"), "crowd": ("",), "hiding": ("",), "hills": ("hills", "a hilly field"),
     "fog": ("in fog", "misty", "foggy"), "snowfall": ("snow falling", "in a snowstorm"),
     "street": ("a street", "a road between houses", "a city street"), "crossing": ("a street", ""), "court": ("a courtyard", "a plaza", "")}
 MOVE_PHRASES = {"pan": "camera pans {}", "dolly": {"in": "camera pushes in", "out": "camera pulls back"}, "orbit": "camera orbits {}",
@@ -53,7 +53,7 @@ def caption(scene: Scene, rng, drop: float = .12) -> str:
     names = [_named(rng, t, kept(drop * .6)) for t in things]
     if scene.kind == "objects" and len(names) == 2 == len(scene.things):
         subject = f"{names[0]} to the left of {names[1]}" if rng.random() < .5 else f"{names[1]} to the right of {names[0]}"
-    elif scene.kind == "crossing" and len(things) > 1 and things[1].word == "pillar":
+    elif len(things) > 1 and (scene.kind == "hiding" and things[1] is scene.things[1] or scene.kind == "crossing" and things[1].word == "pillar"):
         subject = ", ".join([f"{names[0]} passing behind {names[1]}", *names[2:]])
     else:
         subject = ", ".join(names) if rng.random() < .6 else " and ".join(names)

@@ -2,6 +2,8 @@
 same seed, but for a card's own rounding."""
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +120,11 @@ def geometry(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
     normal = stage.from_camera(slice(None), normal.view(3, -1, h, w))
     inverse = (met.pair != SKY) / met.depth.clamp_min(.05)
     return inverse.view(-1, h, w).half().numpy(), (normal * 127).round().char().permute(1, 2, 3, 0).contiguous().numpy()
+
+
+def renderers(jobs: int) -> ProcessPoolExecutor:
+    """Processes of one thread each, which beat one with several; begun anew, for one that has torch's threads cannot be forked."""
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
 
 
 def cameras(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:

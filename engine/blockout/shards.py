@@ -3,18 +3,17 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from . import data, varied, world
+from . import data, hiding, varied, world
 
 log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -28,7 +27,7 @@ class Series:
     mottled: float = 1.                                        # as in `world.drawn`: a texture that is easier to learn from
     told: bool = False                                         # by captions alone: in every style, and never beside a guide
     near: float = 1.                                           # as in `world.drawn`: things that fill more of the picture are learned first
-    varied: bool = False                                       # of varied.py's worlds
+    draws: Callable = world.drawn                              # a scene, as `world.drawn`
 
     def shape(self, n: int) -> tuple[int, int, int]:
         """Of shard n; a stride of 7 mixes shapes early."""
@@ -37,11 +36,6 @@ class Series:
     def clip(self, n: int, i: int) -> data.Clip:
         """Clip i of shard n."""
         return data.clip(self.first + n * self.clips + i, *self.shape(n), self.draws, **self.fixed(i))
-
-    @property
-    def draws(self):
-        """What draws a scene, as `world.drawn`."""
-        return varied.drawn if self.varied else world.drawn
 
     def fixed(self, i: int) -> dict:
         """What clip i of a shard has to be, as `world.drawn` takes it."""
@@ -63,8 +57,9 @@ SERIES = {
     "short": Series(((17, 40, 64),) * 12 + ((17, 64, 40),) * 2 + ((17, 48, 48),) * 2 + ((17, 32, 80),) * 2 + ((33, 40, 64),) * 2, 64, 1_000_000),
     "plain": Series(((17, 40, 64),), 64, 3_000_000, (1, 2)),
     "mottled": Series(((17, 40, 64),), 64, 50_000_000, (1, 2), 2, 3.5),
-    "varied": Series(((17, 40, 64),) * 11 + ((17, 64, 40), (17, 48, 48), (17, 32, 80), (33, 40, 64)), 64, 90_000_000, varied=True),
-    "large varied": Series(((17, 72, 128),) * 3 + ((17, 128, 72),), 12, 110_000_000, varied=True),
+    "varied": Series(((17, 40, 64),) * 11 + ((17, 64, 40), (17, 48, 48), (17, 32, 80), (33, 40, 64)), 64, 90_000_000, draws=varied.drawn),
+    "large varied": Series(((17, 72, 128),) * 3 + ((17, 128, 72),), 12, 110_000_000, draws=varied.drawn),
+    "hiding": Series(((33, 40, 64),), 32, 130_000_000, draws=hiding.drawn),
     "long": Series(((49, 56, 96),) * 7 + ((49, 96, 56), (49, 48, 112), (33, 56, 96)), 12, 5_000_000),
     "stills": Series(((1, 40, 64),) * 5 + ((1, 56, 96),) * 5 + ((1, 96, 56), (1, 48, 48), (1, 48, 112)), 512, 20_000_000, (1, 1, 2, 2, 3, 3), 2),
     "told": Series(((1, 40, 64),) * 8 + ((1, 56, 96),) * 2 + ((1, 72, 128),), 512, 70_000_000, (1, 1, 1, 2), told=True),
@@ -124,8 +119,7 @@ def build(root: Path, series: str, count: int, jobs: int = 2, start: int = 0, de
         for n in range(start, count):
             said(n, write(root, series, n, device=device))
         return
-    # a process that has torch's threads cannot be forked
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with data.renderers(jobs) as pool:
         futures = [pool.submit(write, root, series, n) for n in range(start, count)]
         for n, future in enumerate(futures, start):
             said(n, future.result())

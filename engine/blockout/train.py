@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 STAGES = ("data", "autoencoder", "transformer", "decoder", "refiner")
 SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}     # of the minutes of `all`: a refiner has gained nothing yet
 COUNTS = {"short": 110, "long": 16, "plain": 95, "mottled": 60, "varied": 44, "stills": 30, "told": 60, "close": 44, "large stills": 15, "large": 30,
-          "large varied": 10}                                  # shards
+          "large varied": 10, "hiding": 40}                    # shards
 
 
 def checkpoint(out: Path, stage: str) -> dict | None:

@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +96,7 @@ def makes(blockout: Blockout, rgb: np.ndarray, inverse: np.ndarray, normal: np.n
 
 def prepare(root: Path, weights: Path, jobs: int, count: int = COUNT) -> None:
     """Shards 0..count-1 in `jobs` processes."""
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with data.renderers(jobs) as pool:
         for done in [pool.submit(shard, root, weights, n) for n in range(count)]:
             log.info("%s", done.result())
 
@@ -107,7 +105,6 @@ def shard(root: Path, weights: Path, n: int) -> Path:
     """Renders shard n and has the Blockout in `weights` make its small side, unless that is there."""
     folder = shards.write(root, NAME, n, SERIES)
     if not (folder / SMALL).exists():
-        torch.set_num_threads(1)
         blockout = model.load(weights)
         arrays = [np.load(folder / f"{name}.npy") for name in ("rgb", "inverse_depth", "normal")]
         np.save(folder / f".{SMALL}", makes(blockout, *arrays, shards.captions(folder), n))

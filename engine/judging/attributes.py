@@ -12,6 +12,15 @@ from ..blockout.words import FIRST_STYLES, KNOWN
 CHOICES = {"colour": tuple(COLOURS), "shape": world.SHAPES, "sky": tuple(SKIES), "ground": tuple(GROUNDS), "camera": world.MOVES, "style": FIRST_STYLES}
 COLOURLESS = ("noir", "blueprint", "clay")                     # an object's colour can't be read, nor the ground's
 SKYLESS = ("noir", "blueprint")                                # nor what light there is
+SIDES, WAYS = {"left": "right", "right": "left"}, {"in": "out", "out": "in", "up": "down", "down": "up"}
+
+
+def _turned(others: dict[str, str]) -> Tensor:
+    """For each camera move the one that has the other word in its name."""
+    return torch.tensor([CHOICES["camera"].index(" ".join(others.get(word, word) for word in move.split())) for move in CHOICES["camera"]])
+
+
+MIRRORED, BACKWARDS = _turned(SIDES), _turned(SIDES | WAYS)    # what a camera's move is in a mirror, and in a clip that is played backwards
 
 
 def of_thing(scene: world.Scene, thing: world.Thing) -> tuple[int, int]:

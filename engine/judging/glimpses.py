@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +27,30 @@ class Glimpses:
     scene: np.ndarray           # int64 (N, 4): sky, ground, camera, style
 
 
-def glimpse(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """One row of each of Glimpses' arrays."""
-    rng = np.random.default_rng(seed)
-    scene = world.drawn(rng, 17, WIDTH / HEIGHT, kind="objects", count=1 + seed % 2)
+def _scene(seed: int) -> world.Scene:
+    """One or two things, in the frames that are SEEN."""
+    scene = world.drawn(np.random.default_rng(seed), 17, WIDTH / HEIGHT, kind="objects", count=1 + seed % 2)
     for name in ("eye", "yaw", "pitch"):
         setattr(scene, name, getattr(scene, name)[list(SEEN)])
     scene.movers = [m[list(SEEN)] for m in scene.movers]
-    things = np.full((2, 2), -1)
-    for i, thing in enumerate(scene.things):
-        things[i] = attributes.of_thing(scene, thing)
-    return data.render(scene, HEIGHT, WIDTH, seed)[0], data.parts(scene, HEIGHT, WIDTH), things, np.array(attributes.of_scene(scene))
+    return scene
+
+
+def _things(scene: world.Scene) -> list[tuple[int, int]]:
+    return [*(attributes.of_thing(scene, thing) for thing in scene.things), (-1, -1)][:2]
+
+
+def glimpsed(seeds: range) -> Glimpses:
+    """A glimpse of each seed."""
+    scenes = [_scene(seed) for seed in seeds]
+    return Glimpses(data.render_all(scenes, HEIGHT, WIDTH, list(seeds))[0].numpy(), np.stack([data.parts(scene, HEIGHT, WIDTH) for scene in scenes]),
+                    np.array([_things(scene) for scene in scenes]), np.array([attributes.of_scene(scene) for scene in scenes]))
 
 
 def write(path: Path, first: int, count: int) -> Path:
     """Renders the glimpses of `count` seeds into one file."""
-    rows = [np.stack(column) for column in zip(*(glimpse(first + i) for i in range(count)))]
     part = path.with_suffix(".part.npz")
-    np.savez(part, **dict(zip(("rgb", "parts", "things", "scene"), rows)))
+    np.savez(part, **asdict(glimpsed(range(first, first + count))))
     os.replace(part, path)
     return path
 
@@ -59,8 +64,8 @@ def rendered(folder: Path, count: int, jobs: int = 2) -> Glimpses:
     missing = [(path, SEEDS + start) for path, start in zip(paths, starts) if not path.exists()]
     if missing:
         log.info("rendering %d clips for the judges to learn from", len(missing) * size)
-        with ProcessPoolExecutor(jobs) as pool:
+        with data.renderers(jobs) as pool:
             for n, _ in enumerate(pool.map(write, *zip(*missing), [size] * len(missing)), 1):
                 log.info("%d of %d", n * size, len(missing) * size)
     found = [np.load(path) for path in paths]
-    return Glimpses(*(np.concatenate([f[name] for f in found]) for name in ("rgb", "parts", "things", "scene")))
+    return Glimpses(*(np.concatenate([f[one.name] for f in found]) for one in fields(Glimpses)))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attributes import CHOICES
+from .attributes import CHOICES, MIRRORED
 from .glimpses import HEIGHT, SEEN, WIDTH
 
 CROP, MARGIN = 32, 1.35                                        # pixels of a crop's side; how much wider than the thing it is
@@ -92,6 +92,14 @@ def flow(video: Tensor) -> Tensor:
     return torch.cat([F.adaptive_avg_pool2d(moved, (10, 16)), F.adaptive_avg_pool2d(grey, (10, 16))], 1)
 
 
+def in_a_mirror(moved: Tensor) -> Tensor:
+    """What `flow` finds in clips with left and right exchanged, of what it found in them."""
+    pairs = 2 * (len(SEEN) - 1)
+    sign = torch.ones(moved.shape[1])
+    sign[:pairs:2] = -1                                        # what went to the right goes to the left
+    return moved.flip(-1) * sign.view(1, -1, 1, 1)
+
+
 class Judges(nn.Module):
     """All of them, as one set of weights."""
 
@@ -116,7 +124,9 @@ class Judges(nn.Module):
         b, t = frames.shape[:2]
         small = self._small(frames.flatten(0, 1))
         of_frames = {name: out.log_softmax(1).view(b, t, -1).mean(1) for name, out in self.setting(small).items()}
-        move = self.motion(flow(small.view(b, t, *small.shape[1:]).transpose(1, 2)))["camera"].log_softmax(1)
+        moved = flow(small.view(b, t, *small.shape[1:]).transpose(1, 2))
+        both = self.motion(moved)["camera"].log_softmax(1), self.motion(in_a_mirror(moved))["camera"].log_softmax(1)[:, MIRRORED]
+        move = (both[0] + both[1]).log_softmax(1)
         place = self.where(small, 1) if masks is None else masks[:, at].flatten(0, 1).float()
         return {**self.judged(frames, place), **of_frames, "camera": move}
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import glimpses
+from .attributes import BACKWARDS, MIRRORED
 from .glimpses import Glimpses
-from .judges import LEAST, Judges, boxes, crops, flow
+from .judges import LEAST, Judges, boxes, crops, flow, in_a_mirror
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,12 @@ def worn(x: Tensor, g: torch.Generator) -> Tensor:
     return x + torch.randn(x.shape, generator=g) * .1 * (u * 2 - 1).clamp(min=0)
 
 
+def mirrored(g: torch.Generator, *pictures: Tensor) -> tuple[Tensor, ...]:
+    """Half of the rows (N, ..., w) of all pictures, the same of each, with left and right exchanged."""
+    turned = torch.rand(len(pictures[0]), generator=g) < .5
+    return tuple(torch.where(turned.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x) for x in pictures)
+
+
 def _frames(rgb: np.ndarray) -> Tensor:
     """uint8 (N, h, w, 3) -> (N, 3, h, w) in [-1, 1]."""
     return torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -39,16 +46,23 @@ def _settings(g: Glimpses, r: torch.Generator) -> Draw:
     def draw(rows: Tensor):
         at = torch.randint(len(g.rgb[0]), (len(rows),), generator=r)
         told = torch.from_numpy(g.scene)[rows]
-        return worn(_frames(g.rgb[rows.numpy(), at.numpy()]), r), {"sky": told[:, 0], "ground": told[:, 1], "style": told[:, 3]}
+        shown, = mirrored(r, _frames(g.rgb[rows.numpy(), at.numpy()]))
+        return worn(shown, r), {"sky": told[:, 0], "ground": told[:, 1], "style": told[:, 3]}
     return draw
 
 
 def _motions(g: Glimpses, r: torch.Generator) -> Draw:
-    x = torch.cat([flow(torch.from_numpy(rgb).permute(0, 4, 1, 2, 3).float() / 127.5 - 1) for rgb in np.array_split(g.rgb, len(g.rgb) // 64 + 1)])
+    """Each clip as it is, in a mirror, backwards, and both."""
+    clips = [torch.from_numpy(rgb).permute(0, 4, 1, 2, 3).float() / 127.5 - 1 for rgb in np.array_split(g.rgb, len(g.rgb) // 64 + 1)]
+    ways = [torch.cat([flow(shown(clip)) for clip in clips]) for shown in (lambda clip: clip, lambda clip: clip.flip(2))]
+    x = torch.stack([*ways, *map(in_a_mirror, ways)], 1)
+    told = torch.from_numpy(g.scene)[:, 2]
+    moves = torch.stack([told, BACKWARDS[told], MIRRORED[told], MIRRORED[BACKWARDS[told]]], 1)
 
     def draw(rows: Tensor):
-        noise = torch.randn(len(rows), *x.shape[1:], generator=r) * .04
-        return x[rows] + noise, {"camera": torch.from_numpy(g.scene)[rows, 2]}
+        way = torch.randint(x.shape[1], (len(rows),), generator=r)
+        noise = torch.randn(len(rows), *x.shape[2:], generator=r) * .04
+        return x[rows, way] + noise, {"camera": moves[rows, way]}
     return draw
 
 
@@ -56,7 +70,8 @@ def _places(g: Glimpses, r: torch.Generator) -> Draw:
     def draw(rows: Tensor):
         at = torch.randint(len(g.rgb[0]), (len(rows),), generator=r).numpy()
         part = torch.from_numpy(g.parts[rows.numpy(), at]).long()[:, ::2, ::2].clamp(min=-1) + 1
-        return worn(_frames(g.rgb[rows.numpy(), at]), r), {"place": part}
+        shown, part = mirrored(r, _frames(g.rgb[rows.numpy(), at]), part)
+        return worn(shown, r), {"place": part}
     return draw
 
 
@@ -73,7 +88,8 @@ def _looks(g: Glimpses, r: torch.Generator) -> Draw:
         centre, half = centre + jitter[:, :2] * .12 * half[:, None], half * (1 + .15 * jitter[:, 2])
         want = told[clip, which]
         frames = worn(_frames(g.rgb[clip.numpy(), frame.numpy()]), r)
-        return crops(frames, centre, half), {"colour": want[:, 0], "shape": want[:, 1]}
+        shown, = mirrored(r, crops(frames, centre, half))
+        return shown, {"colour": want[:, 0], "shape": want[:, 1]}
     return draw
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from ..blockout import data, upscale
 from . import exam as exams
 from .blender import Scene
 from .studio import Studio, Wish, takes
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 LOOKS = ("realistic, at noon, on grass, a red {}", "at sunset, on sand, an orange {}", "at night, on asphalt, a blue {}", "noir style, black and white, a {}",
          "watercolour painting, a green {} on grass", "blueprint style, a {}", "neon style at night, a purple {}", "clay render of a {} under an overcast sky",
@@ -50,7 +54,7 @@ def _layout(guides: dict[str, Tensor]) -> Tensor:
     return shade.expand(3, -1, -1, -1) * 2 - 1
 
 
-def _page(cells: list[tuple[str, list[np.ndarray]]], columns: int) -> "Image":
+def _page(cells: list[tuple[str, list[np.ndarray]]], columns: int) -> "Image.Image":
     """Cells of a caption above some strips, laid out in columns."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -79,7 +83,7 @@ def _layout_scene(found: list[Scene]) -> tuple[Wish, dict[str, Tensor], str]:
     return Wish(prompt="", seed=0, guides=exam.guides, size=NATIVE, frames=exams.FRAMES, **exam.flown(0)), full, clip.scene.things[0].word
 
 
-def looks(studio: Studio, found: list[Scene]) -> "Image":
+def looks(studio: Studio, found: list[Scene]) -> "Image.Image":
     layout, full, subject = _layout_scene(found)
     width = layout.size[0] * SCALE
     cells = [("the layout", [_strip(_layout(full), width)])]
@@ -89,12 +93,12 @@ def looks(studio: Studio, found: list[Scene]) -> "Image":
     return _page(cells, 3)
 
 
-def text(studio: Studio) -> "Image":
+def text(studio: Studio) -> "Image.Image":
     clips = [(t, studio.clip(Wish(prompt=t, seed=seed, size=NATIVE))[0]) for seed, t in enumerate(TEXTS)]
     return _page([(t, [_strip(clip, NATIVE[0] * SCALE)]) for t, clip in clips], 2)
 
 
-def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image":
+def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image.Image":
     """`count` of Blender's scenes, each above what the family made of it by the prompt, and below that by the colours of its materials too."""
     chosen = [found[i * len(found) // count] for i in range(min(count, len(found)))]
     cells = []

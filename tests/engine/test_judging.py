@@ -121,7 +121,8 @@ def test_judges_learn_and_are_kept(tmp_path):
 
 
 def test_glimpses_know_what_they_show():
-    rgb, parts, things, scene = glimpses.glimpse(glimpses.SEEDS + 1)
+    found = glimpses.glimpsed(range(glimpses.SEEDS + 1, glimpses.SEEDS + 2))
+    rgb, parts, things, scene = (getattr(found, name)[0] for name in ("rgb", "parts", "things", "scene"))
     assert rgb.shape == (5, 40, 64, 3) and parts.shape == (5, 40, 64) and things.shape == (2, 2) and (things[:, 1] >= 0).all() and scene.shape == (4,)
 
 
@@ -139,6 +140,15 @@ def test_flow_sees_which_way_a_picture_goes():
     video = torch.stack([still[..., 4 * t:4 * t + 64] for t in range(5)], 2) * 2 - 1
     across = judges.flow(video)[:, 0:8:2, 2:-2, 4:-4]
     assert across.mean() == pytest.approx(-1, abs=.15)                          # eight pixels at twice the size
+
+
+def test_a_clip_in_a_mirror_moves_the_other_way(exam):
+    moved, other = judges.flow(exam.video), judges.flow(exam.video.flip(-1))
+    assert (judges.in_a_mirror(moved) - other).abs().mean() < .25 * moved.abs().mean()
+    assert torch.equal(judges.in_a_mirror(judges.in_a_mirror(moved)), moved)
+    named = lambda turned: [attributes.CHOICES["camera"][i] for i in turned.tolist()]
+    assert dict(zip(attributes.CHOICES["camera"], named(attributes.MIRRORED)))["orbit left"] == "orbit right"
+    assert dict(zip(attributes.CHOICES["camera"], named(attributes.BACKWARDS)))["dolly in"] == "dolly out"
 
 
 # ---------------------------------------------------------------- lines
