@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from ..errors import CHOOSE, ModelError
 from ..families.blockout import WEIGHTS, refines
 from ..protocol import Size
 from ..sampling import samplers, schedules
-from . import model
+from . import coarse, model
 from .guides import GUIDES, PICTURES
 from .transformer import guide_patches
 
@@ -46,7 +47,7 @@ class Footage:
     overlap, begins_from_latents = OVERLAP, True
 
     def __init__(self, blockout, folder: Path):
-        self._blockout, self._folder, self._wardrobe, self._second = blockout, folder, None, None
+        self._blockout, self._folder, self._wardrobe, self._second, self._remarks = blockout, folder, None, None, ()
         self.window = blockout.window_frames
 
     def wear(self, loras) -> tuple[str, ...]:
@@ -73,8 +74,28 @@ class Footage:
         from . import text
         return tuple(text.tokens(prompt).not_understood)
 
+    def remarks(self) -> tuple[str, ...]:
+        """How the window before was drawn, for the take."""
+        return self._remarks
+
     def sample(self, window: Window) -> Iterator[Tensor]:
-        """Euler steps of rectified flow; one clean latent (1, C, K, h, w) a step."""
+        """Euler steps of rectified flow; one clean latent (1, C, K, h, w) a step. Small first where no layout holds the clip together."""
+        small = coarse.first(window, self.native)
+        self._remarks = (f"Drawn at {small.size} first, and from that at {window.size}: no layout says what stands where",) if small else ()
+        if small is None:
+            yield from self._sampled(window)
+            return
+        ahead = schedules.entry(window.steps, coarse.AGAIN)    # as many steps of the window are left out as one hears of the small clip's
+        shape = self._blockout.latent_shape(window.frames, window.size.width, window.size.height)
+        for done, latent in enumerate(self._sampled(small), 1):
+            if done * ahead // window.steps > (done - 1) * ahead // window.steps:
+                yield coarse.looked_at(latent, shape)
+        with torch.inference_mode():
+            drawn = self._encoded(coarse.pictures(torch.cat(list(self.decode(latent, small))), window.size))
+        yield from self._sampled(replace(window, source_latent=drawn, change=coarse.AGAIN))
+
+    def _sampled(self, window: Window) -> Iterator[Tensor]:
+        """At the window's own size."""
         with torch.inference_mode():
             noise = self._blockout.noise(window.frames, window.size.width, window.size.height, window.seed)
             source = self._source(window)

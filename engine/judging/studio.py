@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import camera, families, protocol, shoot
-from ..blockout.model import GUIDANCE, STEPS, Blockout
+from ..blockout.footage import Footage
+from ..blockout.model import GUIDANCE, STEPS, WEIGHTS, Blockout
 from ..errors import GuideError, KeyframeError
-from ..sampling import samplers
 
 log = logging.getLogger(__name__)
 NONE: dict[str, Tensor] = {}
@@ -56,25 +56,26 @@ def takes(studio: Studio, kind: str) -> bool:
 
 
 class Native:
-    """Blockout itself, at the judged size."""
+    """Blockout itself, window by window, at the judged size."""
     keyframes = negative = True
 
     def __init__(self, blockout: Blockout, steps: int = STEPS, guidance: float = GUIDANCE):
-        self.blockout, self.steps, self.guidance = blockout, steps, guidance
+        self.blockout, self.footage, self.steps, self.guidance = blockout, Footage(blockout, WEIGHTS), steps, guidance
 
     @torch.inference_mode()
     def clip(self, wish: Wish) -> Tensor:
-        model, known, mask = self.blockout, None, None
-        noise = model.noise(wish.frames, *wish.size, wish.seed)
-        if wish.first is not None:
-            known, mask = torch.zeros_like(noise), torch.zeros_like(noise[:, :1])
-            known[:, :, :1], mask[:, :, 0] = model.encode_still(wish.first, 0), 1
-        negative = model.encode_text(wish.negative) if wish.negative else None
-        depth = wish.guides["depth"][0, 0].numpy() if "depth" in wish.guides else None
-        along = wish.guides | (model.flown(wish.cameras, depth, wish.near, wish.far) if wish.cameras else {})
-        denoise = model.denoiser(model.encode_text(wish.prompt), negative, along, known, mask, self.guidance)
-        *_, (x, _) = samplers.euler(denoise, noise, model.sigmas(self.steps))
-        return model.autoencoder.decode(x, wish.guides).float().clone()
+        window = self._window(wish)
+        *_, latent = self.footage.sample(window)
+        frames = torch.cat(list(self.footage.decode(latent, window)))
+        return (frames * 2 - 1).transpose(0, 1)[None].clone()
+
+    def _window(self, wish: Wish) -> families.Window:
+        """The wish as a shot's only window."""
+        images = lambda x: np.ascontiguousarray(x[0].permute(1, 2, 3, 0).numpy())
+        stills = {} if wish.first is None else {0: wish.first[0].permute(1, 2, 0).numpy() / 2 + .5}
+        return families.Window(frames=wish.frames, size=protocol.Size(*wish.size), seed=wish.seed, steps=self.steps, guidance=self.guidance,
+                               text=self.footage.text(wish.prompt), negative=self.footage.text(wish.negative), stills=stills,
+                               guides={kind: images(guide) for kind, guide in wish.guides.items()}, cameras=wish.cameras, near=wish.near, far=wish.far)
 
     @torch.inference_mode()
     def returned(self, video: Tensor, guides: dict[str, Tensor] = NONE) -> Tensor:
