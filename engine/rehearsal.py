@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 
 FILE = ".magnitudes.json"               # in the model's folder, none of its own files
 STAGE = "rehearse"
-PROMPT, FRAMES, SIZE = "people walk along a busy street at sunset, the camera follows them", 17, Size(416, 240)
+PROMPT, FRAMES = "people walk along a busy street at sunset, the camera follows them", 17
+WIDE, TALL = 26, 15                     # tokens of each latent frame: 416x240 pixels for most of Wan's line
 
 
 def draft(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> Steady:
@@ -70,7 +72,12 @@ def _keep(folder: Path, known: dict) -> None:
 
 
 def _key(shot: Shot, steps: int) -> str:
-    return f"{shot.steps or steps} steps" + (f", {shot.preset}" if shot.preset else "")
+    return f"{shot.steps or steps} steps" + (f", {shot.preset}" if shot.preset else ", no guidance" if _unguided(shot) else "")
+
+
+def _unguided(shot: Shot) -> bool:
+    """Whether the shot itself does without guidance: then some models take other noise levels."""
+    return not shot.preset and 0 <= shot.guidance <= 1
 
 
 def _learned(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> dict[str, list[float]]:
@@ -88,10 +95,13 @@ def _learned(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: thread
 
 
 def _window(shot: Shot, model: Model, learning: Learning) -> Window:
-    """A small clip of the rehearsal's own words, with a slope as its depth where the family follows one."""
+    """A small clip of the rehearsal's own words, with what the family cannot do without."""
     import numpy as np
-    spec, preset, size = families.family(shot.family).SPEC, presets.of(shot), model.native(SIZE)
+    from .plan import strides
+    family, preset = families.family(shot.family), presets.of(shot)
+    side = math.isqrt(strides(families.weights(shot.family, shot.model))[0])        # pixels
+    size = model.native(Size(WIDE * side, TALL * side))
     slope = np.linspace(0, 1, size.height, dtype=np.float32)[None, :, None, None].repeat(FRAMES, 0).repeat(size.width, 2)
-    return Window(frames=FRAMES, size=size, seed=0, steps=shot.steps or spec.steps, guidance=preset.guidance if preset else spec.guidance,
-                  text=model.text(PROMPT), negative=model.text(""), guides={"depth": slope} if "depth" in spec.guides else {}, draft=learning,
-                  preset=preset)
+    guidance = 1.0 if _unguided(shot) else preset.guidance if preset else family.SPEC.guidance
+    return Window(frames=FRAMES, size=size, seed=0, steps=shot.steps or family.SPEC.steps, guidance=guidance, text=model.text(PROMPT),
+                  negative=model.text(""), draft=learning, preset=preset, **(family.rehearsed(slope) if hasattr(family, "rehearsed") else {}))

@@ -11,7 +11,9 @@ from .. import light
 from ..families import ltx2
 from ..models import admission
 from ..protocol import Size, SizeGrid
+from ..sampling.draft import Draft
 from . import pictures
+from .chained import chained
 from .loras import Wardrobe
 from .piped import Piped
 from .stepping import Euler, stepped
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from ..families import Window
 
 LENGTH = 1024       # tokens
+STREAMS = ("hidden_states", "audio_hidden_states")      # of a block: pictures and sound
 
 
 class Sound(Piped):
@@ -81,12 +84,19 @@ class Sound(Piped):
             self._audio.clear()         # a new shot begins
         first = dataclasses.replace(window, size=Size(window.size.width // 2, window.size.height // 2)) if window.two_stages else window
         asked, heard, latent = self._asked(first), [], None
-        for latent in self._stage(first, asked, heard):
-            yield latent
+        with chained(window.draft, self.parts["transformer"], "transformer_blocks", self.placing.plan, STREAMS):
+            for latent in self._stage(first, asked, heard):
+                yield latent
         if window.two_stages:
-            with self._refining():
-                yield from self._stage(window, self._again(window, asked, latent, heard.pop()), heard)
+            yield from self._second(window, self._again(window, asked, latent, heard.pop()), heard)
         self._audio += heard
+
+    def _second(self, window: Window, asked: dict[str, Any], heard: list[Tensor]) -> Iterator[Tensor]:
+        """The second stage, whose few steps all change much: a draft counts them, and skips nothing."""
+        with self._refining():
+            yield from self._stage(window, asked, heard)
+        if isinstance(window.draft, Draft) and not window.draft.hindrance:
+            window.draft.count(len(self.parts["transformer"].transformer_blocks) * len(asked["sigmas"]), 0)
 
     def _stage(self, window: Window, asked: dict[str, Any], heard: list[Tensor]) -> Iterator[Tensor]:
         """One run of the pipeline: estimates of the clean latent, the last one the result. Its sound's latent is added to `heard`."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..families.sana_wm import SPEC
 from ..protocol import Size
+from .chained import chained
 from .piped import Piped
 from .stepping import Euler, stepped
 
@@ -44,8 +45,9 @@ class Flight(Piped):
                                  guidance_scale=window.guidance, negative_prompt=window.negative, generator=self.dice(window), fps=round(window.fps),
                                  output_type="latent", callback_on_step_end=callback, max_sequence_length=LENGTH).frames
         euler = Euler(self.pipe.scheduler)
-        for found in stepped(run):
-            yield euler.estimate(found[0], found[2]) if isinstance(found, tuple) else found
+        with chained(window.draft, self.parts["transformer"], "blocks", self.placing.plan):
+            for found in stepped(run):
+                yield euler.estimate(found[0], found[2]) if isinstance(found, tuple) else found
 
     def encode_still(self, picture: Tensor) -> Tensor:
         return self.pipe._encode_first_frame(picture[:, :, 0], self.place, self.parts["transformer"].dtype)

@@ -8,6 +8,8 @@ from ..errors import GuideError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..device import Device
     from ..diffusers_line.cogvideox import Control
 
@@ -40,6 +42,11 @@ def check(shot: Shot, folder: Path) -> None:
                          Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
     if not kinds:
         raise GuideError("CogVideoX-Fun follows a layout; switch on the depth or the edges guide.")
+
+
+def rehearsed(slope: np.ndarray) -> dict:
+    """The slope as its depth."""
+    return {"guides": {"depth": slope}}
 
 
 def load(folder: Path, device: Device) -> Control:

@@ -8,6 +8,8 @@ from ..errors import GuideError, KeyframeError
 from ..protocol import FamilySpec, FrameGrid, Shot, Size, SizeGrid
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..device import Device
     from ..diffusers_line.sana_wm import Flight
 
@@ -27,6 +29,8 @@ SPEC = FamilySpec(
     models=("sana-wm",),
     plans=True,
     window=161,
+    drafts=0.1,             # as the cache's author has it; not measured on real weights yet
+    magnitudes=0.06,        # as diffusers has it; not measured on real weights yet
     compiles=True,
 )
 
@@ -48,6 +52,19 @@ def made(folder: Path) -> Size:
     from ..diffusers_line import loading
     tall = loading.configuration(folder, "transformer").get("image_size", 720)
     return Size(tall * 16 // 9, tall)
+
+
+def rehearsed(slope: np.ndarray) -> dict:
+    """The slope as its first picture, and a camera that goes straight ahead, two centimetres a frame."""
+    import numpy as np
+
+    from ..camera import Cameras
+    count, height, width, _ = slope.shape
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    poses[:, 2, 3] = 0.02 * np.arange(count)
+    lens = np.tile([width, width, width / 2, height / 2], (count, 1))
+    cameras = Cameras(frames=np.arange(count), c2w=poses, K=lens, size=Size(width, height), fps=24.0)
+    return {"stills": {0: slope[0].repeat(3, -1)}, "cameras": cameras}
 
 
 def load(folder: Path, device: Device) -> Flight:

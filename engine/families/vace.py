@@ -8,6 +8,8 @@ from ..errors import GuideError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..device import Device
     from ..diffusers_line.vace import Layout
     from ..footprint import Given
@@ -62,6 +64,11 @@ def notes(shot: Shot) -> tuple[str, ...]:
     """What was shown as something else than it is."""
     from ..diffusers_line import vace_guides
     return vace_guides.notes(vace_guides.counting(shot.guides))
+
+
+def rehearsed(slope: np.ndarray) -> dict:
+    """The slope as its depth."""
+    return {"guides": {"depth": slope}}
 
 
 def load(folder: Path, device: Device) -> Layout:

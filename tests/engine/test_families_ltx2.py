@@ -139,6 +139,13 @@ def test_two_stages_are_those_of_the_documented_recipe(stage):
     assert torch.equal(loaded._audio[0], stock.audio)
 
 
+def test_a_draft_skips_in_the_first_stage_and_counts_both(stage):
+    asked = {"size": TALL, "two_stages": True, "guidance": 1.0, "steps": 10}
+    take = stage.roll("ltx2", "ltx2", draft=True, **asked)
+    assert take.evaluations == 2 * (10 + 3) and 0 < take.skipped <= 10
+    assert differing(latent(stage, **asked), latent(stage, **asked, draft=True))
+
+
 def test_two_stages_are_seen_counted_and_the_same_again(stage):
     said, asked = [], {"size": TALL, "two_stages": True, "guidance": 1.0}
     take = stage.roll("ltx2", "ltx2", say=said.append, **asked)

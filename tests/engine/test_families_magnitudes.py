@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from engine import rehearsal, shoot
 from engine.errors import Cut, ShotError
 from engine.protocol import DRAFTS, FIRST_BLOCK, MAGNITUDE, Guide, Lora, Size
-from engine.sampling.draft import Learning, Magnitudes, Measured, Steady
+from engine.sampling.draft import Draft, Learning, Magnitudes, Measured, Steady
 from tests.engine import tiny_families
 from tests.engine.open_stage import Stage, differing, staged
 
@@ -44,7 +44,8 @@ def stage(tmp_path, checkpoints):
 
 
 def given(stage, family: str) -> dict:
-    return {"vace": {"guides": (stage.guide("depth"), stage.guide("edges"))}, "cogvideox": {"guides": (stage.guide("depth"),)}}.get(family, {})
+    return {"vace": {"guides": (stage.guide("depth"), stage.guide("edges"))}, "cogvideox": {"guides": (stage.guide("depth"),)},
+            "sana_wm": {"guides": (stage.camera(0.1),), "keyframes": (stage.keyframe(0),)}}.get(family, {})
 
 
 # ---------------------------------------------------------------- what is skipped
@@ -77,7 +78,7 @@ def test_steps_are_skipped_as_diffusers_skips_them(seed):
 
 
 def test_a_skipped_step_changes_its_input_as_the_last_whole_one_did():
-    memory = Magnitudes(Steady(0.1), 2, [1.0] * 5)
+    memory = Magnitudes(Steady(0.1), 2, [[1.0] * 5])
     made = [float(memory.through(torch.tensor([float(step)]), lambda x: x + 1, lambda x: x + 10 * step)) for step in range(5)]
     assert made == [0 + 1, 1 + 1, 2 + 1, 3 + 1, 4 + 1 + 40], "three in a row at most"
 
@@ -92,8 +93,37 @@ def test_what_is_measured_is_how_much_longer_each_tokens_change_became():
     assert isinstance(memory, Measured) and len(learning.found["transformer"]) == 2
 
 
+# ---------------------------------------------------------------- several streams
+def test_of_two_streams_the_one_that_strays_decides():
+    """Pictures and sound go through LTX-2's blocks side by side; neither may be left behind."""
+    for restless in (0, 1):
+        ratios = [[1.0] * 10, [1.0] * 10]
+        ratios[restless] = [2.0] * 10
+        draft = Steady(0.06, ratios=dict(zip(("transformer", "sound"), ratios)))
+        memory = draft.memory(2)
+        for _ in range(10):
+            memory.through((torch.ones(1, 3, 2), torch.ones(1, 1, 4)), lambda x: x, lambda x: (x[0] + 1, x[1] + 2))
+        assert draft.skipped == 0 < draft.evaluations
+    draft, changes = Draft(0.1), iter([1.0, 1.0, 5.0, 5.0])
+    memory = draft.memory(2)
+    for _ in range(4):
+        sound = next(changes)
+        picture, heard = memory.through((torch.ones(1, 3, 2), torch.ones(1, 1, 4)), lambda x, by=sound: (x[0] + 1, x[1] + by), lambda x: (x[0] + 3, x[1] + 7))
+        assert float(picture.mean()) == 1 + 1 + 3 and float(heard.mean()) == 1 + sound + 7
+    assert draft.skipped == 2, "the second and the fourth: in the third only the sound's first block said something else"
+
+
+def test_each_stream_is_learned_for_itself():
+    learning = Learning()
+    memory = learning.memory(2)
+    for scale in (1.0, 2.0, 1.0):
+        memory.through((torch.ones(1, 2, 3), torch.ones(1, 1, 2)), lambda x: x, lambda x: (x[0] + scale, x[1] + scale * scale))
+    assert learning.ratios() == {"transformer": pytest.approx([1.0, 2.0, 0.5]), "sound": pytest.approx([1.0, 4.0, 0.25])}
+
+
 # ---------------------------------------------------------------- shots
-@pytest.mark.parametrize(("family", "model"), [("wan", "wan_text"), ("wan", "wan_experts"), ("vace", "vace"), ("skyreels", "skyreels"), ("cogvideox", "cogvideox")])
+@pytest.mark.parametrize(("family", "model"), [("wan", "wan_text"), ("wan", "wan_experts"), ("vace", "vace"), ("skyreels", "skyreels"),
+                                               ("cogvideox", "cogvideox"), ("ltx2", "ltx2"), ("sana_wm", "sana_wm")])
 def test_a_model_learns_once_and_is_drafted_alike_ever_after(stage, family, model):
     said, shot = [], {**given(stage, family), **DRAFT}
     full = stage.latent(family, model, **{**shot, "draft": False})
@@ -101,7 +131,7 @@ def test_a_model_learns_once_and_is_drafted_alike_ever_after(stage, family, mode
     assert any("learned first, in 10 steps" in note for note in first.notes) and first.evaluations > 0
     assert {one.step for one in said if one.stage == rehearsal.STAGE} == set(range(1, STEPS + 1))
     known = rehearsal.kept(stage.model(model))[f"{STEPS} steps"]
-    assert sum(map(len, known.values())) == STEPS and all(ratio > 0 for ratios in known.values() for ratio in ratios)
+    assert sum(map(len, known.values())) == STEPS * (2 if family == "ltx2" else 1) and all(ratio > 0 for ratios in known.values() for ratio in ratios)
     assert all(ratios[0] == 1.0 for ratios in known.values()) and any(abs(ratio - 1) > 1e-4 for ratios in known.values() for ratio in ratios)
     said.clear()
     draft = stage.latent(family, model, **shot)
@@ -115,6 +145,7 @@ def test_a_model_learns_once_and_is_drafted_alike_ever_after(stage, family, mode
 @pytest.mark.parametrize(("family", "model", "found", "share"), [
     ("wan", "wan_text", {"transformer": EVEN}, 6 / 10), ("skyreels", "skyreels", {"transformer": EVEN}, 6 / 10),
     ("vace", "vace", {"transformer": EVEN}, 6 / 10), ("cogvideox", "cogvideox", {"transformer": EVEN}, 6 / 10),
+    ("ltx2", "ltx2", {"transformer": EVEN, "sound": EVEN}, 6 / 10), ("sana_wm", "sana_wm", {"transformer": EVEN}, 6 / 10),
     ("wan", "wan_experts", {"transformer": EVEN[:8], "transformer_2": EVEN[:2]}, None)])
 def test_what_was_learned_says_which_steps_are_skipped(stage, family, model, found, share):
     shot = {**given(stage, family), **DRAFT}
