@@ -51,6 +51,8 @@ def _grid(asked: Shot, spec: FamilySpec) -> None:
     if asked.draft_by not in DRAFTS or (asked.draft and asked.draft_by == MAGNITUDE and not spec.magnitudes):
         raise ShotError(f"{spec.label} makes no drafts by {asked.draft_by!r}; choose another way, or shoot it in full.",
                         Remedy(action="leave_out", label="Shoot in Full", value="draft"))
+    if asked.limited:
+        _limited(asked, spec)
     if asked.two_stages and not spec.second:
         raise ShotError(f"{spec.label} has no second stage; shoot it in one.",
                         Remedy(action="leave_out", label="Shoot in One Stage", value="two_stages"))
@@ -62,6 +64,18 @@ def _grid(asked: Shot, spec: FamilySpec) -> None:
     if nearest != asked.size:
         raise ShotError(f"{spec.label} cannot deliver {asked.size}; the nearest size it can is {nearest}.",
                         Remedy(action="set_size", label=f"Use {nearest}", value=str(nearest)))
+
+
+def _limited(asked: Shot, spec: FamilySpec) -> None:
+    """Guidance in some of the steps alone."""
+    every = Remedy(action="leave_out", label="Guide Every Step", value="limit_guidance")
+    if not spec.limits:
+        raise ShotError(f"{spec.label} is guided in every step or in none; do not limit its guidance.", every)
+    if not 0 <= asked.guided_from < asked.guided_until <= 1:
+        raise ShotError(f"Guidance cannot last from {asked.guided_from:g} until {asked.guided_until:g} of the steps; "
+                        "both lie between 0 and 1, and the end after the beginning.", every)
+    if asked.draft and asked.draft_by == MAGNITUDE:
+        raise ShotError("A draft by magnitudes has learned steps that are all guided alike; draft by the first block, or guide every step.", every)
 
 
 def _numbers(asked: Shot) -> None:

@@ -109,6 +109,7 @@ def shoot(
     frame_start: Annotated[int | None, typer.Option(help="Number of the first frame")] = None,
     steps: Annotated[int | None, typer.Option()] = None,
     guidance: Annotated[float | None, typer.Option()] = None,
+    guided: Annotated[str | None, typer.Option(metavar="FROM:UNTIL", help="Guidance between these shares of the steps alone, such as 0.1:0.7")] = None,
     guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8")] = None,
@@ -132,6 +133,8 @@ def shoot(
                  "guides": tuple(map(_guide, guide)) if guide else None,
                  "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None,
                  "loras": tuple(map(_lora, lora)) if lora else None}
+        if guided is not None:
+            given["guided_from"], given["guided_until"] = _shares(guided)
         if from_latents is not None:
             shot_file, given["latents"] = shot_file or from_latents, str(from_latents.expanduser().resolve())
         shot = _shot(shot_file, {name: value for name, value in given.items() if value is not None}, out)
@@ -171,6 +174,14 @@ def _read_any(path: Path) -> Shot:
     if isinstance(fields, dict) and "shot" in fields and "files" in fields:
         return decode(fields, Take).shot
     return decode(fields, Shot)
+
+
+def _shares(text: str) -> tuple[float, float]:
+    begin, _, end = text.partition(":")
+    try:
+        return float(begin), float(end)
+    except ValueError as error:
+        raise ShotError(f"“{text}” says not which steps are guided; write shares of them, as 0.1:0.7.") from error
 
 
 def _guide(text: str) -> Guide:

@@ -36,7 +36,7 @@ def need(shot: Shot, folder: Path, dtype: str) -> plan.Need:
     given = family.given(shot) if hasattr(family, "given") else plan.Given()
     if shot.draft and family.SPEC.drafts:
         guided = (shot.guidance if shot.guidance >= 0 else family.SPEC.guidance) > 1
-        given = dataclasses.replace(given, kept=CACHED.get(shot.draft_by, 0) * (2 if guided else 1))
+        given = dataclasses.replace(given, kept=CACHED.get(shot.draft_by, 0) * (1 + guided + (guided and shot.limited)))
     return plan.need(folder, dtype, frames, _pixels(shot, family, folder), given)
 
 

@@ -113,6 +113,7 @@ class FamilySpec:
     second: int = 0                         # steps of a second stage, which makes each side twice as long; 0: it has none
     presets: tuple[Preset, ...] = ()        # ways of shooting in a few steps
     compiles: bool = False                  # its transformers can be compiled
+    limits: bool = False                    # guidance can be limited to some of the steps
 
 
 # ---------------------------------------------------------------- the shot
@@ -191,6 +192,8 @@ class Shot:
     frame_start: int = 1
     steps: int = 0                          # 0: the family's default
     guidance: float = -1.0                  # below 0: the family's default
+    guided_from: float = 0.0                # share of the steps before which, and after which, there is no guidance:
+    guided_until: float = 1.0               # none is left out from 0 to 1
     format: str = "png"
     guides: tuple[Guide, ...] = ()
     keyframes: tuple[Keyframe, ...] = ()
@@ -209,6 +212,11 @@ class Shot:
     refine_strength: float = -1.0           # how much a second model may draw anew in the finished frames, 0..1; below 0: the family's default
     refine_prompt: str = ""                 # what it is told; "": the shot's own prompt
     two_stages: bool = False                # sampled at half the size, then made twice as large and refined in a second stage
+
+    @property
+    def limited(self) -> bool:
+        """Whether some steps do without guidance."""
+        return (self.guided_from, self.guided_until) != (0.0, 1.0)
 
     def numbered(self, index: int) -> int:
         """Scene frame (and file number) of the image `index`, which counts from 0."""

@@ -37,7 +37,8 @@ def _question(scene, spec) -> protocol.Shot | None:
         return None                         # Frames and Size says why
     asked = protocol.Shot(
         id="", family=spec.name, model=settings.model_name, prompt="", seed=0, size=size, frames=frames, fps=24.0, out="",
-        plan=shot.asked_plan(settings), two_stages=shot.two_stages(settings, spec),
+        plan=shot.asked_plan(settings), two_stages=shot.two_stages(settings, spec), guidance=settings.guidance, **shot.drafted(settings, spec),
+        **shot.limits(settings, spec),
         references=tuple(row.image for row in settings.references if row.on) if spec.references else (),
         guides=tuple(protocol.Guide(kind=kind, path="", strength=1.0 if strengths.animated(scene, kind) else strengths.now(settings, kind))
                      for kind in shot.wanted_guides(settings, spec)),

@@ -43,13 +43,24 @@ def frozen(context) -> Shot:
         guides=tuple(Guide(kind=kind, path="", strength=strengths.now(settings, kind)) for kind in guides),
         landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings), preset=asked_preset(settings, spec),
         compiled=settings.compiled and spec.compiles,
-        draft=settings.draft and spec.drafts > 0, draft_by=settings.draft_by if spec.magnitudes else protocol.FIRST_BLOCK,
-        two_stages=two_stages(settings, spec), **refiner(settings, spec), **more)
+        two_stages=two_stages(settings, spec), **drafted(settings, spec), **limits(settings, spec), **refiner(settings, spec), **more)
     shot = replace(shot, guides=strengths.over(scene, shot, spec))
     if clip:
         shot = replace(shot, source=_source(shot, clip, settings.source_change if spec.changes else 1.0))
     slate.freeze(shot)
     return shot
+
+
+def drafted(settings, spec: FamilySpec) -> dict:
+    """Whether steps are skipped, and how."""
+    return {"draft": settings.draft and spec.drafts > 0, "draft_by": settings.draft_by if spec.magnitudes else protocol.FIRST_BLOCK}
+
+
+def limits(settings, spec: FamilySpec) -> dict[str, float]:
+    """Which share of the steps is guided, where it is not all of them."""
+    if not (spec.limits and settings.limit_guidance and settings.guidance > 1):
+        return {}
+    return {"guided_from": round(settings.guided_from, 3), "guided_until": round(settings.guided_until, 3)}
 
 
 def asked_preset(settings, spec: FamilySpec) -> str:
@@ -258,6 +269,9 @@ def restore(scene, shot: Shot) -> None:
     settings.compiled, settings.draft_by = shot.compiled, shot.draft_by
     settings.preset_name, preset = shot.preset, families.preset(spec, shot.model, shot.preset)
     settings.plan, settings.draft, settings.two_stages = shot.plan or choices.AUTOMATIC, shot.draft, shot.two_stages
+    settings.limit_guidance = shot.limited
+    if shot.limited:
+        settings.guided_from, settings.guided_until = shot.guided_from, shot.guided_until
     if spec.refines:
         settings.refine_strength = shot.refine_strength if shot.refine_strength >= 0 else spec.refines
         settings.refine_prompt = shot.refine_prompt

@@ -13,7 +13,7 @@ from ..clock import moments
 from ..errors import CHOOSE, ModelError
 from ..families.blockout import WEIGHTS, refines
 from ..protocol import Size
-from ..sampling import samplers, schedules
+from ..sampling import guidance, samplers, schedules
 from . import coarse, model
 from .guides import GUIDES, PICTURES
 from .transformer import guide_patches
@@ -100,8 +100,11 @@ class Footage:
             noise = self._blockout.noise(window.frames, window.size.width, window.size.height, window.seed)
             source = self._source(window)
             known, mask = self._known(window, noise, source)
-            denoise = self._blockout.denoiser(window.text, window.negative, self._guides(window, PICTURES) | self._flight(window), known, mask,
-                                               window.guidance, window.draft)
+            given = self._guides(window, PICTURES) | self._flight(window), known, mask
+            denoise = self._blockout.denoiser(window.text, window.negative, *given, window.guidance, window.draft)
+            if window.guided is not None:
+                alone = self._blockout.denoiser(window.text, window.negative, *given, 1.0, window.draft)
+                denoise = guidance.limited(denoise, alone, self._blockout.sigmas(window.steps), window.guided)
             steps = self._begun(denoise, noise, source, window)
         while True:
             with torch.inference_mode():        # entered for each step: a generator must not keep it while it rests

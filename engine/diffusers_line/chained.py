@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,13 @@ def chained(draft: Draft | Learning | None, transformer: torch.nn.Module, blocks
     """The transformer's `blocks` stand behind one that asks the draft meanwhile; afterwards they are as they were.
 
     `streams` are the arguments that a block takes and gives, by their names; () is the first one alone. None changes nothing, nor does a
-    plan that cannot skip blocks. Pipelines that ask for both texts in one batch have one memory for them.
+    plan that cannot skip blocks. Pipelines that ask for both texts in one batch have one memory for them, and another one for one alone.
     """
     if draft is None or not possible(draft, plan):
         yield
         return
     own = getattr(transformer, blocks)
-    setattr(transformer, blocks, torch.nn.ModuleList([_Chain(own, draft.memory(len(own)), streams)]))
+    setattr(transformer, blocks, torch.nn.ModuleList([_Chain(own, draft, streams)]))
     try:
         yield
     finally:
@@ -35,9 +36,10 @@ def chained(draft: Draft | Learning | None, transformer: torch.nn.Module, blocks
 class _Chain(torch.nn.Module):
     """All blocks as one, called as each of them is."""
 
-    def __init__(self, blocks: torch.nn.ModuleList, memory: Memory, streams: tuple[str, ...]):
+    def __init__(self, blocks: torch.nn.ModuleList, draft: Draft | Learning, streams: tuple[str, ...]):
         super().__init__()
-        self.blocks, self._memory, self._streams = blocks, memory, streams
+        self.blocks, self._streams = blocks, streams
+        self._memories: dict[int, Memory] = defaultdict(lambda: draft.memory(len(blocks)))      # texts in the batch -> what is kept of them
         self.eval()
 
     def forward(self, *given, **named) -> Streams:
@@ -47,4 +49,5 @@ class _Chain(torch.nn.Module):
             for block in blocks:
                 x = block(**dict(zip(self._streams, x)), **named) if self._streams else block(x, *given[1:], **named)
             return x
-        return self._memory.through(begun, lambda x: through(self.blocks[:1], x), lambda x: through(self.blocks[1:], x))
+        memory = self._memories[len(begun[0] if self._streams else begun)]
+        return memory.through(begun, lambda x: through(self.blocks[:1], x), lambda x: through(self.blocks[1:], x))

@@ -8,6 +8,7 @@ from ..families.cogvideox import SPEC
 from . import pictures
 from .drafts import drafting
 from .piped import Piped
+from .resting import resting
 from .stepping import stepped
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Control(Piped):
                              guidance_scale=window.guidance, prompt_embeds=window.text, negative_prompt_embeds=window.negative,
                              generator=self.dice(window), output_type="latent", callback_on_step_end=callback,
                              max_sequence_length=self._length()).frames
-        with drafting(window.draft, {"transformer": self.parts["transformer"]}, window.steps, plan=self.placing.plan):
+        transformer = self.parts["transformer"]
+        with drafting(window.draft, {"transformer": transformer}, window.steps, plan=self.placing.plan), resting(window, transformer):
             for found in stepped(run):
                 yield (found[2] if isinstance(found, tuple) else found).transpose(1, 2)
 

@@ -16,6 +16,7 @@ from . import pictures
 from .chained import chained
 from .loras import Wardrobe
 from .piped import Piped
+from .resting import resting
 from .stepping import Euler, stepped
 from .tiles import tiled
 
@@ -84,7 +85,8 @@ class Sound(Piped):
             self._audio.clear()         # a new shot begins
         first = dataclasses.replace(window, size=Size(window.size.width // 2, window.size.height // 2)) if window.two_stages else window
         asked, heard, latent = self._asked(first), [], None
-        with chained(window.draft, self.parts["transformer"], "transformer_blocks", self.placing.plan, STREAMS):
+        transformer = self.parts["transformer"]
+        with resting(window, transformer), chained(window.draft, transformer, "transformer_blocks", self.placing.plan, STREAMS):
             for latent in self._stage(first, asked, heard):
                 yield latent
         if window.two_stages:

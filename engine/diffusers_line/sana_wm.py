@@ -8,6 +8,7 @@ from ..families.sana_wm import SPEC
 from ..protocol import Size
 from .chained import chained
 from .piped import Piped
+from .resting import resting
 from .stepping import Euler, stepped
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Flight(Piped):
                                  guidance_scale=window.guidance, negative_prompt=window.negative, generator=self.dice(window), fps=round(window.fps),
                                  output_type="latent", callback_on_step_end=callback, max_sequence_length=LENGTH).frames
         euler = Euler(self.pipe.scheduler)
-        with chained(window.draft, self.parts["transformer"], "blocks", self.placing.plan):
+        transformer = self.parts["transformer"]
+        with resting(window, transformer), chained(window.draft, transformer, "blocks", self.placing.plan):
             for found in stepped(run):
                 yield euler.estimate(found[0], found[2]) if isinstance(found, tuple) else found
 

@@ -1,11 +1,14 @@
 """The denoising loop of flow-matching models: diffusers' schedulers, an estimate of the clean latent a step."""
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..families import Window
 
 BATCHED = 4096      # tokens of one text up to which both go together
 
@@ -44,6 +47,15 @@ def denoised(scheduler, latent: Tensor, velocity: Velocity, first: int = 0, hold
                 latent = hold(latent, float(sigmas[index + 1]))
             last = index == len(scheduler.timesteps) - 1
         yield latent if last else estimate
+
+
+def limited(make: Callable[[Window], Velocity], window: Window, scheduler) -> Velocity:
+    """`make(window)`, and in the steps in which its guidance rests `make` of the window without any."""
+    if window.guided is None or window.guidance <= 1:
+        return make(window)
+    guiding, alone = make(window), make(dataclasses.replace(window, guidance=1.0))
+    among = {float(timestep) for timestep in scheduler.timesteps[window.guided.start:window.guided.stop]}
+    return lambda latent, timestep: (guiding if float(timestep) in among else alone)(latent, timestep)
 
 
 def answered(call: Callable[..., Tensor], texts: tuple[Tensor, Tensor | None], guidance: float, tokens: int) -> Tensor:

@@ -28,7 +28,8 @@ class Layout(Footage):
         scales = [self._scale(control, latents[0].shape[3:]) for control in controls]
         noise = self.noise(window, extra)
         self.tune(window, self.tokens(noise.shape))
-        for estimate in self.placed(steps.denoised(scheduler, noise, self._velocity(window, latents, scales))):
+        velocity = steps.limited(lambda one: self._velocity(one, latents, scales), window, scheduler)
+        for estimate in self.placed(steps.denoised(scheduler, noise, velocity)):
             yield estimate[:, :, extra:]
 
     def _scale(self, control: vace_guides.Control, sides) -> Tensor:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +41,12 @@ class Film(Footage):
         latent, first = self.begun(window, scheduler)
         self.tune(window, self.tokens(latent.shape))
         if self.pictured:
-            return steps.denoised(scheduler, latent, self.pictured_velocity(window), first)
+            return steps.denoised(scheduler, latent, steps.limited(self.pictured_velocity, window, scheduler), first)
         known, mask = self.known(window, latent)
         if self.grown:
             return self.grown_steps(window, scheduler, latent, first, known, mask)
-        return steps.denoised(scheduler, latent, self.plain_velocity(window), first, self.hold(known, mask, latent))
+        velocity = steps.limited(self.plain_velocity, window, scheduler)
+        return steps.denoised(scheduler, latent, velocity, first, self.hold(known, mask, latent))
 
     def entry(self, window: Window) -> int:
         """The step with which sampling begins: the first, unless part of a clip is kept."""
@@ -86,11 +88,11 @@ class Film(Footage):
 
     def grown_steps(self, window: Window, scheduler, latent: Tensor, first: int, known: Tensor, mask: Tensor) -> Iterator[Tensor]:
         """Known latent frames stay clean and have the timestep 0."""
-        def velocity(noisy: Tensor, timestep: Tensor) -> Tensor:
+        def velocity(window: Window, noisy: Tensor, timestep: Tensor) -> Tensor:
             given = mask * known + (1 - mask) * noisy
             places = ((1 - mask)[0, 0].expand(*noisy.shape[2:])[:, ::2, ::2] * timestep).flatten()[None]
             return self.guess(window, given, places, timestep)
-        for estimate in steps.denoised(scheduler, latent, velocity, first):
+        for estimate in steps.denoised(scheduler, latent, steps.limited(lambda one: partial(velocity, one), window, scheduler), first):
             yield mask * known + (1 - mask) * estimate
 
     # ------------------------------------------------------------ what is known

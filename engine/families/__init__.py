@@ -51,6 +51,7 @@ class Window:
     far: float = 0.0
     fps: float = 24.0
     index: int = 0                          # which of the shot's windows
+    guided: range | None = None             # steps with guidance; None: all
     draft: Any = None                       # engine.sampling.draft.Draft, which counts, or Learning; None: every block in every step
     preset: Any = None                      # protocol.Preset, whose schedule is kept to
     compiled: bool = False                  # the transformer's blocks are compiled where they can be

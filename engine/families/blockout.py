@@ -39,6 +39,7 @@ SPEC = FamilySpec(
     loras=True,
     drafts=0.3,
     refines=refines(WEIGHTS),
+    limits=True,
 )
 
 

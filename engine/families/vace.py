@@ -42,6 +42,7 @@ SPEC = FamilySpec(
     magnitudes=0.06,        # as diffusers has it; not measured on real weights yet
     presets=(FOUR,),
     compiles=True,
+    limits=True,
 )
 
 

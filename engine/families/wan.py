@@ -53,6 +53,7 @@ SPEC = FamilySpec(
     magnitudes=0.06,        # as diffusers has it; not measured on real weights yet
     presets=PRESETS,
     compiles=True,
+    limits=True,
 )
 LARGE = 1280 * 720      # pixels of the models made for 720p
 

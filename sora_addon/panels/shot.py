@@ -115,6 +115,12 @@ class Seed(Sidebar):
             models.draw_missing_loras(layout, context, families.preset(spec, settings.model_name, settings.preset_name))
         layout.prop(settings, "steps")
         layout.prop(settings, "guidance")
+        if spec and spec.limits and settings.guidance > 1:
+            layout.prop(settings, "limit_guidance")
+            if settings.limit_guidance:
+                column = layout.column(align=True)
+                column.prop(settings, "guided_from")
+                column.prop(settings, "guided_until")
         if spec and spec.drafts:
             layout.prop(settings, "draft")
             if settings.draft and spec.magnitudes:

@@ -212,6 +212,23 @@ def test_a_draft_is_asked_of_families_that_make_drafts(scene):
     assert settings.draft is False
 
 
+def test_guidance_is_limited_where_it_is_asked_for_and_there_is_some(scene):
+    settings = scene.sora
+    assert not shot.frozen(bpy.context).limited
+    settings.limit_guidance, settings.guided_from, settings.guided_until = True, 0.1, 0.6
+    frozen = shot.frozen(bpy.context)
+    assert (frozen.guided_from, frozen.guided_until) == (0.1, 0.6)
+    settings.limit_guidance, settings.guided_from = False, 0.0
+    shot.restore(scene, frozen)
+    assert settings.limit_guidance and settings.guided_from == pytest.approx(0.1)
+    settings.guidance = 1.0
+    assert not shot.frozen(bpy.context).limited, "there is none to limit"
+    settings.guidance, settings.family, settings.use_guides = 5.0, "skyreels", False
+    assert not shot.frozen(bpy.context).limited
+    bpy.ops.sora.remedy(action="leave_out", value="limit_guidance")
+    assert settings.limit_guidance is False
+
+
 def test_two_stages_are_asked_of_families_that_have_them(scene):
     settings = scene.sora
     settings.two_stages = True
