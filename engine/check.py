@@ -18,7 +18,7 @@ def shot(asked: Shot) -> None:
     spec = families.family(asked.family).SPEC
     _words(asked)
     _grid(asked, spec)
-    _numbers(asked)
+    numbers(asked)
     _refining(asked, spec)
     folder = families.weights(asked.family, asked.model)
     _guides(asked, spec)
@@ -78,7 +78,8 @@ def _limited(asked: Shot, spec: FamilySpec) -> None:
         raise ShotError("A draft by magnitudes has learned steps that are all guided alike; draft by the first block, or guide every step.", every)
 
 
-def _numbers(asked: Shot) -> None:
+def numbers(asked: Shot) -> None:
+    """Raises ShotError for steps, seeds, rates and the like that no family takes."""
     if not (math.isfinite(asked.fps) and 0 < asked.fps <= FASTEST):
         raise ShotError(f"{asked.fps:g} frames a second is not a frame rate; it must lie above 0 and at most at {FASTEST:g}.")
     if not 0 <= asked.frame_start <= LAST_NUMBER - asked.frames:

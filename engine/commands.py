@@ -96,6 +96,35 @@ def show_plan(shot_file: Annotated[Path, typer.Argument(metavar="SHOT.JSON", hel
 
 
 @app.command()
+def rehearse(
+    family: Annotated[str, typer.Option()],
+    model: Annotated[str, typer.Option(help="A name of the family's, or an absolute folder")] = "",
+    steps: Annotated[int, typer.Option(help="0: the family's own, or the preset's")] = 0,
+    guidance: Annotated[float, typer.Option(help="1 for drafts without guidance; below 0: the family's own, or the preset's")] = -1.0,
+    preset: Annotated[str, typer.Option(help="One of the family's")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Also what is known already")] = False,
+    as_lines: Annotated[bool, typer.Option("--json", help="What was learned, as JSON")] = False,
+) -> int:
+    """Learn in advance how much a model changes from step to step: drafts by magnitude of so many steps go by it."""
+    from . import rehearse as rehearsing
+    from .shoot import Studio
+    teller, cut = PlainTeller.fitting(), _interruptible()
+    try:
+        with teller:
+            path, key, ratios = rehearsing.learned(rehearsing.asked(family, model, steps, guidance, preset), teller.progress, cut, Studio(), again)
+    except Cut:
+        typer.echo("Cut; nothing was learned.", err=True)
+        return CUT
+    if as_lines:
+        typer.echo(json.dumps({"file": str(path), "key": key, "ratios": ratios}))
+        return 0
+    for name, each in ratios.items():
+        typer.echo(f"{name}: {' '.join(f'{ratio:.3f}' for ratio in each)}")
+    typer.echo(f"{key}: {path}")
+    return 0
+
+
+@app.command()
 def shoot(
     shot_file: Annotated[Path | None, typer.Argument(metavar="[SHOT.JSON]", help="A shot.json, a take.json, or a folder with one")] = None,
     family: Annotated[str | None, typer.Option()] = None,
@@ -219,8 +248,8 @@ def _lora(text: str) -> Lora:
 
 
 # ---------------------------------------------------------------- rolling and telling
-def _roll(shot: Shot, teller) -> int:
-    from .shoot import Studio, printed_count, roll
+def _interruptible() -> threading.Event:
+    """What Ctrl-C sets."""
     cut = threading.Event()
 
     def interrupted(*_) -> None:
@@ -228,6 +257,12 @@ def _roll(shot: Shot, teller) -> int:
         cut.set()
 
     signal.signal(signal.SIGINT, interrupted)
+    return cut
+
+
+def _roll(shot: Shot, teller) -> int:
+    from .shoot import Studio, printed_count, roll
+    cut = _interruptible()
     try:
         with teller:
             take = roll(shot, teller.progress, cut, Studio())

@@ -41,14 +41,20 @@ def draft(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading
     made, folder = Steady(spec.magnitudes), families.weights(shot.family, shot.model)
     if not possible(made, model.placing.plan):
         return made
-    known, key = kept(folder), _key(shot, spec.steps)
-    if key not in known:
-        with clock.stage(STAGE):
-            known[key] = _learned(shot, model, studio, clock, cut)
-        _keep(folder, known)
+    made.ratios = kept(folder).get(key(shot), {})
+    if not made.ratios:
+        made.ratios = learn(shot, model, studio, clock, cut)
         made.learned = f"how much the model's steps change was learned first, in {shot.steps or spec.steps} steps of {FRAMES} small frames"
-    made.ratios = known[key]
     return made
+
+
+def learn(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> dict[str, list[float]]:
+    """What drafts such as `shot` go by, found out now and kept, in the place of what was known. Raises Cut."""
+    with clock.stage(STAGE):
+        found = _learned(shot, model, studio, clock, cut)
+    folder = families.weights(shot.family, shot.model)
+    _keep(folder, kept(folder) | {key(shot): found})
+    return found
 
 
 def kept(folder: Path) -> dict[str, dict[str, list[float]]]:
@@ -71,8 +77,10 @@ def _keep(folder: Path, known: dict) -> None:
         log.warning("%s", error)
 
 
-def _key(shot: Shot, steps: int) -> str:
-    return f"{shot.steps or steps} steps" + (f", {shot.preset}" if shot.preset else ", no guidance" if _unguided(shot) else "")
+def key(shot: Shot) -> str:
+    """The name of what was learned for shots such as this one."""
+    steps = shot.steps or families.family(shot.family).SPEC.steps
+    return f"{steps} steps" + (f", {shot.preset}" if shot.preset else ", no guidance" if _unguided(shot) else "")
 
 
 def _unguided(shot: Shot) -> bool:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import begun, check, clip, device, families, frames, latents, light, presets, refine, sampled, take
 from .ahead import heed
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Say = Callable[[Progress], None]
+Done = TypeVar("Done")
 
 
 def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
@@ -39,6 +40,11 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
     check.shot(shot)
     take.claim(shot)
     clock = Clock(shot, say)
+    return held(shot, clock, cut, studio, lambda place, asked: _rolled(shot, clock, cut, studio, place, asked))
+
+
+def held(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, work: Callable[[device.Device, str], Done]) -> Done:
+    """`work(device, plan)` with the device to itself; again by a slower plan where memory does not suffice. Raises Cut, SoraError."""
     clock.say("load")
     heed(cut)
     place = studio.device()
@@ -49,7 +55,7 @@ def roll(shot: Shot, say: Say, cut: threading.Event, studio: Studio) -> Take:
         while True:
             try:
                 with _memory(place, shot):
-                    return _rolled(shot, clock, cut, studio, place, asked)
+                    return work(place, asked)
             except OutOfMemory as error:
                 slower = studio.step_down(shot)
                 if not slower:

@@ -1,0 +1,47 @@
+"""A rehearsal in advance: what drafts by magnitudes go by, learned before the first of them is shot. Shoots nothing."""
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from . import check, device, families, presets, rehearsal
+from .clock import Clock
+from .diffusers_line.drafts import possible
+from .errors import CHOOSE, FolderError, ModelError
+from .protocol import MAGNITUDE, Shot, Size
+from .sampling.draft import Draft
+from .shoot import Say, held
+from .studio import Studio
+
+
+def asked(family: str, model: str, steps: int, guidance: float, preset: str) -> Shot:
+    """A shot that stands for all drafts with these settings; 0 and below 0 are the family's own. Raises ModelError, ShotError."""
+    spec = families.family(family).SPEC
+    if not spec.magnitudes:
+        raise ModelError(f"{spec.label} makes no drafts by magnitudes, so it has nothing to rehearse.", CHOOSE)
+    shot = Shot(id="rehearsal", family=family, model=model, prompt=rehearsal.PROMPT, seed=0, size=spec.sizes.nearest(Size(416, 240)),
+                frames=rehearsal.FRAMES, fps=24.0, out="", steps=steps, guidance=guidance, preset=preset, draft=True, draft_by=MAGNITUDE)
+    check.numbers(shot)
+    return presets.applied(shot)
+
+
+def learned(shot: Shot, say: Say, cut: threading.Event, studio: Studio, again: bool = False) -> tuple[Path, str, dict[str, list[float]]]:
+    """The file, under which name, and for each transformer how much its steps change; what is known already is learned `again` where asked.
+
+    Raises Cut, SoraError.
+    """
+    folder, key = families.weights(shot.family, shot.model), rehearsal.key(shot)
+    clock = Clock(shot, say)
+
+    def work(place: device.Device, plan: str) -> None:
+        model = studio.model(shot, plan)
+        studio.fit(model, shot, plan)
+        studio.dress(model, shot)
+        if not possible(Draft(0.0), model.placing.plan):
+            raise ModelError("Memory suffices only to bring this model block by block, where drafts skip nothing; there is nothing to rehearse.", CHOOSE)
+        rehearsal.learn(shot, model, studio, clock, cut)
+    if again or key not in rehearsal.kept(folder):
+        held(shot, clock, cut, studio, work)
+    if key not in rehearsal.kept(folder):
+        raise FolderError(f"What was learned cannot be kept: {folder / rehearsal.FILE} cannot be written; let it be written, and rehearse again.")
+    return folder / rehearsal.FILE, key, rehearsal.kept(folder)[key]
