@@ -10,6 +10,7 @@ from ..protocol import Size, SizeGrid
 from . import pictures
 from .glimpses import Linear
 from .loras import Wardrobe
+from .remembered import Encoded
 from .tuning import Tuning
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Piped:
         self._device, self.placing = place, Turns(parts, self.place)
         self.pipe = pipeline(**{name: part for name, part in parts.items() if name not in self.beside})
         self.pipe.set_progress_bar_config(disable=True)
+        self.encoded = Encoded()
+        self.encoded.stand_before(parts["vae"])
         self._wardrobe = Wardrobe([parts["transformer"]])
         self._linear: Linear | None = None
         self._tuning = Tuning(place, [parts["transformer"]], self.attending(), self.kinds)

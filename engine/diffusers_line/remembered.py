@@ -28,7 +28,8 @@ class Encoded:
 
     def latent(self, what: str, pictures: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
         """`encode(pictures)`, or what it gave for the same bytes. `what` names the encoder and its settings."""
-        key = (what, tuple(pictures.shape), hashlib.sha256(pictures.contiguous().cpu().numpy()).digest())
+        import torch
+        key = (what, tuple(pictures.shape), hashlib.sha256(pictures.contiguous().cpu().flatten().view(torch.uint8).numpy()).digest())
         if key in self._held:
             self.hits += 1
             self._held.move_to_end(key)
@@ -40,6 +41,19 @@ class Encoded:
 
     def clear(self) -> None:
         self._held.clear()
+
+    def stand_before(self, vae) -> None:
+        """What `vae` has encoded before, its pipeline is given without asking it: pipelines encode guides and stills anew for each seed."""
+        from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+        from diffusers.models.modeling_outputs import AutoencoderKLOutput
+        own = vae.encode
+
+        def encode(pictures: Tensor, return_dict: bool = True):
+            settings = f"{pictures.dtype}, {vae.dtype}, {getattr(vae, 'use_tiling', False)}"
+            told = self.latent(settings, pictures, lambda given: own(given).latent_dist.parameters).to(pictures.device)
+            known = DiagonalGaussianDistribution(told)
+            return AutoencoderKLOutput(latent_dist=known) if return_dict else (known,)
+        vae.encode = encode
 
 
 class Embeddings:

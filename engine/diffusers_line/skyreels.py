@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..families.skyreels import SHARED, SPEC, TOGETHER
 from .drafts import drafting
+from .remembered import Encoded
 from .stepping import stepped
 from .wan_footage import Footage
 
@@ -26,6 +27,8 @@ class Reel(Footage):
         from diffusers import SkyReelsV2DiffusionForcingImageToVideoPipeline, SkyReelsV2DiffusionForcingPipeline
         super().__init__(parts, index, folder, place, most)
         self._by_text, self._by_picture = SkyReelsV2DiffusionForcingPipeline(**parts), SkyReelsV2DiffusionForcingImageToVideoPipeline(**parts)
+        self.encoded = Encoded()
+        self.encoded.stand_before(parts["vae"])
         for pipe in (self._by_text, self._by_picture):
             pipe.set_progress_bar_config(disable=True)
 

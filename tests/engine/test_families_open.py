@@ -324,6 +324,39 @@ def test_over_the_wire_a_shot_of_another_family_becomes_a_take(stage, engines):
     assert isinstance(one.ending(long.id), Cancelled)
 
 
+# ---------------------------------------------------------------- remembered
+@pytest.mark.parametrize(("family", "shown"), [("ltx2", "keyframes"), ("ltx2", "guides"), ("cogvideox", "guides"), ("skyreels", "keyframes"), ("sana_wm", "keyframes")])
+def test_a_pipeline_encodes_what_it_is_shown_once_for_all_seeds(stage, family, shown):
+    """And what it is given from memory is what it would have encoded, to the bit."""
+    def given(seed: int) -> dict:
+        if shown == "guides":
+            return asked(stage, family, guides=(stage.guide("depth", seed),))
+        return asked(stage, family, keyframes=(stage.keyframe(0, seed), *((stage.keyframe(FRAMES - 1, seed + 1),) if family == "skyreels" else ())))
+
+    if (family, shown) == ("ltx2", "guides"):
+        given = _with_control(stage, given)
+    stage.latent(family, family, **given(5))
+    vae, encoded = stage.studio._loaded[1].parts["vae"], []
+    listener = vae.encoder.register_forward_hook(lambda *_: encoded.append(1))
+    first = stage.latent(family, family, **{**given(5), "seed": 99})
+    assert encoded == [], "another seed"
+    stage.latent(family, family, **given(6))
+    assert encoded, "another picture"
+    listener.remove()
+    stage.studio._loaded[1].encoded.clear()
+    assert differing(first, stage.latent(family, family, **{**given(5), "seed": 99})) == []
+
+
+def _with_control(stage, given):
+    """LTX-2 follows a guide only with a LoRA of its own."""
+    from safetensors.torch import save_file
+
+    from engine.protocol import Lora
+    path = stage.folder / "control.safetensors"
+    save_file({f"diffusion_model.transformer_blocks.0.attn1.to_q.lora_{half}.weight": torch.full(shape, 0.1) for half, shape in (("A", (2, 16)), ("B", (16, 2)))}, path)
+    return lambda seed: {**given(seed), "loras": (Lora(name=str(path)),)}
+
+
 # ---------------------------------------------------------------- drafts
 @pytest.mark.parametrize(("family", "model"), [kind for kind in KINDS if kind[1] not in ("wan_pictures", "wan_picture_experts", "wan_grown")])
 def test_a_draft_skips_blocks_and_leaves_no_trace(stage, family, model):
