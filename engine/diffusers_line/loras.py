@@ -11,6 +11,8 @@ from ..models import admission
 
 log = logging.getLogger(__name__)
 
+FLAT, HALVES = "lora_unet__", {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}       # in VideoX-Fun's files
+
 
 class Wardrobe:
     """Which LoRAs the transformers wear. Weights of the model itself are never merged, so taking off is exact."""
@@ -63,7 +65,8 @@ class Wardrobe:
         return [self._transformers[expert - 1]]
 
     def _put_on(self, name: str, path: Path) -> None:
-        state, wearing = _state(path), self._wearing(path)
+        wearing = self._wearing(path)
+        state = _state(path, wearing[0])
         self._there.add(name)
         try:
             for transformer in wearing:
@@ -97,20 +100,37 @@ def _name(path: Path) -> str:
     return "lora_" + hashlib.sha256(f"{path}/{facts.st_size}/{facts.st_mtime_ns}".encode()).hexdigest()[:16]
 
 
-def _state(path: Path) -> dict[str, Any]:
-    """The file's tensors under diffusers' names. Raises ModelError."""
+def _state(path: Path, transformer: Any) -> dict[str, Any]:
+    """The file's tensors under diffusers' names, for this transformer. Raises ModelError."""
     from safetensors.torch import load_file
     if path.suffix.lower() != admission.WEIGHTS:
         raise ModelError(f"{path.name} is not a safetensors file; LoRAs of other kinds could run code.", CHOOSE)
     admission.header(path)
-    return _diffusers_names(load_file(path), path)
+    return _diffusers_names(load_file(path), path, transformer)
 
 
-def _diffusers_names(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Kohya's, Musubi's, Wan's and LTX-2's own names -> diffusers'. Raises ModelError."""
+def _spelled(state: dict[str, Any], transformer: Any) -> dict[str, Any]:
+    """VideoX-Fun's names, in which underscores stand for dots too, -> diffusers', by the layers that there are. Raises KeyError.
+
+    https://github.com/aigc-apps/VideoX-Fun, videox_fun/utils/lora_utils.py: what a layer adds is up(down(x)) * alpha / rank.
+    """
+    layers, found = {name.replace(".", "_"): name for name, _ in transformer.named_modules()}, {}
+    for name, tensor in state.items():
+        layer, _, part = name.removeprefix(FLAT).partition(".")
+        if part == "lora_up.weight":
+            tensor = tensor * (float(state.get(f"{FLAT}{layer}.alpha", tensor.shape[1])) / tensor.shape[1])
+        if part != "alpha":
+            found[f"transformer.{layers[layer]}.{HALVES[part]}"] = tensor
+    return found
+
+
+def _diffusers_names(state: dict[str, Any], path: Path, transformer: Any) -> dict[str, Any]:
+    """Kohya's, Musubi's, VideoX-Fun's, Wan's and LTX-2's own names -> diffusers'. Raises ModelError."""
     from diffusers.loaders import lora_conversion_utils as conversion
     try:
-        if any(name.startswith("lora_unet_") for name in state):
+        if any(name.startswith(f"{FLAT}transformer_blocks_") for name in state):
+            state = _spelled(state, transformer)
+        elif any(name.startswith("lora_unet_") for name in state):
             state = conversion._convert_musubi_wan_lora_to_diffusers(state)
         elif any(name.startswith("diffusion_model.") and ".transformer_blocks." in name for name in state):
             text = conversion._convert_non_diffusers_ltx2_lora_to_diffusers(state, "text_embedding_projection")

@@ -26,6 +26,7 @@ SPEC = FamilySpec(
     steps=50,
     guidance=6.0,
     models=("cogvideox-fun-5b-control", "cogvideox-fun-5b-pose"),
+    loras=True,
     plans=True,
     window=49,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet

@@ -68,6 +68,56 @@ def test_loras_that_do_not_fit_are_refused_and_change_nothing(stage, bare):
     assert differing(bare, stage.latent("wan", "wan_text")) == []
 
 
+# ---------------------------------------------------------------- CogVideoX-Fun
+def control(stage: Stage, name: str, scale: float = 1.0) -> Lora:
+    """A file of random adapters as VideoX-Fun saves them: dots are underscores, and half of what they add counts by their alpha."""
+    dice, state = torch.Generator().manual_seed(len(name)), {}
+    for at in ("transformer_blocks_0_attn1_to_q", "transformer_blocks_1_attn1_to_out_0", "transformer_blocks_1_ff_net_0_proj"):
+        wide = 128 if at.endswith("proj") else 32
+        state |= {f"lora_unet__{at}.lora_down.weight": torch.randn((2, 32), generator=dice), f"lora_unet__{at}.alpha": torch.tensor(1.0),
+                  f"lora_unet__{at}.lora_up.weight": scale * torch.randn((wide, 2), generator=dice)}
+    save_file(state, stage.folder / f"{name}.safetensors")
+    return Lora(name=str(stage.folder / f"{name}.safetensors"))
+
+
+def test_loras_of_cogvideox_are_worn_and_leave_without_a_trace(stage):
+    shot = {"guides": (stage.guide("depth"),)}
+    bare = stage.latent("cogvideox", "cogvideox", **shot)
+    loaded = stage.studio._loaded[1]
+    one, other = control(stage, "flat one"), control(stage, "another")
+    worn, swapped, both = (stage.latent("cogvideox", "cogvideox", **shot, loras=loras) for loras in ((one,), (other,), (one, other)))
+    made = [bare, worn, swapped, both]
+    assert all(differing(a, b) for at, a in enumerate(made) for b in made[at + 1:])
+    assert differing(worn, stage.latent("cogvideox", "cogvideox", **shot, loras=(one,))) == []
+    assert differing(bare, stage.latent("cogvideox", "cogvideox", **shot)) == [], "taken off is exact"
+    assert stage.studio._loaded[1] is loaded, "nothing was loaded again"
+
+
+def test_flat_names_are_those_of_diffusers_and_alpha_weighs(stage):
+    from safetensors.torch import load_file
+    stage.roll("cogvideox", "cogvideox", guides=(stage.guide("depth"),))
+    flat = control(stage, "flat one").name
+    told = load_file(flat)
+    plain = {"transformer.transformer_blocks.0.attn1.to_q": "transformer_blocks_0_attn1_to_q",
+             "transformer.transformer_blocks.1.attn1.to_out.0": "transformer_blocks_1_attn1_to_out_0",
+             "transformer.transformer_blocks.1.ff.net.0.proj": "transformer_blocks_1_ff_net_0_proj"}
+    state = {}
+    for name, at in plain.items():
+        state[f"{name}.lora_A.weight"] = told[f"lora_unet__{at}.lora_down.weight"]
+        state[f"{name}.lora_B.weight"] = told[f"lora_unet__{at}.lora_up.weight"] / 2          # alpha 1 of rank 2
+    save_file(state, stage.folder / "plain.safetensors")
+    shot = {"guides": (stage.guide("depth"),)}
+    assert differing(stage.latent("cogvideox", "cogvideox", **shot, loras=(Lora(name=flat),)),
+                     stage.latent("cogvideox", "cogvideox", **shot, loras=(Lora(name=str(stage.folder / "plain.safetensors")),))) == []
+
+
+def test_a_lora_with_layers_that_cogvideox_lacks_is_refused(stage):
+    save_file({f"lora_unet__transformer_blocks_7_attn1_to_q.lora_{half}.weight": torch.ones(shape) for half, shape in (("down", (2, 32)), ("up", (32, 2)))},
+              stage.folder / "longer.safetensors")
+    with pytest.raises(ModelError, match="names that are not known"):
+        stage.roll("cogvideox", "cogvideox", guides=(stage.guide("depth"),), loras=(Lora(name=str(stage.folder / "longer.safetensors")),))
+
+
 # ---------------------------------------------------------------- prompts
 def test_weights_are_taken_out_of_the_prompt():
     asked = prompts.parsed(r"a (red:1.4) car \(old\)  and (two towers:.5)")
