@@ -23,7 +23,7 @@ from .device import Device
 from .diffusers_line.steps import BATCHED
 from .errors import CHOOSE, ModelError
 from .footprint import Given
-from .models import admission, quantised
+from .models import admission, assembling, quantised, recognise
 from .protocol import PLANS
 
 CHOICE = "SORA_PLAN"            # environment: one of PLANS, whatever the estimate says
@@ -72,7 +72,7 @@ class Plan:
 def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Given()) -> Need:
     """What `frames` of `pixels` each need with the diffusers model in `folder`, beside what the shot gives it. Raises ModelError."""
     counted, bits = parameters(folder), BITS[dtype]
-    files = {name: sum(path.stat().st_size for path in folder.glob(f"{name}/*{quantised.SUFFIX}")) for name in TRANSFORMERS}
+    files = {name: sum(map(_packed, folder.glob(f"{name}/*{quantised.SUFFIX}"))) for name in TRANSFORMERS}
     weights = {name: files.get(name) or count * (32 if name == "vae" else bits) // 8 for name, count in counted.items()}
     config, vae = _configuration(folder), _configuration(folder, "vae")
     width = config.get("hidden_size") or config.get("num_attention_heads", 16) * config.get("attention_head_dim", 64)
@@ -110,8 +110,16 @@ def parameters(folder: Path) -> dict[str, int]:
     found = {}
     for path in sorted([*folder.glob("*/*.safetensors"), *folder.glob(f"*/*{quantised.SUFFIX}")]):
         tensors, _ = admission.header(path)
-        found[path.parent.name] = found.get(path.parent.name, 0) + sum(math.prod(tensor.shape) for tensor in tensors.values())
+        counted = recognise.own(tensors) if path.stem == assembling.SINGLE else tensors
+        found[path.parent.name] = found.get(path.parent.name, 0) + sum(math.prod(tensors[name].shape) for name in counted)
     return found
+
+
+def _packed(path: Path) -> int:
+    """Bytes of a GGUF file without those of its tensors that are no transformer's. Raises ModelError."""
+    tensors, _ = admission.header(path)
+    others = tensors.keys() - set(recognise.own(tensors))
+    return path.stat().st_size - sum(quantised.stored(tensors[name].dtype, tensors[name].shape) for name in others)
 
 
 def choose(wanted: Need, device: Device, floor: str = "full", asked: str = "") -> Plan:

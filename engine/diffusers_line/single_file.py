@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CHOOSE, ModelError
 from ..models import quantised
-from ..models.recognise import PREFIXES, bare
+from ..models.recognise import CONNECTORS, bare, own
 
 # what diffusers' mappings of one file (loaders/single_file_utils.py) leave out, as its scripts convert_skyreelsv2_to_diffusers.py and
 # convert_ltx2_to_diffusers.py have it
 LEFT_OUT = {"SkyReelsV2Transformer3DModel": ((r"^fps_projection\.0\.", "fps_projection.net.0.proj."),
                                              (r"^fps_projection\.2\.", "fps_projection.net.2.")),
             "LTX2VideoTransformer3DModel": ((r"^(audio_)?prompt_adaln_single\.", r"\1prompt_adaln."),)}
-CONNECTORS = re.compile(r"(video_embeddings_connector|audio_embeddings_connector|text_embedding_projection)\.")
 CONNECTED = (("video_embeddings_connector", "video_connector"), ("audio_embeddings_connector", "audio_connector"),
              ("transformer_1d_blocks", "transformer_blocks"), ("text_embedding_projection.aggregate_embed", "text_proj_in"),
              ("text_embedding_projection.video_aggregate_embed", "video_text_proj_in"),
@@ -72,8 +71,7 @@ def _renamed(kind: type, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _own(kind: type, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of the transformer alone, under their authors' names but for those that diffusers' own mapping leaves out."""
-    alone = {name: weights for name, weights in state.items() if name.startswith(PREFIXES)} or state
-    found = {bare(name): weights for name, weights in alone.items() if not CONNECTORS.match(bare(name))}
+    found = {bare(name): state[name] for name in own(state)}
     for old, renamed in LEFT_OUT.get(kind.__name__, ()):
         found = {re.sub(old, renamed, name): weights for name, weights in found.items()}
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .admission import Tensor, header
 log = logging.getLogger(__name__)
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+CONNECTORS = re.compile(r"(video_embeddings_connector|audio_embeddings_connector|text_embedding_projection)\.")     # LTX-2's, between text and transformer
 LORA = re.compile(r"\.(lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up)(\.default)?\.weight$")
 WAN_LIKE = ("wan", "vace", "skyreels")          # one transformer, so their LoRAs fit each other; see `width`
 # families that it may be of, the likeliest first -> tensor names of which one suffices, the component that the file then is, and the tensor whose
@@ -86,6 +88,13 @@ def bare(name: str) -> str:
         if name.startswith(prefix):
             return name[len(prefix):]
     return name
+
+
+def own(names: Iterable[str]) -> list[str]:
+    """Of a file that is taken for a transformer those that are its own: whole checkpoints have other parts along with it."""
+    names = list(names)
+    alone = [name for name in names if name.startswith(PREFIXES)] or names
+    return [name for name in alone if not CONNECTORS.match(bare(name))]
 
 
 def _lora_width(tensors: dict[str, Tensor], adapters: list[str]) -> int:

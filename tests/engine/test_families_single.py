@@ -288,6 +288,21 @@ def test_ltx2s_connectors_that_a_file_brings_are_used(stage, sounding, kind):
         assert differing(shown, stage.latent("ltx2", "sound-one")), "other words"
 
 
+def test_what_comes_along_with_a_transformer_is_not_counted_as_its_own(stage, sounding):
+    """A whole checkpoint has an autoencoder and a vocoder that nobody loads from it; connectors are counted where they are."""
+    _, state, along = sounding
+    inside, large = {name: one for name, one in along.items() if not name.startswith("text_embedding_projection")}, torch.zeros(1000, 1000)
+    save_file({f"model.diffusion_model.{name}": one for name, one in (state | inside).items()}
+              | {"vae.encoder.conv_in.conv.weight": large, "vocoder.ups.0.weight": large.clone(), "audio_vae.per_channel_statistics.mean-of-means": torch.zeros(1),
+                 **{name: one for name, one in along.items() if name not in inside}}, stage.folder / "Everything.safetensors")
+    save_file(dict(state), stage.folder / "Alone.safetensors")
+    counted = [plan.parameters(bring(stage.folder / f"{name}.safetensors", name=name.lower()).root) for name in ("Everything", "Alone")]
+    assert counted[0] == counted[1] and counted[0]["transformer"] == sum(one.numel() for one in state.values())
+    packed = [plan.need(bring(as_gguf_of(stage.folder / f"{name}.gguf", tensors), name=name).root, "bfloat16", 9, 4096).weights["transformer"]
+              for name, tensors in (("packed-alone", state), ("packed-along", state | along))]
+    assert 0 <= packed[1] - packed[0] < 64 * len(along) + 4096, "their names and gaps in the file"
+
+
 def as_gguf_of(path: Path, state: dict) -> Path:
     """LTX-2's matrices in 16 bits, everything else whole."""
     writer, kind = gguf.GGUFWriter(str(path), "ltxv"), gguf.GGMLQuantizationType.BF16
