@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CHOOSE, ModelError
-from ..models import quantised
+from ..models import admission, quantised, scaled
 from ..models.recognise import CONNECTORS, bare, own
 
 # what diffusers' mappings of one file (loaders/single_file_utils.py) leave out, as its scripts convert_skyreelsv2_to_diffusers.py and
@@ -50,17 +50,30 @@ def _quantised(kind: type, path: Path, dtype: torch.dtype) -> Any:
 
 
 def _plain(kind: type, path: Path, dtype: torch.dtype) -> Any:
-    """Safetensors, with what the class keeps in full precision in full precision, as `from_pretrained` does."""
+    """Safetensors, with what the class keeps in full precision in full precision, as `from_pretrained` does.
+
+    Weights that have a scale are multiplied by it, each as it is widened: the file is mapped, so that never more than one is there twice.
+    """
     import torch
     from safetensors.torch import load_file
-    state = _renamed(kind, load_file(path))
+    read = load_file(path)
+    mine = _own(kind, read)
+    scales = {id(read[name]): read[scale] for name, scale in scaled.scales(path, admission.header(path)[0]).items() if bare(name) in mine}
+    state = _renamed(kind, mine)
     _fitting(kind, path, {name: tuple(weights.shape) for name, weights in state.items()})
     whole = set(kind._keep_in_fp32_modules or ())
     for name, weights in state.items():
-        state[name] = weights.to(torch.float32 if whole & set(name.split(".")) else dtype)
+        state[name] = _widened(weights, scales.pop(id(weights), None)).to(torch.float32 if whole & set(name.split(".")) else dtype)
+    if scales:          # diffusers' mapping made another tensor of one
+        raise ModelError(f"{path} has scales for weights of 8 bits that are not where they were; take the same model as GGUF or in 16 bits.", CHOOSE)
     made = _empty(kind, path)
     made.load_state_dict(state, strict=False, assign=True)
     return made
+
+
+def _widened(weights: Tensor, scale: Tensor | None) -> Tensor:
+    """Times its scale, one number or one for each row, in full precision."""
+    return weights if scale is None else weights.float() * scale.float().reshape(-1, *[1] * (weights.ndim - 1))
 
 
 def _renamed(kind: type, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -98,8 +111,10 @@ def _connectors(path: Path) -> dict[str, Tensor]:
                  for name, weights in load_gguf_checkpoint(str(path)).items() if CONNECTORS.match(bare(name))}
     else:
         from safetensors import safe_open
+        scales = scaled.scales(path, admission.header(path)[0])
         with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys() if CONNECTORS.match(bare(name))}
+            state = {name: _widened(file.get_tensor(name), file.get_tensor(scales[name]) if name in scales else None)
+                     for name in file.keys() if CONNECTORS.match(bare(name)) and not scaled.beside(name)}
     found = {}
     for name, weights in state.items():
         renamed = bare(name)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import CHOOSE, ModelError, Remedy
-from . import quantised
+from . import quantised, scaled
 from .admission import Tensor, check_json, header
 from .recognise import bare
 from .store import Installed, Kept, Store
@@ -20,7 +20,6 @@ from .store import Installed, Kept, Store
 COMPONENTS = ("transformer", "transformer_2")
 FAMILIES = {"wan": "WanTransformer3DModel", "vace": "WanVACETransformer3DModel", "skyreels": "SkyReelsV2Transformer3DModel",
             "ltx2": "LTX2VideoTransformer3DModel"}       # families whose transformer may come in one file
-SCALES = (".scale_weight", ".weight_scale", "scaled_fp8")       # how names of tensors end that belong to weights of 8 bits
 SINGLE = "single_file"          # the safetensors file's name in the component's folder; a GGUF says by its ending what it is
 # what is missing beside a file -> the catalogue's smallest model that has it
 OFFERS = {("vace", 16, False): "wan2.1-vace-1.3b", ("wan", 16, False): "wan2.1-t2v-1.3b", ("wan", 16, True): "wan2.1-i2v-14b-480p",
@@ -41,10 +40,9 @@ def assembly(source: Path, family: str, store: Store, base: str = "", component:
 
     Without a `base` it is the first one that fits; one with two transformers has to be named, because their files look alike.
     """
-    tensors = {bare(name): tensor for name, tensor in header(source)[0].items()}
-    if any(name.endswith(SCALES) for name in tensors):
-        raise ModelError(f"{source.name} keeps its weights in 8 bits with scales of their own, which this engine does not read; "
-                         "take the same model as GGUF or in 16 bits.", CHOOSE)
+    told = header(source)[0]
+    scaled.scales(source, told)         # raises
+    tensors = {bare(name): tensor for name, tensor in told.items() if not scaled.beside(name)}
     other, config = _beside(source, tensors, family, store, base)
     place = component or COMPONENTS[0]
     if place not in COMPONENTS or not (other.root / place).is_dir():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CHOOSE, ModelError
+from . import scaled
 from .admission import Tensor, header
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def own(names: Iterable[str]) -> list[str]:
     """Of a file that is taken for a transformer those that are its own: whole checkpoints have other parts along with it."""
     names = list(names)
     alone = [name for name in names if name.startswith(PREFIXES)] or names
-    return [name for name in alone if not CONNECTORS.match(bare(name))]
+    return [name for name in alone if not CONNECTORS.match(bare(name)) and not scaled.beside(name)]
 
 
 def _lora_width(tensors: dict[str, Tensor], adapters: list[str]) -> int:

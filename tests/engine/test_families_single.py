@@ -325,12 +325,66 @@ def test_an_ltx2_of_another_version_is_refused(stage, sounding):
     said = refused(stage.folder / "later.safetensors", base="sound")
     assert "gated_attn" in said.sentence and "same version" in said.sentence
     save_file({f"{name}_scale" if name.endswith("to_q.weight") else name: one for name, one in state.items()}, stage.folder / "eight.safetensors")
-    assert "scales of their own" in refused(stage.folder / "eight.safetensors").sentence
+    assert "scales of their own" in refused(stage.folder / "eight.safetensors").sentence, "a scale without its weight"
     odd = {name: one[:1] if "aggregate_embed" in name else one for name, one in along.items()}
     save_file(state | odd, stage.folder / "odd words.safetensors")
     bring(stage.folder / "odd words.safetensors", name="odd-words")
     with pytest.raises(ModelError, match="text connectors that do not fit"):
         stage.latent("ltx2", "odd-words")
+
+
+# ---------------------------------------------------------------- 8 bits with scales
+def rounded(state: dict, form: str) -> tuple[dict, dict]:
+    """The weights of blocks in 8 bits with their scales as ComfyUI names them, and what they stand for."""
+    found, worth = {} if form == "later" else {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}, {}
+    for name, one in state.items():
+        found[name] = worth[name] = one
+        if ("blocks" in name or name.startswith("text_embedding_projection")) and one.ndim == 2 and name.endswith(".weight"):
+            scale = one.abs().amax(1) / 448 if form == "rows" else one.abs().max() / 448
+            each = scale[:, None] if form == "rows" else scale
+            found[name] = (one / each).to(torch.float8_e4m3fn)
+            worth[name] = found[name].float() * each
+            layer = name.removesuffix(".weight")
+            found[f"{layer}.{'scale_weight' if form == 'earlier' else 'weight_scale'}"] = scale
+            found[f"{layer}.{'scale_input' if form == 'earlier' else 'input_scale'}"] = torch.tensor(3.0)
+            if form == "later":
+                found[f"{layer}.comfy_quant"] = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+    return found, worth
+
+
+@pytest.mark.parametrize("form", ["earlier", "later", "rows"])
+def test_weights_of_8_bits_are_what_their_scales_make_of_them(stage, made, weights, form):
+    eight, worth = rounded(weights[1], form)
+    save_file({f"model.diffusion_model.{name}": one for name, one in eight.items()}, stage.folder / f"eight {form}.safetensors")
+    save_file(worth, stage.folder / f"worth {form}.safetensors")
+    found, plain = (bring(stage.folder / f"{kind} {form}.safetensors", name=f"{kind}-{form}") for kind in ("eight", "worth"))
+    loaded, expected = (families.family("wan").load(families.weights("wan", one.name), device.chosen()).parts["transformer"].state_dict() for one in (found, plain))
+    assert loaded.keys() == expected.keys() and all(torch.equal(loaded[name], one) for name, one in expected.items())
+    assert any(not torch.equal(one, weights[0].state_dict()[name]) for name, one in loaded.items())
+    assert plan.parameters(found.root) == plan.parameters(plain.root)
+    assert differing(latent(stage, found.name), latent(stage, plain.name)) == []
+
+
+def test_ltx2_and_its_connectors_are_read_from_8_bits(stage, sounding):
+    _, state, along = sounding
+    eight, worth = rounded(state | along, "later")
+    save_file(eight, stage.folder / "Sound eight.safetensors")
+    save_file(worth, stage.folder / "Sound worth.safetensors")
+    loaded, expected = (families.family("ltx2").load(families.weights("ltx2", bring(stage.folder / f"Sound {kind}.safetensors", name=f"sound-{kind}").name),
+                                                     device.chosen()).parts for kind in ("eight", "worth"))
+    for part in ("transformer", "connectors"):
+        assert all(torch.equal(loaded[part].state_dict()[name], one) for name, one in expected[part].state_dict().items()), part
+
+
+@pytest.mark.parametrize("odd", [{"blocks.0.ffn.0.weight_scale": torch.ones(3, 2)}, {"blocks.0.ffn.0.weight_scale": torch.ones(1, dtype=torch.uint8)},
+                                 {"blocks.0.ffn.0.weight_scale_2": torch.ones(1)}, {"blocks.0.ffn.0.pre_quant_scale": torch.ones(64)},
+                                 {"blocks.0.ffn.0.weight_scale": torch.ones(1), "blocks.0.ffn.0.scale_weight": torch.ones(1)},
+                                 {"blocks.0.ffn.0.weight_scale": torch.ones(1), "blocks.0.ffn.0.weight": torch.ones((96, 64), dtype=torch.int8)}])
+def test_other_ways_of_8_bits_are_refused(stage, made, weights, odd):
+    eight = {**weights[1], "blocks.0.ffn.0.weight": weights[1]["blocks.0.ffn.0.weight"].to(torch.float8_e4m3fn), **odd}
+    save_file(eight, stage.folder / "odd eight.safetensors")
+    said = refused(stage.folder / "odd eight.safetensors")
+    assert "scales of their own" in said.sentence and "GGUF" in said.sentence
 
 
 # ---------------------------------------------------------------- refused
