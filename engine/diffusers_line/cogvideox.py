@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..families.cogvideox import SPEC
-from . import pictures
+from . import pictures, prompts
 from .drafts import drafting
 from .piped import Piped
 from .resting import resting
@@ -26,8 +26,10 @@ class Control(Piped):
 
     def text(self, prompt: str) -> Tensor:
         import torch
+        asked = prompts.plainly(prompt)
         with torch.inference_mode():
-            return self.pipe._get_t5_prompt_embeds(prompt, max_sequence_length=self._length())
+            made = self.pipe._get_t5_prompt_embeds(asked.text, max_sequence_length=self._length())
+            return made * prompts.scales(self.parts["tokenizer"], asked, self._length()).to(made) if asked.parts else made
 
     def _length(self) -> int:
         return min(LENGTH, self.parts["transformer"].config.max_text_seq_length)

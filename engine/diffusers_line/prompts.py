@@ -45,6 +45,12 @@ def parsed(prompt: str) -> Weighted:
     return Weighted(text + ESCAPED.sub(r"\1", prompt[at:]), tuple(parts))
 
 
+def plainly(prompt: str) -> Weighted:
+    """As `parsed`, for encoders that were trained on prompts as they are: nothing is cleaned in one that says no weights."""
+    asked = parsed(prompt)
+    return asked if asked.parts or ESCAPED.search(prompt) else Weighted(prompt, ())
+
+
 class Encoder:
     """A T5 or UMT5 encoder with its tokenizer; embeddings are (1, length, C), zero after the prompt's end."""
 
@@ -59,33 +65,36 @@ class Encoder:
     def _encoded(self, prompt: str) -> Tensor:
         import torch
         asked = parsed(prompt)
-        offsets = {"return_offsets_mapping": True} if asked.parts and self._tokenizer.is_fast else {}
         tokens = self._tokenizer([asked.text], padding="max_length", max_length=self._length, truncation=True, add_special_tokens=True,
-                                 return_attention_mask=True, return_tensors="pt", **offsets)
+                                 return_attention_mask=True, return_tensors="pt")
         with torch.inference_mode(), self._using("text_encoder"):
             mask = tokens.attention_mask.to(self._device)
             made = self._encoder(tokens.input_ids.to(self._device), mask).last_hidden_state * mask[..., None]
-            return made * self._scales(asked, tokens).to(made) if asked.parts else made
+            return made * scales(self._tokenizer, asked, self._length).to(made) if asked.parts else made
 
-    def _scales(self, asked: Weighted, tokens) -> Tensor:
-        """(1, length, 1): the weight of each token's first character."""
-        import torch
-        scales = torch.ones(self._length)
-        for place, (first, end) in enumerate(self._offsets(asked, tokens)):
-            scales[place] = next((weight for begin, until, weight in asked.parts if end > first and begin <= first < until), 1.0)
-        return scales[None, :, None]
 
-    def _offsets(self, asked: Weighted, tokens) -> list[tuple[int, int]]:
-        """Characters (first, end) of each token. A slow tokenizer does not say them: its pieces are looked for in order."""
-        if "offset_mapping" in tokens:
-            return [(int(first), int(end)) for first, end in tokens.offset_mapping[0]]
-        found, at = [], 0
-        for piece in self._tokenizer.convert_ids_to_tokens(tokens.input_ids[0].tolist()):
-            word = piece.lstrip("\u2581")
-            place = asked.text.find(word, at) if word else -1
-            found.append((place, place + len(word)) if place >= 0 else (0, 0))
-            at = place + len(word) if place >= 0 else at
-        return found
+def scales(tokenizer, asked: Weighted, length: int) -> Tensor:
+    """(1, length, 1): the weight of each token's first character, of a prompt that is padded or cut to `length` tokens."""
+    import torch
+    fast = {"return_offsets_mapping": True} if tokenizer.is_fast else {}
+    tokens = tokenizer([asked.text], padding="max_length", max_length=length, truncation=True, add_special_tokens=True, return_tensors="pt", **fast)
+    found = torch.ones(length)
+    for place, (first, end) in enumerate(_offsets(tokenizer, asked, tokens)):
+        found[place] = next((weight for begin, until, weight in asked.parts if end > first and begin <= first < until), 1.0)
+    return found[None, :, None]
+
+
+def _offsets(tokenizer, asked: Weighted, tokens) -> list[tuple[int, int]]:
+    """Characters (first, end) of each token. A slow tokenizer does not say them: its pieces are looked for in order."""
+    if "offset_mapping" in tokens:
+        return [(int(first), int(end)) for first, end in tokens.offset_mapping[0]]
+    found, at = [], 0
+    for piece in tokenizer.convert_ids_to_tokens(tokens.input_ids[0].tolist()):
+        word = piece.lstrip("\u2581")
+        place = asked.text.find(word, at) if word else -1
+        found.append((place, place + len(word)) if place >= 0 else (0, 0))
+        at = place + len(word) if place >= 0 else at
+    return found
 
 
 def _identity(folder: Path) -> str:

@@ -135,6 +135,17 @@ def test_a_weight_scales_its_words_and_no_others(stage):
     assert torch.allclose(heavy[2:5], plain[2:5] * 1.5) and torch.equal(encoder.embedding("a (red:1.0) car")[0], plain)
 
 
+def test_a_weight_scales_its_words_for_cogvideox_too(stage):
+    """Its encoder is given no mask and prompts as they are, which stays so for those without weights."""
+    stage.roll("cogvideox", "cogvideox", guides=(stage.guide("depth"),))
+    loaded = stage.studio._loaded[1]
+    plain, heavy = loaded.text("a red car")[0], loaded.text("a (red:1.5) car")[0]
+    assert (plain != heavy).any(-1).nonzero().flatten().tolist() == [2, 3, 4], "the tokens are letters"
+    assert torch.allclose(heavy[2:5], plain[2:5] * 1.5) and torch.equal(loaded.text("a \\(red\\) car")[0], loaded.text("a (red) car")[0])
+    stock = loaded.pipe._get_t5_prompt_embeds("two  blanks", max_sequence_length=loaded._length())
+    assert torch.equal(loaded.text("two  blanks"), stock) and not torch.equal(loaded.text("two blanks"), stock)
+
+
 # ---------------------------------------------------------------- remembered
 def test_embeddings_are_kept_on_disk_and_damaged_ones_made_again(tmp_path):
     asked = []
