@@ -12,10 +12,11 @@ from ..families import ltx2
 from ..models import admission
 from ..protocol import Size, SizeGrid
 from ..sampling.draft import Draft
-from . import pictures
+from . import pictures, prompts
 from .chained import chained
 from .loras import Wardrobe
 from .piped import Piped
+from .remembered import Embeddings
 from .resting import resting
 from .stepping import Euler, stepped
 from .tiles import tiled
@@ -42,6 +43,7 @@ class Sound(Piped):
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self._wardrobe = Wardrobe([self.parts["transformer"]], self.parts["connectors"])
+        self._texts = Embeddings(f"{prompts.identity(self.folder)}/{self.parts['text_encoder'].dtype}/{self._length()}")
         self._audio: list[Tensor] = []
         self._tiny = None           # what previews are drawn by; () where that is a linear map
         self._worn, self._later, self._shrink, self._bright = [], [], 1, False
@@ -65,11 +67,24 @@ class Sound(Piped):
         side = self._grid.multiple * times
         return SizeGrid(multiple=side, shortest=side, longest=self._grid.longest)
 
-    def text(self, prompt: str) -> tuple[Tensor, Tensor]:
-        """Embedding and attention mask."""
+    def text(self, prompt: str) -> Tensor:
+        """What every layer of the encoder says of the prompt's own tokens, (1, n, C) on the CPU; kept on disk."""
+        return self._texts.embedding(prompt, self._encoded)
+
+    def _encoded(self, prompt: str) -> Tensor:
+        """Without the padding before it, which is most of it: the whole would be some 400 MB."""
         import torch
         with torch.inference_mode():
-            return self.pipe._get_gemma_prompt_embeds(prompt, max_sequence_length=self._length(), device=self.place)
+            made, mask = self.pipe._get_gemma_prompt_embeds(prompt, max_sequence_length=self._length(), device=self.place)
+            return made[:, mask[0].bool()].cpu()
+
+    def _padded(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding and attention mask as the pipeline takes them; what stands at the padding's places, the connectors put aside."""
+        import torch
+        before = self._length() - text.shape[1]
+        mask = torch.ones((1, text.shape[1]), dtype=torch.int64, device=self.place)
+        pad = torch.nn.functional.pad
+        return pad(text.to(self.place), (0, 0, before, 0)), pad(mask, (before, 0))
 
     def _length(self) -> int:
         """LTX-2's connectors take whole multiples of their registers; the tokenizer's own length is the most."""
@@ -121,7 +136,7 @@ class Sound(Piped):
         Eight steps without guidance are what distilled weights were taught, at noise levels of their own.
         """
         from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
-        text, negative = window.text, window.negative
+        text, negative = self._padded(window.text), self._padded(window.negative)
         distilled = window.guidance <= 1 and window.steps == len(DISTILLED_SIGMA_VALUES)
         return {"prompt": None, "prompt_embeds": text[0], "prompt_attention_mask": text[1], "negative_prompt_embeds": negative[0],
                 "negative_prompt_attention_mask": negative[1], "conditions": self._conditions(window) or None,

@@ -57,7 +57,7 @@ class Encoder:
     def __init__(self, tokenizer, encoder, folder: Path, length: int, device, using):
         """`using(name)`: a context in which the component is on `device`."""
         self._tokenizer, self._encoder, self._length, self._device, self._using = tokenizer, encoder, length, device, using
-        self._kept = Embeddings(f"{_identity(folder)}/{encoder.dtype}/{length}")
+        self._kept = Embeddings(f"{identity(folder)}/{encoder.dtype}/{length}")
 
     def embedding(self, prompt: str) -> Tensor:
         return self._kept.embedding(prompt, self._encoded)
@@ -97,7 +97,7 @@ def _offsets(tokenizer, asked: Weighted, tokens) -> list[tuple[int, int]]:
     return found
 
 
-def _identity(folder: Path) -> str:
+def identity(folder: Path) -> str:
     """What the encoder's weights are: the hashes that their record holds, otherwise their names, sizes and times."""
     record = folder / admission.RECORD
     if record.is_file():

@@ -121,6 +121,21 @@ def test_what_loras_ask_for_and_cannot_have_is_refused(stage):
         stage.roll("ltx2", "ltx2", size=SMALL, guides=(stage.guide("depth", 1),))
 
 
+# ---------------------------------------------------------------- words
+def test_a_prompt_is_kept_on_disk_for_its_own_tokens_and_gives_the_same_clip(stage, monkeypatch, tmp_path):
+    monkeypatch.setenv("SORA_CACHE", str(tmp_path))
+    clips, heard = [], []
+    for _ in range(2):
+        loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+        loaded.parts["text_encoder"].register_forward_hook(lambda *_: heard.append(1))
+        clips.append(list(loaded.sample(window(loaded, SMALL)))[-1])
+    assert len(heard) == 2 and loaded._texts.hits == 2, "both prompts once"
+    assert torch.equal(*clips)
+    assert loaded.text("a castle").shape[1] == len("a castle") + 1 and len(list((tmp_path / "prompts").iterdir())) == 2
+    stock = loaded.pipe(**plainly(loaded, SMALL)).frames
+    assert torch.equal(clips[0], stock), "what stood at the padding's places counts for nothing"
+
+
 # ---------------------------------------------------------------- two stages
 def test_two_stages_are_those_of_the_documented_recipe(stage):
     """diffusers' own documentation of LTX-2, “Two-stages Generation”, by its own three pipeline calls."""
