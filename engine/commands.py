@@ -138,7 +138,7 @@ def shoot(
     frame_start: Annotated[int | None, typer.Option(help="Number of the first frame")] = None,
     steps: Annotated[int | None, typer.Option()] = None,
     guidance: Annotated[float | None, typer.Option()] = None,
-    guided: Annotated[str | None, typer.Option(metavar="FROM:UNTIL", help="Guidance between these shares of the steps alone, such as 0.1:0.7")] = None,
+    guided: Annotated[str | None, typer.Option(help="FROM:UNTIL, guidance between these shares of the steps alone, such as 0.1:0.7")] = None,
     guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8")] = None,

@@ -91,9 +91,9 @@ def _unguided(shot: Shot) -> bool:
 def _learned(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> dict[str, list[float]]:
     """By sampling without the shot's own LoRAs, but with those of its preset. Raises Cut."""
     preset, learning = presets.of(shot), Learning()
-    window = _window(shot, model, learning)
     studio.dress(model, dataclasses.replace(shot, loras=preset.loras if preset else ()))
     try:
+        window = _window(shot, model, learning)
         for step, _ in enumerate(model.sample(window), 1):
             heed(cut)
             clock.say(STAGE, step, window.steps, note="Learning how much this model changes from step to step; later drafts know it")

@@ -38,7 +38,7 @@ def learned(shot: Shot, say: Say, cut: threading.Event, studio: Studio, again: b
         studio.fit(model, shot, plan)
         studio.dress(model, shot)
         if not possible(Draft(0.0), model.placing.plan):
-            raise ModelError("Memory suffices only to bring this model block by block, where drafts skip nothing; there is nothing to rehearse.", CHOOSE)
+            raise ModelError("Memory suffices only to bring this model block by block, where drafts skip nothing; rehearse a smaller one.", CHOOSE)
         rehearsal.learn(shot, model, studio, clock, cut)
     if again or key not in rehearsal.kept(folder):
         held(shot, clock, cut, studio, work)

@@ -57,8 +57,8 @@ class Sampling:
     def fields(self) -> dict:
         """Those of a families.Window that say how it is sampled."""
         text, negative = self._texts
-        return {"steps": self._steps, "guidance": self._guidance, "guided": self._guided, "text": text, "negative": negative, "draft": self._draft, "preset": self._preset,
-                "compiled": self._shot.compiled, "two_stages": self._shot.two_stages}
+        return {"steps": self._steps, "guidance": self._guidance, "guided": self._guided, "text": text, "negative": negative,
+                "draft": self._draft, "preset": self._preset, "compiled": self._shot.compiled, "two_stages": self._shot.two_stages}
 
     def latent(self, stretch: Stretch, window: Window, windows: int, look: Look) -> Tensor:
         """The clean latent of one of so many `windows`; `look` sees every step but the last. Raises Cut."""

@@ -164,10 +164,12 @@ class SoraSettings(bpy.types.PropertyGroup):
         name="Guidance", description="How strictly the prompt is followed. 1 follows it loosely, high values exaggerate",
         default=FIRST.guidance, min=0.0, soft_max=12.0, max=100.0)
     limit_guidance: BoolProperty(
-        name="Limit Guidance", description="Follow the prompt's guidance in some of the steps alone: the others take half the time. Early ones without it keep "
-                                           "more variety, late ones change little")
-    guided_from: FloatProperty(name="From", description="Share of the steps before which there is no guidance", default=0.0, min=0.0, max=0.99, subtype="FACTOR")
-    guided_until: FloatProperty(name="Until", description="Share of the steps after which there is no guidance", default=0.7, min=0.01, max=1.0, subtype="FACTOR")
+        name="Limit Guidance",
+        description="Guide some of the steps alone: the others take half the time. Early ones without guidance keep more variety, late ones change little")
+    guided_from: FloatProperty(
+        name="From", description="Share of the steps before which there is no guidance", default=0.0, min=0.0, max=0.99, subtype="FACTOR")
+    guided_until: FloatProperty(
+        name="Until", description="Share of the steps after which there is no guidance", default=0.7, min=0.01, max=1.0, subtype="FACTOR")
     draft: BoolProperty(
         name="Draft", description="Skip most of the model in steps that would change little: faster, and not quite the picture that the same seed gives in full")
     draft_by: EnumProperty(name="Draft By", description="What says that a step would change little", default=FIRST_BLOCK, items=(

@@ -18,7 +18,7 @@ from .admission import Tensor, header
 log = logging.getLogger(__name__)
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
-CONNECTORS = re.compile(r"(video_embeddings_connector|audio_embeddings_connector|text_embedding_projection)\.")     # LTX-2's, between text and transformer
+CONNECTORS = re.compile(r"(video_embeddings_connector|audio_embeddings_connector|text_embedding_projection)\.")         # LTX-2's text connectors
 LORA = re.compile(r"\.(lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up)(\.default)?\.weight$")
 WAN_LIKE = ("wan", "vace", "skyreels")          # one transformer, so their LoRAs fit each other; see `width`
 # families that it may be of, the likeliest first -> tensor names of which one suffices, the component that the file then is, and the tensor whose

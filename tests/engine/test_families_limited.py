@@ -14,7 +14,8 @@ from engine.sampling.draft import Draft
 from tests.engine.open_stage import FRAMES, Stage, differing, noise, staged
 
 TALL = Size(64, 64)         # on every family's native grid
-KINDS = [("wan", "wan_text"), ("wan", "wan_pictures"), ("wan", "wan_grown"), ("vace", "vace"), ("cogvideox", "cogvideox"), ("ltx2", "ltx2"), ("sana_wm", "sana_wm")]
+KINDS = [("wan", "wan_text"), ("wan", "wan_pictures"), ("wan", "wan_grown"), ("vace", "vace"), ("cogvideox", "cogvideox"),
+         ("ltx2", "ltx2"), ("sana_wm", "sana_wm")]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,8 @@ def stage(tmp_path_factory, checkpoints):
 
 # ---------------------------------------------------------------- which steps
 @pytest.mark.parametrize(("steps", "begin", "end", "found"), [
-    (10, 0.0, 1.0, None), (10, 0.0, 0.7, range(0, 7)), (10, 0.3, 1.0, range(3, 10)), (8, 0.5, 0.51, range(4, 5)), (4, 0.2, 0.8, None), (30, 0.1, 0.7, range(3, 21))])
+    (10, 0.0, 1.0, None), (10, 0.0, 0.7, range(0, 7)), (10, 0.3, 1.0, range(3, 10)), (8, 0.5, 0.51, range(4, 5)),
+    (4, 0.2, 0.8, None), (30, 0.1, 0.7, range(3, 21))])
 def test_shares_of_the_steps_are_steps(steps, begin, end, found):
     assert limited.guided(steps, begin, end) == found
 
@@ -45,7 +47,8 @@ def given(stage: Stage, family: str, model: str) -> dict:
     from engine.camera import read
     still = noise(0, TALL).astype(np.float32) / 255
     depth = np.random.default_rng(0).random((FRAMES, TALL.height, TALL.width, 1), dtype=np.float32)
-    return {"cogvideox": {"guides": {"depth": depth}}, "vace": {"guides": {"depth": depth}}, "wan_pictures": {"stills": {0: still, FRAMES - 1: still}},
+    return {"cogvideox": {"guides": {"depth": depth}}, "vace": {"guides": {"depth": depth}},
+            "wan_pictures": {"stills": {0: still, FRAMES - 1: still}},
             "wan_grown": {"stills": {0: still}},
             "sana_wm": {"stills": {0: still}, "cameras": read(stage.camera(0.1).path, FRAMES).fitted(TALL)}}.get(model, {})
 
@@ -53,9 +56,11 @@ def given(stage: Stage, family: str, model: str) -> dict:
 @pytest.mark.parametrize(("family", "model"), KINDS)
 def test_steps_without_guidance_are_those_of_a_shot_without_it(stage, family, model):
     loaded = families.family(family).load(stage.model(model), device.chosen())
-    window = Window(frames=FRAMES, size=TALL, seed=7, steps=4, guidance=5.0, text=loaded.text("a red car"), negative=loaded.text("dull"), **given(stage, family, model))
+    window = Window(frames=FRAMES, size=TALL, seed=7, steps=4, guidance=5.0, text=loaded.text("a red car"),
+                    negative=loaded.text("dull"), **given(stage, family, model))
     asked: list[int] = []
-    inner = next(part for name, part in loaded.parts["transformer"].named_modules() if name in ("patch_embedding", "patch_embed", "x_embedder", "proj_in"))
+    named = dict(loaded.parts["transformer"].named_modules())
+    inner = next(named[name] for name in ("patch_embedding", "patch_embed", "x_embedder", "proj_in") if name in named)
     inner.register_forward_hook(lambda module, arguments, output: asked.append(len(output)))        # texts in the batch
 
     def sampled(**changed) -> list:
@@ -74,8 +79,8 @@ def test_steps_without_guidance_are_those_of_a_shot_without_it(stage, family, mo
 @pytest.mark.parametrize(("family", "model"), [kind for kind in KINDS if kind[1] not in ("wan_pictures", "wan_grown")])
 def test_it_goes_together_with_a_draft(stage, family, model):
     loaded = families.family(family).load(stage.model(model), device.chosen())
-    window = Window(frames=FRAMES, size=TALL, seed=7, steps=12, guidance=5.0, text=loaded.text("a red car"), negative=loaded.text("dull"), guided=range(3, 8),
-                    **given(stage, family, model))
+    window = Window(frames=FRAMES, size=TALL, seed=7, steps=12, guidance=5.0, text=loaded.text("a red car"),
+                    negative=loaded.text("dull"), guided=range(3, 8), **given(stage, family, model))
     whole = list(loaded.sample(window))[-1]
     strict, loose = Draft(-1.0), Draft(0.5)
     kept = list(loaded.sample(replace(window, draft=strict)))[-1]
@@ -102,7 +107,8 @@ def test_blockout_is_guided_in_some_steps(a_shot, tmp_path):
     def roll(name: str, **fields) -> tuple[Shot, list[bytes]]:
         take = shoot.roll(a_shot(name, steps=4, out=str(tmp_path / name), **fields), lambda progress: None, threading.Event(), studio)
         return take, [(tmp_path / name / take.files.folder / one).read_bytes() for one in take.files.names()]
-    whole, same, some, alone = roll("whole"), roll("same", guided_from=0.1, guided_until=0.9), roll("some", guided_until=0.5), roll("alone", guidance=1.0)
+    whole, same = roll("whole"), roll("same", guided_from=0.1, guided_until=0.9)
+    some, alone = roll("some", guided_until=0.5), roll("alone", guidance=1.0)
     assert whole[1] == same[1] != some[1] != alone[1] and "Guidance in the steps 1 to 2 of 4 alone" in some[0].notes
     counted = roll("drafted", guided_until=0.5, draft=True)[0]
     assert counted.evaluations > 0 and "Guidance in the steps 1 to 2 of 4 alone" in counted.notes

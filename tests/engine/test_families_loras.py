@@ -112,7 +112,8 @@ def test_flat_names_are_those_of_diffusers_and_alpha_weighs(stage):
 
 
 def test_a_lora_with_layers_that_cogvideox_lacks_is_refused(stage):
-    save_file({f"lora_unet__transformer_blocks_7_attn1_to_q.lora_{half}.weight": torch.ones(shape) for half, shape in (("down", (2, 32)), ("up", (32, 2)))},
+    halves = (("down", (2, 32)), ("up", (32, 2)))
+    save_file({f"lora_unet__transformer_blocks_7_attn1_to_q.lora_{half}.weight": torch.ones(shape) for half, shape in halves},
               stage.folder / "longer.safetensors")
     with pytest.raises(ModelError, match="names that are not known"):
         stage.roll("cogvideox", "cogvideox", guides=(stage.guide("depth"),), loras=(Lora(name=str(stage.folder / "longer.safetensors")),))

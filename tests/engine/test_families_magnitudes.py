@@ -108,7 +108,8 @@ def test_of_two_streams_the_one_that_strays_decides():
     memory = draft.memory(2)
     for _ in range(4):
         sound = next(changes)
-        picture, heard = memory.through((torch.ones(1, 3, 2), torch.ones(1, 1, 4)), lambda x, by=sound: (x[0] + 1, x[1] + by), lambda x: (x[0] + 3, x[1] + 7))
+        picture, heard = memory.through((torch.ones(1, 3, 2), torch.ones(1, 1, 4)), lambda x, by=sound: (x[0] + 1, x[1] + by),
+                                        lambda x: (x[0] + 3, x[1] + 7))
         assert float(picture.mean()) == 1 + 1 + 3 and float(heard.mean()) == 1 + sound + 7
     assert draft.skipped == 2, "the second and the fourth: in the third only the sound's first block said something else"
 

@@ -325,7 +325,8 @@ def test_over_the_wire_a_shot_of_another_family_becomes_a_take(stage, engines):
 
 
 # ---------------------------------------------------------------- remembered
-@pytest.mark.parametrize(("family", "shown"), [("ltx2", "keyframes"), ("ltx2", "guides"), ("cogvideox", "guides"), ("skyreels", "keyframes"), ("sana_wm", "keyframes")])
+@pytest.mark.parametrize(("family", "shown"), [("ltx2", "keyframes"), ("ltx2", "guides"), ("cogvideox", "guides"),
+                                               ("skyreels", "keyframes"), ("sana_wm", "keyframes")])
 def test_a_pipeline_encodes_what_it_is_shown_once_for_all_seeds(stage, family, shown):
     """And what it is given from memory is what it would have encoded, to the bit."""
     def given(seed: int) -> dict:
@@ -353,7 +354,8 @@ def _with_control(stage, given):
 
     from engine.protocol import Lora
     path = stage.folder / "control.safetensors"
-    save_file({f"diffusion_model.transformer_blocks.0.attn1.to_q.lora_{half}.weight": torch.full(shape, 0.1) for half, shape in (("A", (2, 16)), ("B", (16, 2)))}, path)
+    halves = (("A", (2, 16)), ("B", (16, 2)))
+    save_file({f"diffusion_model.transformer_blocks.0.attn1.to_q.lora_{half}.weight": torch.full(shape, 0.1) for half, shape in halves}, path)
     return lambda seed: {**given(seed), "loras": (Lora(name=str(path)),)}
 
 
@@ -389,7 +391,8 @@ def test_a_draft_without_tolerance_is_the_whole_thing_to_the_bit(stage, family, 
     from engine.camera import read
     from engine.sampling.draft import Draft
     loaded = families.family(family).load(stage.model(model), device.chosen())
-    given = {"stills": {0: noise(0, TALL).astype(np.float32) / 255}, "cameras": read(stage.camera(0.1).path, FRAMES).fitted(TALL)} if family == "sana_wm" else {}
+    given = {} if family != "sana_wm" else {"stills": {0: noise(0, TALL).astype(np.float32) / 255},
+                                            "cameras": read(stage.camera(0.1).path, FRAMES).fitted(TALL)}
     window = Window(frames=FRAMES, size=TALL, seed=7, steps=4, guidance=5.0, text=loaded.text("a red car"), negative=loaded.text(""), **given)
     own, made, heard = list(loaded.parts["transformer"].named_parameters()), [], []
     for draft in (None, Draft(0.0), None):

@@ -293,7 +293,8 @@ def test_what_comes_along_with_a_transformer_is_not_counted_as_its_own(stage, so
     _, state, along = sounding
     inside, large = {name: one for name, one in along.items() if not name.startswith("text_embedding_projection")}, torch.zeros(1000, 1000)
     save_file({f"model.diffusion_model.{name}": one for name, one in (state | inside).items()}
-              | {"vae.encoder.conv_in.conv.weight": large, "vocoder.ups.0.weight": large.clone(), "audio_vae.per_channel_statistics.mean-of-means": torch.zeros(1),
+              | {"vae.encoder.conv_in.conv.weight": large, "vocoder.ups.0.weight": large.clone(),
+                 "audio_vae.per_channel_statistics.mean-of-means": torch.zeros(1),
                  **{name: one for name, one in along.items() if name not in inside}}, stage.folder / "Everything.safetensors")
     save_file(dict(state), stage.folder / "Alone.safetensors")
     counted = [plan.parameters(bring(stage.folder / f"{name}.safetensors", name=name.lower()).root) for name in ("Everything", "Alone")]
@@ -358,7 +359,8 @@ def test_weights_of_8_bits_are_what_their_scales_make_of_them(stage, made, weigh
     save_file({f"model.diffusion_model.{name}": one for name, one in eight.items()}, stage.folder / f"eight {form}.safetensors")
     save_file(worth, stage.folder / f"worth {form}.safetensors")
     found, plain = (bring(stage.folder / f"{kind} {form}.safetensors", name=f"{kind}-{form}") for kind in ("eight", "worth"))
-    loaded, expected = (families.family("wan").load(families.weights("wan", one.name), device.chosen()).parts["transformer"].state_dict() for one in (found, plain))
+    loaded, expected = (families.family("wan").load(families.weights("wan", one.name), device.chosen()).parts["transformer"].state_dict()
+                        for one in (found, plain))
     assert loaded.keys() == expected.keys() and all(torch.equal(loaded[name], one) for name, one in expected.items())
     assert any(not torch.equal(one, weights[0].state_dict()[name]) for name, one in loaded.items())
     assert plan.parameters(found.root) == plan.parameters(plain.root)
@@ -370,8 +372,8 @@ def test_ltx2_and_its_connectors_are_read_from_8_bits(stage, sounding):
     eight, worth = rounded(state | along, "later")
     save_file(eight, stage.folder / "Sound eight.safetensors")
     save_file(worth, stage.folder / "Sound worth.safetensors")
-    loaded, expected = (families.family("ltx2").load(families.weights("ltx2", bring(stage.folder / f"Sound {kind}.safetensors", name=f"sound-{kind}").name),
-                                                     device.chosen()).parts for kind in ("eight", "worth"))
+    names = [bring(stage.folder / f"Sound {kind}.safetensors", name=f"sound-{kind}").name for kind in ("eight", "worth")]
+    loaded, expected = (families.family("ltx2").load(families.weights("ltx2", name), device.chosen()).parts for name in names)
     for part in ("transformer", "connectors"):
         assert all(torch.equal(loaded[part].state_dict()[name], one) for name, one in expected[part].state_dict().items()), part
 

@@ -7,7 +7,7 @@ import pytest
 
 from engine import rehearsal, rehearse
 from engine.errors import FolderError, ModelError, ShotError
-from tests.engine.open_stage import Stage, staged
+from tests.engine.open_stage import staged
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def test_what_is_known_is_learned_again_only_where_it_is_asked_for(stage, own):
         path, key, ratios = rehearse.learned(shot, lambda progress: None, threading.Event(), stage.studio, again)
         assert (path, key) == (folder / rehearsal.FILE, "4 steps") and (ratios == known["4 steps"]) is not again
     assert rehearsal.kept(folder)["9 steps"] == known["9 steps"]
-    assert rehearse.learned(rehearse.asked("wan", str(folder), 4, 1.0, ""), lambda progress: None, threading.Event(), stage.studio)[1] == "4 steps, no guidance"
+    alone = rehearse.asked("wan", str(folder), 4, 1.0, "")
+    assert rehearse.learned(alone, lambda progress: None, threading.Event(), stage.studio)[1] == "4 steps, no guidance"
 
 
 def test_what_cannot_be_rehearsed_is_refused_in_a_sentence(stage, own):
@@ -60,4 +61,4 @@ def test_what_cannot_be_rehearsed_is_refused_in_a_sentence(stage, own):
     folder = own("wan_text")
     (folder / rehearsal.FILE).mkdir()
     with pytest.raises(FolderError, match="cannot be kept"):
-        rehearse.learned(rehearse.asked("wan", str(folder), 2, -1.0, ""), lambda progress: None, threading.Event(), Stage(stage.folder, stage.checkpoints).studio)
+        rehearse.learned(rehearse.asked("wan", str(folder), 2, -1.0, ""), lambda progress: None, threading.Event(), stage.studio)
