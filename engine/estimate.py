@@ -34,7 +34,7 @@ def need(shot: Shot, folder: Path, dtype: str) -> plan.Need:
     family = families.family(shot.family)
     frames = min(shot.frames, getattr(family, "TOGETHER", family.SPEC.window) or shot.frames)
     given = family.given(shot) if hasattr(family, "given") else plan.Given()
-    if shot.draft and family.SPEC.drafts:
+    if shot.draft and family.SPEC.drafts and not shot.two_stages:        # the second stage takes the most, and keeps nothing
         guided = (shot.guidance if shot.guidance >= 0 else family.SPEC.guidance) > 1
         given = dataclasses.replace(given, kept=CACHED.get(shot.draft_by, 0) * (1 + guided + (guided and shot.limited)))
     return plan.need(folder, dtype, frames, _pixels(shot, family, folder), given)

@@ -76,7 +76,8 @@ def _states(transformer):
 
 
 class _Anew:
-    """Forgets what was kept of a text where a stretch of the clip ends and the next one begins, which the noise that rises tells."""
+    """Forgets what was kept of all texts where a stretch of the clip ends and the next one begins, which the noise that rises tells; a text that
+    is asked in few of the steps might not notice by itself."""
 
     def __init__(self, transformer):
         self._states, self._before = _states(transformer), {}
@@ -84,7 +85,8 @@ class _Anew:
     def __call__(self, transformer, arguments, named) -> None:
         text, noise = self._states.context.name, float(named["timestep"].max())
         if noise > self._before.get(text, noise):
-            self._states._state_cache.pop(text, None)
+            self._states._state_cache.clear()
+            self._before.clear()
         self._before[text] = noise
 
 

@@ -1,4 +1,4 @@
-"""Guidance that rests in some steps of diffusers' own pipelines, which ask for both texts in one batch, the negative one first."""
+"""Guidance that rests in some steps of diffusers' own pipelines, which ask for both texts in one batch, the negative one first, or one after the other."""
 from __future__ import annotations
 
 import contextlib
@@ -30,6 +30,35 @@ def resting(window: Window, transformer: torch.nn.Module) -> Iterator[None]:
         del transformer.forward
         if own is not None:
             transformer.forward = own
+
+
+@contextlib.contextmanager
+def pausing(window: Window, pipe: Any) -> Iterator[None]:
+    """As `resting`, for a pipeline that asks for the positive text, then looks whether there is guidance, and asks for the negative one. Each
+    stretch of its clip has all of the window's steps."""
+    if window.guided is None or window.guidance <= 1:
+        yield
+        return
+    listener = pipe.transformer.register_forward_pre_hook(_Pausing(pipe, window))
+    try:
+        yield
+    finally:
+        listener.remove()
+
+
+class _Pausing:
+    """Before each answer of a transformer: whether it is for the positive text, and then whether its step is guided."""
+
+    def __init__(self, pipe: Any, window: Window):
+        self._pipe, self._window, self._step, self._second = pipe, window, 0, False
+
+    def __call__(self, transformer, arguments) -> None:
+        if self._second:
+            self._second = False
+            return
+        self._second = self._step % self._window.steps in self._window.guided
+        self._step += 1
+        self._pipe._guidance_scale = self._window.guidance if self._second else 1.0         # what its `do_classifier_free_guidance` looks at
 
 
 class _Resting:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..families.skyreels import SHARED, SPEC, TOGETHER
 from .drafts import drafting
 from .remembered import Encoded
+from .resting import pausing
 from .stepping import stepped
 from .wan_footage import Footage
 
@@ -49,7 +50,7 @@ class Reel(Footage):
 
         def run(callback):
             return pipe(**asked, callback_on_step_end=callback).frames
-        with drafting(window.draft, self.named(), window.steps, plan=self.placing.plan):
+        with drafting(window.draft, self.named(), window.steps, plan=self.placing.plan), pausing(window, pipe):
             for found in self.placed(stepped(run)):
                 yield found[2].clone() if isinstance(found, tuple) else found
 

@@ -31,6 +31,7 @@ SPEC = FamilySpec(
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet
     magnitudes=0.06,        # as diffusers has it; not measured on real weights yet
     compiles=True,
+    limits=True,
 )
 TOGETHER, SHARED = 97, 17   # frames of one stretch, and those it shares with the one before, inside the model
 

@@ -223,8 +223,6 @@ def test_guidance_is_limited_where_it_is_asked_for_and_there_is_some(scene):
     assert settings.limit_guidance and settings.guided_from == pytest.approx(0.1)
     settings.guidance = 1.0
     assert not shot.frozen(bpy.context).limited, "there is none to limit"
-    settings.guidance, settings.family, settings.use_guides = 5.0, "skyreels", False
-    assert not shot.frozen(bpy.context).limited
     bpy.ops.sora.remedy(action="leave_out", value="limit_guidance")
     assert settings.limit_guidance is False
 

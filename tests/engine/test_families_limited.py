@@ -15,7 +15,7 @@ from tests.engine.open_stage import FRAMES, Stage, differing, noise, staged
 
 TALL = Size(64, 64)         # on every family's native grid
 KINDS = [("wan", "wan_text"), ("wan", "wan_pictures"), ("wan", "wan_grown"), ("vace", "vace"), ("cogvideox", "cogvideox"),
-         ("ltx2", "ltx2"), ("sana_wm", "sana_wm")]
+         ("ltx2", "ltx2"), ("sana_wm", "sana_wm"), ("skyreels", "skyreels")]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_shares_that_cannot_be_are_refused(stage):
             check.shot(stage.shot("wan", "wan_text", **wrong))
         assert (refused.value.remedy.action, refused.value.remedy.value) == ("leave_out", "limit_guidance")
     with pytest.raises(ShotError, match="in every step or in none"):
-        check.shot(stage.shot("skyreels", "skyreels", guided_until=0.5))
+        check._limited(stage.shot("wan", "wan_text", guided_until=0.5), replace(families.family("wan").SPEC, limits=False))
 
 
 # ---------------------------------------------------------------- what they do
@@ -87,6 +87,19 @@ def test_it_goes_together_with_a_draft(stage, family, model):
     assert strict.evaluations > 0 == strict.skipped and torch.allclose(whole, kept, atol=1e-5)
     list(loaded.sample(replace(window, draft=loose)))
     assert 0 < loose.skipped < loose.evaluations == strict.evaluations
+
+
+def test_each_stretch_of_a_long_clip_has_its_own_guided_steps(stage):
+    """SkyReels goes from stretch to stretch by itself; a draft must not go on from what it kept of the stretch before."""
+    loaded = families.family("skyreels").load(stage.model("skyreels"), device.chosen())
+    window = Window(frames=121, size=Size(32, 32), seed=7, steps=6, guidance=5.0, text=loaded.text("a red car"), negative=loaded.text("dull"))
+    asked: list[int] = []
+    loaded.parts["transformer"].register_forward_hook(lambda *_: asked.append(1))
+    for guided, draft in ((None, None), (range(2, 3), None), (range(2, 3), Draft(0.5)), (range(0, 6), None)):
+        asked.clear()
+        made = list(loaded.sample(replace(window, guided=guided, draft=draft)))[-1]
+        assert torch.isfinite(made).all() and len(asked) == 2 * (6 + len(guided or range(6)))
+        assert draft is None or 0 < draft.skipped < draft.evaluations == len(asked) * 2
 
 
 def test_a_take_says_which_steps_were_guided(stage):

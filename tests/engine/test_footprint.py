@@ -169,6 +169,16 @@ def test_what_a_draft_keeps_from_step_to_step(by):
     assert len(states) == 2 and sum(kept.values()) == 2 * footprint.CACHED[by] * (3 * 4 * 4) * 24 * 4
 
 
+def test_a_draft_in_two_stages_keeps_nothing_in_the_second(a_shot, checkpoints):
+    from tests.engine import tiny_families
+    folder = checkpoints / "ltx2"
+    if not (folder / "model_index.json").exists():
+        tiny_families.save("ltx2", folder)
+    one, two = ([estimate.need(a_shot(family="ltx2", model=str(folder), draft=draft, two_stages=stages), folder, "bfloat16").sampling for draft in (False, True)]
+                for stages in (False, True))
+    assert one[0] < one[1] and two[0] == two[1]
+
+
 def test_a_draft_needs_what_it_keeps(a_shot, checkpoints):
     from tests.engine import tiny_families
     folder = tiny_families.save("wan_text", checkpoints / "wan_text") if not (checkpoints / "wan_text").exists() else checkpoints / "wan_text"
