@@ -22,7 +22,7 @@ from .transformer import Transformer, TransformerConfig
 
 log = logging.getLogger(__name__)
 
-SIZES = {"small": TransformerConfig(width=128, depth=4, heads=2), "base": TransformerConfig(),
+SIZES = {"small": TransformerConfig(width=128, depth=4, heads=2), "base": TransformerConfig(depth=6),
          "large": TransformerConfig(width=320, depth=8, heads=5)}
 MIX = {"short": .6, "plain": .4}
 HORIZON = 60                                                   # steps of the moving average

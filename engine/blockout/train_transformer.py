@@ -19,21 +19,22 @@ from .transformer import Transformer
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.06, {"short": 1.}), (.094, {"short": .65, "long": .35}), (.137, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.18, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.231, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (.257, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
-         (.394, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
-         (.54, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
-         (.6, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
-         (.703, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
-         (.75, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
-         (.789, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
-         (.832, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
-         (.857, {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}),
-         (.878, {"mottled": .28, "plain": .28, "short": .26, "close": .12, "large": .06}),
-         (.965, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
-         (1., {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}))
+MIXES = ((.054, {"short": 1.}), (.084, {"short": .65, "long": .35}), (.123, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.161, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (.207, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (.231, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (.353, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
+         (.484, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
+         (.538, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
+         (.631, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
+         (.673, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
+         (.708, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
+         (.746, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
+         (.769, {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}),
+         (.788, {"mottled": .28, "plain": .28, "short": .26, "close": .12, "large": .06}),
+         (.866, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
+         (.897, {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}),
+         (1., {"varied": .18, "plain": .2, "hiding": .14, "mottled": .14, "close": .14, "short": .12, "large varied": .06, "large": .02}))
 FLAGS = {"text": (0., 0., 0., 0.), "camera": (0., 0., 1., 0.), "guides": (1., 1., 0., 0.), "all": (1., 1., 1., 0.), "painted": (1., 1., 1., 1.)}
 WHOLE = ((1.,), (1.,))
 PARTS = {"short": ((1., .55), (.5, .5)), "large": ((1., .6), (.6, .4)), "long": ((1., .7, .35), (.35, .25, .4))}       # of a clip's length, and how often

@@ -24,7 +24,7 @@ from .text import TOKENS, TextEncoder
 class TransformerConfig:
     latent: int = 16
     width: int = 192
-    depth: int = 6
+    depth: int = 8
     heads: int = 3
     mlp: int = 4
 

@@ -31,10 +31,10 @@ def worn(x: Tensor, g: torch.Generator) -> Tensor:
     return x + torch.randn(x.shape, generator=g) * .1 * (u * 2 - 1).clamp(min=0)
 
 
-def mirrored(g: torch.Generator, *pictures: Tensor) -> tuple[Tensor, ...]:
-    """Half of the rows (N, ..., w) of all pictures, the same of each, with left and right exchanged."""
-    turned = torch.rand(len(pictures[0]), generator=g) < .5
-    return tuple(torch.where(turned.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x) for x in pictures)
+def mirrored(g: torch.Generator, x: Tensor) -> Tensor:
+    """Pictures (N, C, h, w), half of them with left and right exchanged."""
+    turned = torch.rand(len(x), 1, 1, 1, generator=g) < .5
+    return torch.where(turned, x.flip(-1), x)
 
 
 def _frames(rgb: np.ndarray) -> Tensor:
@@ -46,8 +46,7 @@ def _settings(g: Glimpses, r: torch.Generator) -> Draw:
     def draw(rows: Tensor):
         at = torch.randint(len(g.rgb[0]), (len(rows),), generator=r)
         told = torch.from_numpy(g.scene)[rows]
-        shown, = mirrored(r, _frames(g.rgb[rows.numpy(), at.numpy()]))
-        return worn(shown, r), {"sky": told[:, 0], "ground": told[:, 1], "style": told[:, 3]}
+        return worn(mirrored(r, _frames(g.rgb[rows.numpy(), at.numpy()])), r), {"sky": told[:, 0], "ground": told[:, 1], "style": told[:, 3]}
     return draw
 
 
@@ -70,8 +69,7 @@ def _places(g: Glimpses, r: torch.Generator) -> Draw:
     def draw(rows: Tensor):
         at = torch.randint(len(g.rgb[0]), (len(rows),), generator=r).numpy()
         part = torch.from_numpy(g.parts[rows.numpy(), at]).long()[:, ::2, ::2].clamp(min=-1) + 1
-        shown, part = mirrored(r, _frames(g.rgb[rows.numpy(), at]), part)
-        return worn(shown, r), {"place": part}
+        return worn(_frames(g.rgb[rows.numpy(), at]), r), {"place": part}      # the first is on the left: not so in a mirror
     return draw
 
 
@@ -88,8 +86,7 @@ def _looks(g: Glimpses, r: torch.Generator) -> Draw:
         centre, half = centre + jitter[:, :2] * .12 * half[:, None], half * (1 + .15 * jitter[:, 2])
         want = told[clip, which]
         frames = worn(_frames(g.rgb[clip.numpy(), frame.numpy()]), r)
-        shown, = mirrored(r, crops(frames, centre, half))
-        return shown, {"colour": want[:, 0], "shape": want[:, 1]}
+        return mirrored(r, crops(frames, centre, half)), {"colour": want[:, 0], "shape": want[:, 1]}
     return draw
 
 
