@@ -269,7 +269,7 @@ def test_a_family_that_takes_none_of_it_is_given_none_of_it(scene, picture, tmp_
     settings.references.add().image = picture("a.png")
     settings.loras.add().lora = "clay"
     settings.source_from, settings.source_folder = "FOLDER", "/nowhere"
-    settings.family = "cogvideox"
+    settings.family = "sana_wm"
     frozen = shot.frozen(bpy.context)
     assert (frozen.references, frozen.loras, frozen.source) == ((), (), None)
     assert settings.references[0].on and settings.source_from == "FOLDER"
