@@ -170,27 +170,45 @@ def _odds(judges: Judges, video: Tensor, kind: str, word: str) -> float:
     return float(told[at] - torch.cat([told[:at], told[at + 1:]]).logsumexp(0))
 
 
-def _steering(studio: Studio, judges: Judges, exam: Exam, count: int, negative: bool, probes: tuple, seeds: int) -> list[float]:
-    """For each probe and scene, how monotonously the word shows more (as a negative: less) as its weight grows: Spearman's rho."""
+def _subject(exam: Exam, i: int) -> str:
+    thing = exam.clips[i].scene.things[0]
+    return f"a {thing.finish} {captions.PHRASES[thing.word][0]}"
+
+
+def _stressed(studio: Studio, judges: Judges, exam: Exam, count: int, probes: tuple, seeds: int) -> list[float]:
+    """For each probe and scene, how monotonously a word shows more as its weight grows: Spearman's rho."""
     found = []
     for kind, word, phrase in probes:
         for i in range(count):
-            thing = exam.clips[i].scene.things[0]
-            subject, shown = f"a {thing.finish} {captions.PHRASES[thing.word][0]}", []
-            for level in LEVELS:
-                words = {"prompt": subject, "negative": f"({phrase}:{level})"} if negative else {"prompt": f"{subject} ({phrase}:{level})"}
-                if not level:
-                    words = {"prompt": subject}
-                clips = (studio.clip(Wish(seed=100 * i + s, guides=exam.one(i, "depth"), **words)) for s in range(seeds))
-                shown.append(float(np.mean([_odds(judges, clip, kind, word) for clip in clips])))
-            found.append(scores.spearman(LEVELS, shown) * (-1 if negative else 1))
+            prompts = [f"{_subject(exam, i)} ({phrase}:{level})" if level else _subject(exam, i) for level in LEVELS]
+            clips = lambda prompt: (studio.clip(Wish(prompt=prompt, seed=100 * i + s, guides=exam.one(i, "depth"))) for s in range(seeds))
+            found.append(scores.spearman(LEVELS, [np.mean([_odds(judges, clip, kind, word) for clip in clips(prompt)]) for prompt in prompts]))
+    return found
+
+
+def _avoided(studio: Studio, judges: Judges, exam: Exam, count: int, kinds: tuple, seeds: int) -> list[float]:
+    """For each scene and kind, how monotonously what a clip shows of itself goes away as its word is avoided with more weight: Spearman's rho.
+
+    What would not be there anyway cannot go away: the judges' odds of it are all alike, and in no order that means anything.
+    """
+    found = []
+    for i in range(count):
+        make = lambda s, negative="": studio.clip(Wish(prompt=_subject(exam, i), seed=100 * i + s, negative=negative, guides=exam.one(i, "depth")))
+        plain = [make(s) for s in range(seeds)]
+        for kind in kinds:
+            words = [CHOICES[kind][int(judges.read(clip)[kind][0].argmax())] for clip in plain]
+            shown = [[_odds(judges, clip, kind, word) for clip, word in zip(plain, words)]]
+            for level in LEVELS[1:]:
+                shown.append([_odds(judges, make(s, f"({captions.PHRASES[word][0]}:{level})"), kind, word) for s, word in enumerate(words)])
+            found.append(-scores.spearman(LEVELS, np.mean(shown, 1)))
     return found
 
 
 def steering(studio: Studio, judges: Judges, exam: Exam, count: int, probes: tuple = PROBES, seeds: int = SEEDS) -> dict[str, Line]:
     """Do weights and negative prompts act the more, the more weight they have?"""
-    lines = {"weight": scores.plain(_steering(studio, judges, exam, count, False, probes, seeds), [0.])}
-    lines["negative"] = scores.plain(_steering(studio, judges, exam, count, True, probes, seeds), [0.]) if studio.negative else \
+    lines = {"weight": scores.plain(_stressed(studio, judges, exam, count, probes, seeds), [0.])}
+    kinds = tuple(dict.fromkeys(kind for kind, _, _ in probes))
+    lines["negative"] = scores.plain(_avoided(studio, judges, exam, count, kinds, seeds), [0.]) if studio.negative else \
         scores.left_out("the family takes no negative prompt")
     return lines
 
