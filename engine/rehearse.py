@@ -13,6 +13,8 @@ from .sampling.draft import Draft
 from .shoot import Say, held
 from .studio import Studio
 
+Ratios = dict[str, list[float]]
+
 
 def asked(family: str, model: str, steps: int, guidance: float, preset: str) -> Shot:
     """A shot that stands for all drafts with these settings; 0 and below 0 are the family's own. Raises ModelError, ShotError."""
@@ -25,23 +27,23 @@ def asked(family: str, model: str, steps: int, guidance: float, preset: str) -> 
     return presets.applied(shot)
 
 
-def learned(shot: Shot, say: Say, cut: threading.Event, studio: Studio, again: bool = False) -> tuple[Path, str, dict[str, list[float]]]:
+def learned(shot: Shot, say: Say, cut: threading.Event, studio: Studio, again: bool = False) -> tuple[Path, str, Ratios]:
     """The file, under which name, and for each transformer how much its steps change; what is known already is learned `again` where asked.
 
     Raises Cut, SoraError.
     """
     folder, key = families.weights(shot.family, shot.model), rehearsal.key(shot)
-    clock = Clock(shot, say)
+    clock, known = Clock(shot, say), rehearsal.kept(folder).get(key)
 
-    def work(place: device.Device, plan: str) -> None:
+    def work(place: device.Device, plan: str) -> Ratios:
         model = studio.model(shot, plan)
         studio.fit(model, shot, plan)
         studio.dress(model, shot)
         if not possible(Draft(0.0), model.placing.plan):
             raise ModelError("Memory suffices only to bring this model block by block, where drafts skip nothing; rehearse a smaller one.", CHOOSE)
-        rehearsal.learn(shot, model, studio, clock, cut)
-    if again or key not in rehearsal.kept(folder):
-        held(shot, clock, cut, studio, work)
-    if key not in rehearsal.kept(folder):
-        raise FolderError(f"What was learned cannot be kept: {folder / rehearsal.FILE} cannot be written; let it be written, and rehearse again.")
-    return folder / rehearsal.FILE, key, rehearsal.kept(folder)[key]
+        return rehearsal.learn(shot, model, studio, clock, cut)
+    if again or known is None:
+        known = held(shot, clock, cut, studio, work)
+        if rehearsal.kept(folder).get(key) != known:        # what was there before may still be
+            raise FolderError(f"What was learned cannot be kept: {folder / rehearsal.FILE} cannot be written; let it be written, and rehearse again.")
+    return folder / rehearsal.FILE, key, known

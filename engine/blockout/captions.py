@@ -53,7 +53,7 @@ def caption(scene: Scene, rng, drop: float = .12) -> str:
     names = [_named(rng, t, kept(drop * .6)) for t in things]
     if scene.kind == "objects" and len(names) == 2 == len(scene.things):
         subject = f"{names[0]} to the left of {names[1]}" if rng.random() < .5 else f"{names[1]} to the right of {names[0]}"
-    elif len(things) > 1 and (scene.kind == "hiding" and things[1] is scene.things[1] or scene.kind == "crossing" and things[1].word == "pillar"):
+    elif len(things) > 1 and things[1].before:
         subject = ", ".join([f"{names[0]} passing behind {names[1]}", *names[2:]])
     else:
         subject = ", ".join(names) if rng.random() < .6 else " and ".join(names)

@@ -14,8 +14,8 @@ HIDDEN = .06, .45                                              # share of the cl
 FAR_SIDE = .2                                                  # metres along y at which a cover ends, before what passes behind it
 
 
-def drawn(rng: np.random.Generator, frames: int = 33, aspect: float = 1.6, kind: str | None = None, style: str | None = None) -> Scene:
-    """A random scene, as `world.drawn` gives them."""
+def drawn(rng: np.random.Generator, frames: int = 33, aspect: float = 1.6, style: str | None = None) -> Scene:
+    """A random scene, as `world.drawn` gives them; all are of one kind."""
     sky, ground = str(rng.choice(list(SKIES), p=[.4, .2, .12, .28])), str(rng.choice(list(GROUNDS)))
     move = "static" if rng.random() < .6 else str(rng.choice(world.MOVES))
     scene = Scene("hiding", sky, ground, "clear", style or str(rng.choice(FIRST_STYLES, p=[.7] + [.3 / (len(FIRST_STYLES) - 1)] * (len(FIRST_STYLES) - 1))), move)
@@ -57,5 +57,5 @@ def _cover(scene: Scene, rng, half: float, tall: float) -> None:
     kind = "cylinder" if word == "pillar" and rng.random() < .6 else "box"
     many = word in ("pillar", "building") and rng.random() < .4
     places = (0., half * 2 + rng.uniform(1., 2.)) if many else (0.,)
-    place(scene, Thing(word, own, many=many),
+    place(scene, Thing(word, own, many=many, before=True),
           *[Solid(kind, (x, FAR_SIDE - deep, 0.), (half, deep, tall), index(own), windows=word == "building") for x in places])

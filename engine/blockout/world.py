@@ -26,6 +26,7 @@ class Thing:
     many: bool = False
     count: int = 1                                              # a small number that a caption may name
     glossy: bool = False
+    before: bool = False                                        # the main subject passes behind it
 
 
 @dataclass(slots=True)
@@ -214,7 +215,7 @@ def _crossing(scene: Scene, rng, frames: int) -> tuple[np.ndarray, np.ndarray]:
     if rng.random() < .8:
         own, step, r, tall = a_finish(rng, .7), rng.uniform(2, 4), rng.uniform(.18, .4), rng.uniform(1.3, 2.2)
         kind, shift = "cylinder" if rng.random() < .6 else "box", rng.uniform(0, 2)
-        place(scene, Thing("pillar", own, many=True), *[Solid(kind, ((i - 2) * step + shift, 0., 0.), (r, r, tall), index(own)) for i in range(5)])
+        place(scene, Thing("pillar", own, many=True, before=True), *[Solid(kind, ((i - 2) * step + shift, 0., 0.), (r, r, tall), index(own)) for i in range(5)])
         if rng.random() < .4:
             scene.solids.append(Solid("box", (shift, 0., 2 * tall), (step * 2 + 1, r * 1.3, .25), index(own), part=len(scene.things) - 1))
     own = a_finish(rng, .8)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,13 +50,13 @@ def denoised(scheduler, latent: Tensor, velocity: Velocity, first: int = 0, hold
         yield latent if last else estimate
 
 
-def limited(make: Callable[[Window], Velocity], window: Window, scheduler) -> Velocity:
-    """`make(window)`, and in the steps in which its guidance rests `make` of the window without any."""
+def limited(velocity: Callable[[Window, Tensor, Tensor], Tensor], window: Window, scheduler) -> Velocity:
+    """`velocity` of the window, and in the steps in which its guidance rests of the window without any."""
     if window.guided is None or window.guidance <= 1:
-        return make(window)
-    guiding, alone = make(window), make(dataclasses.replace(window, guidance=1.0))
+        return partial(velocity, window)
+    alone = dataclasses.replace(window, guidance=1.0)
     among = {float(timestep) for timestep in scheduler.timesteps[window.guided.start:window.guided.stop]}
-    return lambda latent, timestep: (guiding if float(timestep) in among else alone)(latent, timestep)
+    return lambda latent, timestep: velocity(window if float(timestep) in among else alone, latent, timestep)
 
 
 def answered(call: Callable[..., Tensor], texts: tuple[Tensor, Tensor | None], guidance: float, tokens: int) -> Tensor:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..families import Window
+    from . import vace_guides
 
 
 class Layout(Footage):
@@ -20,7 +21,7 @@ class Layout(Footage):
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         """One clean latent (1, C, T, h, w) a step; reference frames, which lie before the clip while it is made, are left out."""
-        from ..diffusers_line import vace_guides
+        from . import vace_guides
         extra = len(window.references)
         scheduler = self.schedule(window)
         controls = vace_guides.controls(window, self.autoencoder)
@@ -28,7 +29,7 @@ class Layout(Footage):
         scales = [self._scale(control, latents[0].shape[3:]) for control in controls]
         noise = self.noise(window, extra)
         self.tune(window, self.tokens(noise.shape))
-        velocity = steps.limited(lambda one: self._velocity(one, latents, scales), window, scheduler)
+        velocity = steps.limited(self._velocity(window, latents, scales), window, scheduler)
         for estimate in self.placed(steps.denoised(scheduler, noise, velocity)):
             yield estimate[:, :, extra:]
 
@@ -44,17 +45,17 @@ class Layout(Footage):
         return tokens.expand(layers, -1, -1, -1).to(self.place, self.dtype)
 
     def _velocity(self, window: Window, latents: list[Tensor], scales: list[Tensor]):
-        transformer, texts = self.parts["transformer"], self.texts(window)
+        transformer = self.parts["transformer"]
         draft = window.draft if window.draft and possible(window.draft, self.placing.plan) else None
         control, scale = (latents[0], scales[0]) if len(latents) == 1 and draft is None else (tuple(latents), tuple(scales))
         blocks = len(transformer.blocks) + len(latents) * len(transformer.vace_blocks)
         caches = defaultdict(lambda: draft and draft.memory(blocks))
 
-        def velocity(latent: Tensor, timestep: Tensor) -> Tensor:
+        def velocity(one: Window, latent: Tensor, timestep: Tensor) -> Tensor:
             def call(copies: int, text: Tensor, which: str) -> Tensor:
                 each = (copies, -1, -1, -1, -1)
                 shown = tuple(one.expand(each) for one in control) if isinstance(control, tuple) else control.expand(each)
                 return transformer(hidden_states=latent.to(self.dtype).expand(each), timestep=timestep.expand(copies), encoder_hidden_states=text,
                                    control_hidden_states=shown, control_hidden_states_scale=scale, return_dict=False, cache=caches[which])[0]
-            return steps.answered(call, texts, window.guidance, self.tokens(latent.shape))
+            return steps.answered(call, self.texts(one), one.guidance, self.tokens(latent.shape))
         return velocity

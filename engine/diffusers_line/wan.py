@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ class Film(Footage):
         latent, first = self.begun(window, scheduler)
         self.tune(window, self.tokens(latent.shape))
         if self.pictured:
-            return steps.denoised(scheduler, latent, steps.limited(self.pictured_velocity, window, scheduler), first)
+            return steps.denoised(scheduler, latent, steps.limited(self.pictured_velocity(window), window, scheduler), first)
         known, mask = self.known(window, latent)
         if self.grown:
             return self.grown_steps(window, scheduler, latent, first, known, mask)
@@ -76,15 +75,15 @@ class Film(Footage):
                               **{name: each(one) for name, one in more.items()})[0]
         return steps.answered(call, self.texts(window), window.guidance, self.tokens(given.shape))
 
-    def plain_velocity(self, window: Window):
-        return lambda latent, timestep: self.guess(window, latent, timestep.expand(1), timestep)
+    def plain_velocity(self, window: Window, latent: Tensor, timestep: Tensor) -> Tensor:
+        return self.guess(window, latent, timestep.expand(1), timestep)
 
     def pictured_velocity(self, window: Window):
         """With the known pictures in channels of their own: four of mask, then their latent."""
         import torch
         beside, seen = self.beside(window), self.seen(window)
-        return lambda latent, timestep: self.guess(window, torch.cat([latent, beside], 1), timestep.expand(1), timestep,
-                                                   encoder_hidden_states_image=seen)
+        return lambda one, latent, timestep: self.guess(one, torch.cat([latent, beside], 1), timestep.expand(1), timestep,
+                                                        encoder_hidden_states_image=seen)
 
     def grown_steps(self, window: Window, scheduler, latent: Tensor, first: int, known: Tensor, mask: Tensor) -> Iterator[Tensor]:
         """Known latent frames stay clean and have the timestep 0."""
@@ -92,7 +91,7 @@ class Film(Footage):
             given = mask * known + (1 - mask) * noisy
             places = ((1 - mask)[0, 0].expand(*noisy.shape[2:])[:, ::2, ::2] * timestep).flatten()[None]
             return self.guess(window, given, places, timestep)
-        for estimate in steps.denoised(scheduler, latent, steps.limited(lambda one: partial(velocity, one), window, scheduler), first):
+        for estimate in steps.denoised(scheduler, latent, steps.limited(velocity, window, scheduler), first):
             yield mask * known + (1 - mask) * estimate
 
     # ------------------------------------------------------------ what is known

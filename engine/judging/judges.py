@@ -93,11 +93,11 @@ def flow(video: Tensor) -> Tensor:
 
 
 def in_a_mirror(moved: Tensor) -> Tensor:
-    """What `flow` finds in clips with left and right exchanged, of what it found in them."""
+    """What `flow` finds in clips with left and right exchanged, of what it found in them: (..., channels, h, w)."""
     pairs = 2 * (len(SEEN) - 1)
-    sign = torch.ones(moved.shape[1])
+    sign = torch.ones(moved.shape[-3], 1, 1)
     sign[:pairs:2] = -1                                        # what went to the right goes to the left
-    return moved.flip(-1) * sign.view(1, -1, 1, 1)
+    return moved.flip(-1) * sign
 
 
 class Judges(nn.Module):

@@ -51,11 +51,10 @@ def _settings(g: Glimpses, r: torch.Generator) -> Draw:
 
 
 def _motions(g: Glimpses, r: torch.Generator) -> Draw:
-    """Each clip as it is, in a mirror, backwards, and both."""
-    clips = [torch.from_numpy(rgb).permute(0, 4, 1, 2, 3).float() / 127.5 - 1 for rgb in np.array_split(g.rgb, len(g.rgb) // 64 + 1)]
-    ways = [torch.cat([flow(shown(clip)) for clip in clips]) for shown in (lambda clip: clip, lambda clip: clip.flip(2))]
-    x = torch.stack([*ways, *map(in_a_mirror, ways)], 1)
-    told = torch.from_numpy(g.scene)[:, 2]
+    """Each clip as it is and backwards, and both in a mirror."""
+    clips = (torch.from_numpy(rgb).permute(0, 4, 1, 2, 3).float() / 127.5 - 1 for rgb in np.array_split(g.rgb, len(g.rgb) // 64 + 1))
+    x = torch.cat([torch.stack([flow(clip), flow(clip.flip(2))], 1) for clip in clips])
+    x, told = torch.cat([x, in_a_mirror(x)], 1), torch.from_numpy(g.scene)[:, 2]
     moves = torch.stack([told, BACKWARDS[told], MIRRORED[told], MIRRORED[BACKWARDS[told]]], 1)
 
     def draw(rows: Tensor):

@@ -1,5 +1,6 @@
 """`python -m engine rehearse`, run as a person would: what it learns is what the first draft would have learned."""
 import json
+import os
 import shutil
 import threading
 
@@ -62,3 +63,12 @@ def test_what_cannot_be_rehearsed_is_refused_in_a_sentence(stage, own):
     (folder / rehearsal.FILE).mkdir()
     with pytest.raises(FolderError, match="cannot be kept"):
         rehearse.learned(rehearse.asked("wan", str(folder), 2, -1.0, ""), lambda progress: None, threading.Event(), stage.studio)
+
+
+def test_what_was_known_before_is_not_taken_for_what_was_learned_again(stage, own):
+    folder, known = own("wan_text"), {"2 steps": {"transformer": [1.0, 9.0]}}
+    (folder / rehearsal.FILE).write_text(json.dumps(known))
+    (folder / f".{rehearsal.FILE}.{os.getpid()}.partial").mkdir()     # nothing can be written beside it
+    with pytest.raises(FolderError, match="cannot be kept"):
+        rehearse.learned(rehearse.asked("wan", str(folder), 2, -1.0, ""), lambda progress: None, threading.Event(), stage.studio, again=True)
+    assert rehearsal.kept(folder) == known
