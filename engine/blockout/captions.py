@@ -46,13 +46,13 @@ def _moved(rng, move: str) -> str:
     return move if rng.random() < .5 else (long[way] if isinstance(long, dict) else long.format(way))
 
 
-def caption(scene: Scene, rng, drop: float = .12) -> str:
-    """A caption of random length; each attribute is left out with probability `drop`."""
+def caption(scene: Scene, rng, drop: float = .12, in_order: bool = False) -> str:
+    """A caption of random length; each attribute is left out with probability `drop`. `in_order`: the main subject is always named first."""
     kept = lambda p=drop: rng.random() > p
     things = [t for i, t in enumerate(scene.things) if i == 0 or kept(.25)]
     names = [_named(rng, t, kept(drop * .6)) for t in things]
     if scene.kind == "objects" and len(names) == 2 == len(scene.things):
-        subject = f"{names[0]} to the left of {names[1]}" if rng.random() < .5 else f"{names[1]} to the right of {names[0]}"
+        subject = f"{names[0]} to the left of {names[1]}" if rng.random() < .5 or in_order else f"{names[1]} to the right of {names[0]}"
     elif len(things) > 1 and things[1].before:
         subject = ", ".join([f"{names[0]} passing behind {names[1]}", *names[2:]])
     else:

@@ -122,6 +122,26 @@ def geometry(scene: Scene, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
     return inverse.view(-1, h, w).half().numpy(), (normal * 127).round().char().permute(1, 2, 3, 0).contiguous().numpy()
 
 
+def vectors(scene: Scene, h: int, w: int) -> np.ndarray:
+    """float16 (T, H, W, 2): where what is seen was one frame before, less where it is, in pixels, x right, y down; 0 in the sky.
+
+    Nothing is known from before the first frame: there it goes on as in the second.
+    """
+    stage, met = _unlit(scene, h, w)
+    frame = torch.arange(stage.frames).repeat_interleave(h * w)
+    before, solid = (frame - 1).clamp_min(0), met.pair >= 0
+    points = stage.eye.T[:, frame] + met.towards * met.depth
+    group = stage.group[stage.solid[met.pair[solid]]]
+    points[:, solid] += (stage.moved[before[solid], group] - stage.moved[frame[solid], group]).T
+    right, up, ahead = torch.einsum("nij,jn->in", stage.basis[before], points - stage.eye.T[:, before])
+    u, v = stage.lens[before].T
+    y, x = torch.meshgrid(_even(h, points.device), _even(w, points.device), indexing="ij")
+    came = torch.stack([(right / ahead / u - x.flatten().repeat(stage.frames)) * w / 2, (-up / ahead / v - y.flatten().repeat(stage.frames)) * h / 2], -1)
+    came = torch.where((met.pair != SKY)[:, None], came, 0.).view(-1, h, w, 2)
+    came[0] = came[min(1, stage.frames - 1)]
+    return came.clamp_(-1000, 1000).half().numpy()
+
+
 def renderers(jobs: int) -> ProcessPoolExecutor:
     """Processes of one thread each, which beat one with several; begun anew, for one that has torch's threads cannot be forked."""
     return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))

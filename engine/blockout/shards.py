@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import data, hiding, varied, world
+from . import data, hiding, portraits, timed, varied, world
+from .guides import SIDE
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ SERIES = {
     "varied": Series(((17, 40, 64),) * 11 + ((17, 64, 40), (17, 48, 48), (17, 32, 80), (33, 40, 64)), 64, 90_000_000, draws=varied.drawn),
     "large varied": Series(((17, 72, 128),) * 3 + ((17, 128, 72),), 12, 110_000_000, draws=varied.drawn),
     "hiding": Series(((33, 40, 64),), 32, 130_000_000, draws=hiding.drawn),
+    "timed": Series(((17, 40, 64),) * 6 + ((17, 64, 40), (33, 40, 64)), 64, 150_000_000, draws=timed.drawn),
+    "academy": Series(((17, 48, 64), (17, 64, 48), (33, 48, 64)), 64, 170_000_000),
     "long": Series(((49, 56, 96),) * 7 + ((49, 96, 56), (49, 48, 112), (33, 56, 96)), 12, 5_000_000),
     "stills": Series(((1, 40, 64),) * 5 + ((1, 56, 96),) * 5 + ((1, 96, 56), (1, 48, 48), (1, 48, 112)), 512, 20_000_000, (1, 1, 2, 2, 3, 3), 2),
     "told": Series(((1, 40, 64),) * 8 + ((1, 56, 96),) * 2 + ((1, 72, 128),), 512, 70_000_000, (1, 1, 1, 2), told=True),
@@ -97,18 +100,55 @@ def flown(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return tuple(np.stack(each) for each in zip(*((*data.cameras(scene, h, w), world.ground(scene)) for scene in scenes)))
 
 
+def rates(folder: Path, clips: int) -> np.ndarray:
+    """float32 (N,) frames a second of a shard's clips, 0 of stills. Where a scene does not say, its whole move takes timed.SECONDS."""
+    series, n = SERIES[folder.parent.name], int(folder.name)
+    usual = (series.shape(n)[0] - 1) / timed.SECONDS
+    return np.array([series.scene(n, i).fps or usual for i in range(clips)], np.float32)
+
+
 def painted(folder: Path, clips: int) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """`data.paints` of a shard's clips: (N, T, H, W), and lists of colours and of things; kept beside the clips once it was drawn."""
     series, n, kept = SERIES[folder.parent.name], int(folder.name), folder / "paints.npz"
     if not kept.exists():
         frames, h, w = series.shape(n)
         found = [data.paints(series.scene(n, i), h, w) for i in range(clips)]
-        part = kept.with_suffix(".part.npz")
-        np.savez_compressed(part, seen=np.stack([seen for seen, _, _ in found]), **{f"colours{i}": c for i, (_, c, _) in enumerate(found)},
-                            **{f"parts{i}": p for i, (_, _, p) in enumerate(found)})
-        os.replace(part, kept)
+        each = {f"colours{i}": c for i, (_, c, _) in enumerate(found)} | {f"parts{i}": p for i, (_, _, p) in enumerate(found)}
+        keep(kept, lambda file: np.savez_compressed(file, seen=np.stack([seen for seen, _, _ in found]), **each))
     with np.load(kept) as found:
         return found["seen"], [found[f"colours{i}"] for i in range(clips)], [found[f"parts{i}"] for i in range(clips)]
+
+
+def moved(folder: Path, clips: int) -> np.ndarray:
+    """`data.vectors` of a shard's clips (N, T, H, W, 2); kept beside the clips once they were drawn."""
+    series, n, kept = SERIES[folder.parent.name], int(folder.name), folder / "vectors.npy"
+    if not kept.exists():
+        _, h, w = series.shape(n)
+        keep(kept, lambda file: np.save(file, np.stack([data.vectors(series.scene(n, i), h, w) for i in range(clips)])))
+    return np.load(kept, mmap_mode="r")
+
+
+def portrayed(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Portraits uint8 (N, SIDE, SIDE, 3) of a shard's subjects, which of them show one thing (N,), and captions that leave its look to them;
+    kept beside the clips once they were drawn."""
+    series, n, kept = SERIES[folder.parent.name], int(folder.name), folder / "portraits.npz"
+    if not kept.exists():
+        seeds = [series.first + n * series.clips + i for i in range(clips)]
+        scenes = [series.scene(n, i) for i in range(clips)]
+        alone, single = zip(*map(portraits.taken, scenes, seeds))
+        shown = data.render_all(list(alone), SIDE, SIDE, seeds)[0][:, 0].numpy()
+        said = np.array([portraits.unnamed(scene, np.random.default_rng((seed, 1))) for scene, seed in zip(scenes, seeds)])
+        keep(kept, lambda file: np.savez(file, shown=shown, single=single, said=said))
+    with np.load(kept) as found:
+        return found["shown"], found["single"], found["said"].tolist()
+
+
+def keep(path: Path, write: Callable) -> None:
+    """What `write` puts into a file, whole or not at all."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        write(file)
+    os.replace(part, path)
 
 
 def build(root: Path, series: str, count: int, jobs: int = 2, start: int = 0, device: str = "cpu") -> None:

@@ -53,6 +53,7 @@ class Scene:
     gloss: tuple[int, ...] = ()                                 # finishes with a highlight
     glow: tuple[int, ...] = ()                                  # finishes that light themselves
     reach: float = 100.0                                        # metres: the ground ends here
+    fps: float = 0.                                             # frames a second; 0: nobody says
 
 
 def ground(scene: Scene) -> np.ndarray:
