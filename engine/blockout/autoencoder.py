@@ -1,11 +1,11 @@
 """The causal video autoencoder: 1+4k frames become 1+k latent frames of an eighth of the width and height.
 
-Every norm is per pixel and every look back in time is short, so that frames can be decoded as they come: `decode_stream`
-holds two past frames a layer, however long the clip is. Inside, tensors are (B, T, C, H, W).
+Every norm is per pixel and every look back in time is short, so that frames can be encoded and decoded as they come: `encode_stream` and
+`decode_stream` hold two past frames a layer, however long the clip is. Inside, tensors are (B, T, C, H, W).
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -81,16 +81,16 @@ class Encoder(nn.Module):
         self.deep = nn.ModuleList(Residual(d, time=True) for _ in range(config.deep))
         self.out = nn.Conv2d(d, 2 * config.latent, 1)
 
-    def forward(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """video (B, 3, T, H, W) -> mean and log-variance (B, C, 1+k, H/8, W/8), not yet normalised."""
+    def forward(self, video: Tensor, memory: Memory | None = None, starts: bool = True) -> tuple[Tensor, Tensor]:
+        """video (B, 3, n, H, W), n = 4k, less 3 where the clip starts -> mean and log-variance (B, C, k, H/8, W/8), not yet normalised."""
         x = self.at_half(each_frame(self.halve, video.transpose(1, 2)))
         x = self.at_quarter(each_frame(self.quarter, x))
         x = self.at_eighth(each_frame(self.eighth, x))
-        x = torch.cat([x[:, :1].expand(-1, TIME - 1, -1, -1, -1), x], 1)
+        x = torch.cat([x[:, :1].expand(-1, TIME - 1, -1, -1, -1), x], 1) if starts else x
         b, t, c, h, w = x.shape
         x = each_frame(self.merge, x.reshape(b, t // TIME, TIME * c, h, w))
         for block in self.deep:
-            x = block(x)
+            x = block(x, memory)
         mean, spread = each_frame(self.out, pixel_norm(x)).transpose(1, 2).chunk(2, 1)
         return mean, spread.clamp(-12, 4)
 
@@ -158,6 +158,12 @@ class Autoencoder(nn.Module):
         if (t - 1) % TIME or h % SPACE or w % SPACE:
             raise ValueError(f"{t} frames of {w}x{h} are not on the grid of 1+{TIME}k frames and multiples of {SPACE} pixels")
         return (self.encoder(video)[0] - self._wide(self.mean)) / self._wide(self.std)
+
+    def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """As `encode`, of frames as they come: 1, then 4 each (B, 3, n, H, W) -> latent frames (B, C, 1, H/8, W/8). Memory is that of one of them."""
+        memory: Memory = {}
+        for k, chunk in enumerate(chunks):
+            yield (self.encoder(chunk, memory, k == 0)[0] - self._wide(self.mean)) / self._wide(self.std)
 
     def decode(self, latent: Tensor, guides: dict[str, Tensor] | None = None) -> Tensor:
         """latent (B, C, 1+k, h, w) -> video (B, 3, 1+4k, 8h, 8w) in [-1, 1]. guides as in guides.py, at the video's size: edges follow them."""
