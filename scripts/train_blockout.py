@@ -3,6 +3,12 @@
     python scripts/train_blockout.py all --out out/blockout --minutes 120
     python scripts/train_blockout.py transformer --out out/blockout --minutes 90 --resume
 
+Or goes on from weights, Blockout's own or --weights, in a new folder, counting the minutes that made them (its card says how many):
+
+    python scripts/train_blockout.py begin --out out/further --minutes 796
+    python scripts/train_blockout.py data --out out/further
+    python scripts/train_blockout.py transformer --out out/further --minutes 886 --resume
+
 Or measures what compute buys, with transformers of three sizes on the same clips (--minutes of each; stopped sizes are not taken up again):
 
     python scripts/train_blockout.py scaling --out out/blockout --minutes 30
@@ -22,19 +28,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from safetensors import SafetensorError
+
 from engine.blockout import finetune, lora, model, scaling, train
 from engine.errors import SoraError
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=(*train.STAGES, "all", "export", "scaling", *finetune.KINDS))
+    parser.add_argument("stage", choices=(*train.STAGES, "all", "begin", "export", "scaling", *finetune.KINDS))
     parser.add_argument("--out", type=Path, required=True, help="folder for clips, checkpoints, logs and weights")
     parser.add_argument("--data", type=Path, help="lora, finetune: the folder with your clips and their captions")
     parser.add_argument("--rank", type=int, choices=range(1, 65), metavar="1..64", help=f"lora: how much it can learn ({lora.RANK} where it begins)")
     parser.add_argument("--weights", type=Path, default=model.WEIGHTS, help="lora, finetune: what they begin from; refiner: whose frames it "
                         "learns from, unless --out holds a model; Blockout's own")
-    parser.add_argument("--minutes", type=float, default=120., help="of the stage in all, or of all stages together")
+    parser.add_argument("--minutes", type=float, help="of the stage in all, or of all stages together (120 unless said); begin: what made the weights")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each; they average their gradients")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     given = parser.parse_args(words)
@@ -42,6 +50,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         parser.error(f"{given.stage} {'needs --data' if given.data is None else 'takes no --data; say lora or finetune'}")
     if given.rank and given.stage != "lora":
         parser.error("only a lora has a rank")
+    if given.stage == "begin" and given.minutes is None:
+        parser.error("begin needs the --minutes that the transformer was trained for, which the model's card says")
+    given.minutes = 120. if given.minutes is None else given.minutes
     if given.minutes <= 0 or given.processes < 1:
         parser.error("--minutes must be above 0, --processes at least 1")
     return given
@@ -64,6 +75,21 @@ def taught(given: argparse.Namespace) -> int:
     return 0
 
 
+def further(given: argparse.Namespace) -> int:
+    """Begins a folder from weights."""
+    held = [f"{s}.pt" for s in train.STAGES if (given.out / f"{s}.pt").exists()]
+    if held:
+        print(f"{given.out} already holds {' and '.join(held)}; choose another folder", file=sys.stderr)
+        return 2
+    try:
+        train.begun(given.weights, given.out, given.minutes)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        print(f"{given.weights} cannot be gone on from: {error}", file=sys.stderr)
+        return 2
+    print(given.out.resolve())
+    return 0
+
+
 def curves(given: argparse.Namespace) -> int:
     """Trains every size for the minutes and draws what each one's compute bought."""
     lacking = scaling.lacking(given.out)
@@ -80,6 +106,8 @@ def main(words: list[str] | None = None) -> int:
     given = arguments(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     stages = tuple(train.SHARE) if given.stage == "all" else (given.stage,)
+    if given.stage == "begin":
+        return further(given)
     if given.stage == "export":
         train.export(given.out)
         return 0
@@ -91,6 +119,9 @@ def main(words: list[str] | None = None) -> int:
         return 2
     if given.stage in finetune.KINDS:
         return taught(given)
+    if "autoencoder" in stages and train.of_weights(given.out):
+        print(f"{given.out} was begun from weights, whose transformer knows the latents of their autoencoder alone; train the transformer or the decoder", file=sys.stderr)
+        return 2
     for stage in stages:
         train.train(stage, given.out, given.minutes * (train.SHARE[stage] if given.stage == "all" else 1), given.processes, given.weights)
     return 0

@@ -168,7 +168,23 @@ def _film(path: Path) -> Iterator[np.ndarray]:
             for frame in film.decode(video=0):
                 yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
     except (av.FFmpegError, OSError) as error:
-        raise ClipsError(f"{path.name} cannot be read as a film ({error}); export it as H.264 mp4, or as numbered images.") from error
+        raise _unreadable(path, error) from error
+
+
+def rate(clip: Clip) -> float:
+    """Frames a second of a film or a take; 0 of images, which do not say. Raises ClipsError."""
+    if clip.images:
+        return clip.take.shot.fps if clip.take else 0.
+    import av
+    try:
+        with av.open(str(clip.path)) as film:
+            return float(film.streams.video[0].average_rate or 0) if film.streams.video else 0.
+    except (av.FFmpegError, OSError) as error:
+        raise _unreadable(clip.path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ClipsError:
+    return ClipsError(f"{path.name} cannot be read as a film ({error}); export it as H.264 mp4, or as numbered images.")
 
 
 def _readers(clip: Clip) -> dict[str, Reader]:

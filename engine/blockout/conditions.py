@@ -11,7 +11,7 @@ from .autoencoder import SPACE, TIME
 
 GIVEN = ((0, 0, 0), (0, 0, 1), (1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 1, 1))           # as guides.GIVEN but for the last
 GIVEN_SHARE = (.40, .08, .16, .18, .06, .07, .025, .025)       # what a prompt alone can bring (moves, shapes) is learned slowest
-PAINTED = .04, .5                                              # how often colours are told without a layout, and with one
+PAINTED, MOVED = (.04, .5), (.04, .25)                         # how often colours and vectors are told without a layout, and with one
 NOISY = .8                                                     # and it is decided while there is little but noise
 
 
@@ -86,11 +86,18 @@ def albedos(seen: np.ndarray, colours: list[np.ndarray], parts: list[np.ndarray]
     return blurred(found) if rough and torch.rand((), generator=g) < .25 else found
 
 
+def vectors(stored: np.ndarray, g: torch.Generator, rough: bool = True) -> Tensor:
+    """guides.py's vector (B, 2, T, H, W) of stored ones (B, T, H, W, 2)."""
+    came = torch.from_numpy(np.asarray(stored, np.float32)).permute(0, 4, 1, 2, 3)
+    return blurred(came) if rough and torch.rand((), generator=g) < .25 else came
+
+
 def given(g: torch.Generator, batch: int) -> Tensor:
-    """(B, 4): which of depth, normal, camera and albedo each clip is shown."""
+    """(B, 5): which of depth, normal, camera, albedo and vector each clip is shown."""
     first = torch.tensor(GIVEN, dtype=torch.float)[torch.multinomial(torch.tensor(GIVEN_SHARE), batch, True, generator=g)]
-    chance = torch.where(first[:, :2].amax(1) > 0, PAINTED[1], PAINTED[0])
-    return torch.cat([first, (torch.rand(batch, generator=g) < chance).float()[:, None]], 1)
+    laid = first[:, :2].amax(1) > 0
+    more = [torch.rand(batch, generator=g) < torch.where(laid, along, alone) for alone, along in (PAINTED, MOVED)]
+    return torch.cat([first, torch.stack(more, 1).float()], 1)
 
 
 def region(g: torch.Generator, k: int, h: int, w: int) -> Tensor:

@@ -20,7 +20,7 @@ from ..errors import CHOOSE, ModelError
 from . import clips, flow, lora, text
 from .clips import Clip, ClipsError
 from .guides import GIVEN, PICTURES
-from .model import NAME, Blockout, load, save
+from .model import NAME, Blockout, load, save, told_rate
 from .train_transformer import optimisers
 from .training import Run, side_by_side
 from .transformer import Transformer
@@ -48,6 +48,7 @@ class Piece:
     latent: Tensor                                             # (C, K, h, w)
     guides: dict[str, Tensor]                                  # (C, T, H, W), those that it has
     caption: text.Tokens
+    fps: float = 0.                                            # 0 where nobody says
 
 
 # ---------------------------------------------------------------- latents
@@ -58,7 +59,10 @@ def encoded(clip: Clip, blockout: Blockout, out: Path, base: str) -> Path:
     path = out / "clips" / f"{clip.key()}-{base[:8]}.safetensors"
     if path.exists():
         return path
-    tensors, ceiling = {}, []
+    fps = told_rate(rate := clips.rate(clip))
+    if fps != rate:
+        log.warning("%s has %g frames a second; trained on as if it had %g, the nearest that Blockout knows", clip.path.name, rate, fps)
+    tensors, ceiling = {"fps": torch.tensor(fps)}, []
     for n, piece in enumerate(clips.pieces(clip, blockout.native_size)):
         video = torch.from_numpy(piece.rgb).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
         with torch.no_grad():
@@ -79,7 +83,8 @@ def opened(path: Path, caption: str) -> list[Piece]:
 
     tensors, words = load_file(path), text.tokens(caption)
     count = sum(name.endswith(".latent") for name in tensors)
-    return [Piece(tensors[f"{n}.latent"].float(), {k: tensors[f"{n}.{k}"].float() for k in PICTURES if f"{n}.{k}" in tensors}, words) for n in range(count)]
+    return [Piece(tensors[f"{n}.latent"].float(), {k: tensors[f"{n}.{k}"].float() for k in PICTURES if f"{n}.{k}" in tensors}, words,
+                  float(tensors["fps"])) for n in range(count)]
 
 
 def understood(found: list[Clip]) -> tuple[str, ...]:
@@ -96,8 +101,9 @@ def understood(found: list[Clip]) -> tuple[str, ...]:
 class Batch:
     x0: Tensor
     guides: dict[str, Tensor]                                  # of all; 0 where a clip has none
-    there: Tensor                                              # (B, 4): which of GIVEN it has
+    there: Tensor                                              # (B, 5): which of GIVEN it has
     ids: Tensor
+    fps: Tensor                                                # (B,) 0 where nobody says
 
     @classmethod
     def of(cls, pieces: list[Piece], k: int) -> Batch:
@@ -106,7 +112,8 @@ class Batch:
         guides = {kind: torch.stack([p.guides[kind][:, :t] if kind in p.guides else torch.zeros(c, t, 8 * h, 8 * w) for p in pieces])
                   for kind, c in PICTURES.items()}
         there = torch.tensor([[float(kind in p.guides) for kind in GIVEN] for p in pieces])
-        return cls(torch.stack([p.latent[:, :k] for p in pieces]), guides, there, text.batch([p.caption for p in pieces]))
+        return cls(torch.stack([p.latent[:, :k] for p in pieces]), guides, there, text.batch([p.caption for p in pieces]),
+                   torch.tensor([p.fps for p in pieces]))
 
 
 class Draws:
@@ -124,7 +131,7 @@ class Draws:
         alike = [p for p in self.pieces if p.latent.shape[2:] == (h, w) and p.latent.shape[1] >= k]
         count = max(FEWEST, round(TOKENS_A_STEP / (k * h * w)))
         b = Batch.of([one, *(alike[pick(len(alike))] for _ in range(count - 1))], k)
-        return flow.loss(model, b.x0, b.guides, b.ids, g, b.there)
+        return flow.loss(model, b.x0, b.guides, b.ids, g, b.there, b.fps)
 
 
 class Judge:
@@ -140,7 +147,7 @@ class Judge:
         b = Batch.of([piece], min(5, piece.latent.shape[1]))
         eps = torch.randn(b.x0.shape, generator=torch.Generator().manual_seed(5))
         x, sigma, empty = (1 - AT) * b.x0 + AT * eps, torch.full((1,), AT), torch.zeros_like(b.x0)
-        out = model(x, sigma, model.text(b.ids), b.guides, torch.zeros(1, len(GIVEN)), empty, empty[:, :1])
+        out = model(x, sigma, model.text(b.ids), b.guides, torch.zeros(1, len(GIVEN)), empty, empty[:, :1], b.fps)
         return (out - b.x0).square().mean().item()
 
 

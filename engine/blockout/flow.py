@@ -9,9 +9,11 @@ from .model import SHIFT
 from .transformer import Transformer
 
 
-def loss(model: Transformer, x0: Tensor, guides: dict[str, Tensor], ids: Tensor, g: torch.Generator, there: Tensor | float = 1.) -> Tensor:
+def loss(model: Transformer, x0: Tensor, guides: dict[str, Tensor], ids: Tensor, g: torch.Generator, there: Tensor | float = 1.,
+         fps: Tensor | None = None, portraits: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Mean squared error of clean latents x0 (B, C, K, h, w), weighted by noise. guides as in guides.py for all of the batch;
-    there (B, 4): which of guides.GIVEN each clip has at all. ids (B, TOKENS) as `text.batch` gives them."""
+    there (B, 5): which of guides.GIVEN each clip has at all. ids (B, TOKENS) as `text.batch` gives them. fps (B,), 0 where nobody says;
+    portraits: latents and which clips are shown theirs, as `Transformer.portrayed` takes them."""
     b, _, k, h, w = x0.shape
     sigma, given, mask = conditions.sigmas(g, b, SHIFT), conditions.given(g, b) * there, conditions.known_mask(g, b, k, h, w)
     known = x0 + torch.randn(x0.shape, generator=g) * .12 * torch.rand(b, 1, 1, 1, 1, generator=g)      # as if it had been generated
@@ -19,6 +21,10 @@ def loss(model: Transformer, x0: Tensor, guides: dict[str, Tensor], ids: Tensor,
     words = model.text(ids, dropped)
     s = sigma.view(-1, 1, 1, 1, 1)
     x = (1 - s) * x0 + s * torch.randn(x0.shape, generator=g)
-    error = (model(x, sigma, words, guides, given, known, mask) - x0).square() * (1 - mask)
+    portrait = None
+    if portraits is not None:                                  # what guidance goes away from has neither words nor portrait
+        latents, shown = portraits
+        portrait = model.portrayed(latents, shown * ~(dropped & (torch.rand(b, generator=g) < .5)))
+    error = (model(x, sigma, words, guides, given, known, mask, fps, portrait) - x0).square() * (1 - mask)
     each = error.flatten(1).sum(1) / ((1 - mask).flatten(1).sum(1) * x0.shape[1])
     return (each / sigma.clamp(min=.25).square()).mean()

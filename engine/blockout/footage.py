@@ -15,7 +15,7 @@ from ..families.blockout import WEIGHTS, refines
 from ..protocol import Size
 from ..sampling import guidance, samplers, schedules
 from . import coarse, model
-from .guides import GUIDES, PICTURES
+from .guides import GUIDES, PICTURES, SIDE
 from .transformer import guide_patches
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ class Footage:
         """Euler steps of rectified flow; one clean latent (1, C, K, h, w) a step. Small first where no layout holds the clip together."""
         small = coarse.first(window, self.native)
         self._remarks = (f"Drawn at {small.size} first, and from that at {window.size}: no layout says what stands where",) if small else ()
+        told = model.told_rate(window.fps)
+        if told != window.fps and not window.guides:           # a layout says how things move
+            self._remarks += (f"Moves as at {told:g} frames a second, the nearest to {window.fps:g} that the model has learned",)
         if small is None:
             yield from self._sampled(window)
             return
@@ -101,9 +104,10 @@ class Footage:
             source = self._source(window)
             known, mask = self._known(window, noise, source)
             given = self._guides(window, PICTURES) | self._flight(window), known, mask
-            denoise = self._blockout.denoiser(window.text, window.negative, *given, window.guidance, window.draft)
+            told = {"draft": window.draft, "fps": model.told_rate(window.fps), "portrait": self._portrait(window)}
+            denoise = self._blockout.denoiser(window.text, window.negative, *given, window.guidance, **told)
             if window.guided is not None:
-                alone = self._blockout.denoiser(window.text, window.negative, *given, 1.0, window.draft)
+                alone = self._blockout.denoiser(window.text, window.negative, *given, 1.0, **told)
                 denoise = guidance.limited(denoise, alone, self._blockout.sigmas(window.steps), window.guided)
             steps = self._begun(denoise, noise, source, window)
         while True:
@@ -141,6 +145,16 @@ class Footage:
         told = self._blockout.flown(window.cameras, depth, window.near, window.far)
         return {kind: x * window.strengths.get("camera", 1.0) for kind, x in told.items()}
 
+    def _portrait(self, window: Window) -> Tensor | None:
+        """The latent of the picture of the subject, all of which is seen in a square."""
+        if not window.references:
+            return None
+        picture = torch.from_numpy(window.references[0]).permute(2, 0, 1)[None]
+        high, wide = picture.shape[2:]
+        across, down = ((max(high, wide) - side) // 2 for side in (wide, high))
+        square = torch.nn.functional.pad(picture, (across, max(high, wide) - wide - across, down, max(high, wide) - high - down), mode="replicate")
+        return self._blockout.encode_portrait(coarse.pictures(square, Size(SIDE, SIDE)) * 2 - 1)
+
     def _known(self, window: Window, like: Tensor, source: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Clean latents and a mask (1, 1, K, h, w) of what is known: the source outside its mask, keyframes, and the window before.
 
@@ -170,7 +184,8 @@ class Footage:
     def _encoded(self, frames: Tensor) -> Tensor:
         """(n, 3, h, w) 0..1 -> latent."""
         video = frames.to(self._blockout.device, self._blockout.dtype).transpose(0, 1)[None] * 2 - 1
-        return self._blockout.autoencoder.encode(video)
+        first, rest = video[:, :, :1], video[:, :, 1:].split(self._blockout.latent_stride[0], 2) if video.shape[2] > 1 else ()
+        return torch.cat(list(self._blockout.autoencoder.encode_stream((first, *rest))), 2)
 
     def glimpse(self, latent: Tensor, window: Window) -> np.ndarray:
         """Moments of the clip along its guides, each decoded as if it were a still."""

@@ -4,6 +4,7 @@ depth (B, 1, T, H, W) in [0, 1]: (1/z - 1/far) / (1/near - 1/far) of planar dept
 normal (B, 3, T, H, W) in [-1, 1]: camera space, +x right, +y up, +z towards the camera, 0 on the background.
 albedo (B, 4, T, H, W) in [0, 1]: colours of things as sRGB shows them in full light, times the last channel; that is 1 where a colour is
 told and 0 where it is left to the words.
+vector (B, 2, T, H, W): where what is seen was one frame before, less where it is, in pixels, x right, y down; 0 on the background.
 """
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 GUIDES = {"depth": 1, "normal": 3}                             # channels, at picture resolution; what the decoder draws along
-PICTURES = GUIDES | {"albedo": 4}                              # all that are as large as the picture
-GIVEN = (*GUIDES, "camera", "albedo")                          # what a clip may be given, in the order of `given`
+PICTURES = GUIDES | {"albedo": 4, "vector": 2}                              # all that are as large as the picture
+GIVEN = (*GUIDES, "camera", "albedo", "vector")                       # what a clip may be given, in the order of `given`
 SHOWN = (*GIVEN, "mottle")                                     # what the transformer is shown of it; the last comes of depth and camera
 PLANES = 2 + 3 + 2
+SIDE = 40                                                      # pixels of a square picture of the subject
 
 
 def depth_planes(depth: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..device import half_products
 from ..sampling import guidance as guiding
 from ..sampling import samplers, schedules
 from ..sampling.draft import Draft
@@ -40,13 +41,21 @@ NAME = "blockout-v0"
 WEIGHTS = Path(__file__).parent / "weights"
 WINDOW_FRAMES = 49                                             # longest clip trained on; longer ones chain by known frames
 TRAINED_AREA, SMALLEST_AREA = 128 * 72, 64 * 40                # pixels
+TRAINED_RATES = 8., 30.                                        # frames a second
 SHIFT = 4.0                                                    # of the noise schedule, as trained
 STEPS, GUIDANCE = 8, 3.0
+
+
+def told_rate(fps: float) -> float:
+    """The trained frames a second that are nearest to a clip's; 0, where nobody says, stays 0."""
+    slow, fast = TRAINED_RATES
+    return min(max(fps, slow), fast) if fps else 0.
 
 
 class Blockout(nn.Module):
     latent_stride = (TIME, SPACE, SPACE)                       # frames, height, width; the first frame stands alone
     window_frames = WINDOW_FRAMES
+    halves: bool | None = None                                 # whether matrices are multiplied in bfloat16; None: where the processor is made for it
 
     def __init__(self, autoencoder: AutoencoderConfig = AutoencoderConfig(), transformer: TransformerConfig = TransformerConfig()):
         super().__init__()
@@ -59,6 +68,12 @@ class Blockout(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.autoencoder.mean.device
+
+    @property
+    def halved(self) -> bool:
+        """Whether the processor multiplies its matrices in bfloat16: a picture within 40 dB of float32's, in much less time where there are units for it."""
+        able = self.device.type == "cpu" and self.dtype == torch.float32
+        return able and (half_products() if self.halves is None else self.halves)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -96,6 +111,11 @@ class Blockout(nn.Module):
         video = still.to(self.device, self.dtype)[:, :, None]
         return self.autoencoder.encode(video if place == 0 else video.expand(-1, -1, 1 + TIME, -1, -1))[:, :, -1:]
 
+    @torch.no_grad()
+    def encode_portrait(self, picture: Tensor) -> Tensor:
+        """A picture of the subject (1, 3, SIDE, SIDE) in [-1, 1] as `denoiser` takes it: (1, C, 1, SIDE/8, SIDE/8)."""
+        return self.autoencoder.encode(picture.to(self.device, self.dtype)[:, :, None])
+
     def flown(self, cameras: Cameras, depth: np.ndarray | None, near: float, far: float) -> dict[str, Tensor]:
         """What cameras for pictures of the native size tell: `camera`, and with depth (T, H, W), as the guide has it, `mottle`.
 
@@ -111,13 +131,14 @@ class Blockout(nn.Module):
         return self.transformer.guides(guides, given)
 
     def denoiser(self, text: Text, negative: Text | None, guides: dict[str, Tensor] | None = None, known: Tensor | None = None,
-                 known_mask: Tensor | None = None, guidance: float = GUIDANCE, draft: Draft | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+                 known_mask: Tensor | None = None, guidance: float = GUIDANCE, draft: Draft | None = None, fps: float = 0.,
+                 portrait: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x, sigma) -> x0 for x (1, C, K, h, w).
 
-        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], albedo (1, 4, T, H, W) in [0, 1], at 8h x 8w, camera
-        (1, K*h*w, flight.WIDTH), mottle (1, 1, T, H, W) with depth and camera; any may be left out.
+        guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], albedo (1, 4, T, H, W) in [0, 1], vector (1, 2, T, H, W)
+        in pixels, at 8h x 8w, camera (1, K*h*w, flight.WIDTH), mottle (1, 1, T, H, W) with depth and camera; any may be left out.
         known (1, C, K, h, w) with known_mask (1, 1, K, h, w), or broadcasting to it: 1 where known. negative None is the empty prompt.
-        With a `draft`, steps that would change little are skipped and counted.
+        fps: 0 where nobody says. portrait: as `encode_portrait` gives it. With a `draft`, steps that would change little are skipped and counted.
         """
         place = {"device": self.device, "dtype": self.dtype}
         guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in SHOWN}
@@ -125,12 +146,15 @@ class Blockout(nn.Module):
         words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]
         shares = [torch.tensor(t.shares, **place).view(-1, 1, 1, 1, 1) for t in both]
         caches = defaultdict(lambda: draft and draft.memory(len(self.transformer.blocks)))         # of each half of the estimates
-        with torch.no_grad():                                  # colours are told like words: guidance strengthens what they change
+        rate, halved = torch.full((sum(each),), fps, **place), self.halved
+        with torch.no_grad():                                  # colours and portraits are told like words: guidance strengthens what they change
             plain = self._embedded({name: g for name, g in guides.items() if name != "albedo"})
             layout = plain
             if "albedo" in guides:
                 layouts = torch.broadcast_tensors(self._embedded(guides), plain)
                 layout = torch.cat([laid.expand(n, -1, -1) for laid, n in zip(layouts, each)])
+            looks = None if portrait is None else self.transformer.portrayed(
+                portrait.to(**place), torch.tensor([1.] * each[0] + [0.] * (sum(each) - each[0]), **place))
         if known is not None:
             known, known_mask = known.to(**place), known_mask.to(**place).expand(1, 1, *known.shape[2:])
 
@@ -138,8 +162,11 @@ class Blockout(nn.Module):
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             clean, mask = (torch.zeros_like(x), torch.zeros_like(x[:, :1])) if known is None else (known, known_mask)
             many = lambda y: y.expand(sum(each), *y.shape[1:])
-            given = many(x), torch.as_tensor(sigma, **place).expand(sum(each)), words, many(layout), many(clean), many(mask)
-            some = lambda rows: self.transformer.denoised(*(y[rows] for y in given), caches[rows.start])
+            given = many(x), torch.as_tensor(sigma, **place).expand(sum(each)), words, many(layout), many(clean), many(mask), rate
+
+            def some(rows: slice) -> Tensor:
+                with torch.autocast("cpu", torch.bfloat16, enabled=halved):        # in each thread anew
+                    return self.transformer.denoised(*(y[rows] for y in given), None if looks is None else looks[rows], caches[rows.start]).to(x)
             out = in_halves(some, sum(each)) if self.device.type == "cpu" else some(slice(0, sum(each)))
             told = [(estimates * share).sum(0, keepdim=True) for estimates, share in zip(out.split(each), shares)]
             x0 = told[0] if guidance == 1 else guiding.guided(*told, guidance)

@@ -42,9 +42,9 @@ class Counted(Draws):
     wanted = tuple(MIX)
     spent = 0.
 
-    def loss(self, model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator) -> Tensor:
+    def loss(self, model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator, portrayed: bool) -> Tensor:
         self.spent += 3 * forward(model.config, len(rows), k * shard.latent[0, 0, 0].size)
-        return super().loss(model, shard, rows, k, g)
+        return super().loss(model, shard, rows, k, g, False)               # portraits would be tokens that are not counted
 
     def mix(self) -> dict[str, float]:
         return MIX

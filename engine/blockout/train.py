@@ -17,9 +17,10 @@ from .training import side_by_side
 log = logging.getLogger(__name__)
 
 STAGES = ("data", "autoencoder", "transformer", "decoder", "refiner")
+WELL_IN = 10_000                                               # a step by which rates have risen and the moving average has its horizon
 SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}     # of the minutes of `all`: a refiner has gained nothing yet
 COUNTS = {"short": 110, "long": 16, "plain": 95, "mottled": 60, "varied": 44, "stills": 30, "told": 60, "close": 44, "large stills": 15, "large": 30,
-          "large varied": 10, "hiding": 40}                    # shards
+          "large varied": 10, "hiding": 40, "timed": 20, "academy": 6}                    # shards
 
 
 def checkpoint(out: Path, stage: str) -> dict | None:
@@ -35,6 +36,25 @@ def assembled(out: Path) -> Blockout:
         if state is not None:
             part.load_state_dict(state["average"])
     return blockout.eval()
+
+
+def begun(weights: Path, out: Path, minutes: float) -> None:
+    """Checkpoints in a new training folder that go on from a model's weights, which so many minutes of the transformer's training have made.
+
+    Optimisers begin anew, as what they knew is not in the weights. Raises as `model.load` does.
+    """
+    found = model.load(weights)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.save({"average": found.autoencoder.state_dict()}, out / "autoencoder.pt")
+    state, spent = found.transformer.state_dict(), 60 * minutes
+    optimisers = [o.state_dict() for o in train_transformer.optimisers(found.transformer)]
+    torch.save({"model": state, "average": state, "step": WELL_IN, "spent": spent, "optimisers": optimisers}, out / "transformer.pt")
+
+
+def of_weights(out: Path) -> bool:
+    """Whether a folder was `begun`, so that its autoencoder stays as it is."""
+    state = checkpoint(out, "autoencoder")
+    return state is not None and "model" not in state
 
 
 def measured(out: Path, stage: str) -> dict:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import conditions, data, flow, shards, text, world
+from . import conditions, data, flow, portraits, shards, text, world
 from .autoencoder import Autoencoder
+from .guides import SIDE
 from .optimise import Muon
 from .train_autoencoder import as_video
 from .training import Run
@@ -18,24 +20,27 @@ from .transformer import Transformer
 
 TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
+PORTRAYED, UNNAMED, UNTOLD = .3, .65, .3                       # shares of steps with portraits, in those of captions that leave the look to them, of clips with no rate
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.054, {"short": 1.}), (.084, {"short": .65, "long": .35}), (.123, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.161, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.207, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (.231, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
-         (.353, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
-         (.484, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
-         (.538, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
-         (.631, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
-         (.673, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
-         (.708, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
-         (.746, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
-         (.769, {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}),
-         (.788, {"mottled": .28, "plain": .28, "short": .26, "close": .12, "large": .06}),
-         (.866, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
-         (.897, {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}),
-         (1., {"varied": .18, "plain": .2, "hiding": .14, "mottled": .14, "close": .14, "short": .12, "large varied": .06, "large": .02}))
-FLAGS = {"text": (0., 0., 0., 0.), "camera": (0., 0., 1., 0.), "guides": (1., 1., 0., 0.), "all": (1., 1., 1., 0.), "painted": (1., 1., 1., 1.)}
+MIXES = ((.049, {"short": 1.}), (.076, {"short": .65, "long": .35}), (.111, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
+         (.145, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (.187, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (.209, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (.319, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
+         (.437, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
+         (.486, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
+         (.570, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
+         (.608, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
+         (.640, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
+         (.674, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
+         (.695, {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}),
+         (.712, {"mottled": .28, "plain": .28, "short": .26, "close": .12, "large": .06}),
+         (.782, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
+         (.810, {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}),
+         (.903, {"varied": .18, "plain": .2, "hiding": .14, "mottled": .14, "close": .14, "short": .12, "large varied": .06, "large": .02}),
+         (1., {"varied": .2, "timed": .2, "plain": .14, "mottled": .14, "close": .14, "short": .05, "academy": .05, "large varied": .05, "hiding": .03}))
+FLAGS = {"text": (0., 0., 0., 0., 0.), "camera": (0., 0., 1., 0., 0.), "guides": (1., 1., 0., 0., 0.), "all": (1., 1., 1., 0., 0.),
+         "painted": (1., 1., 1., 1., 0.), "moved": (1., 1., 1., 0., 1.)}
 WHOLE = ((1.,), (1.,))
 PARTS = {"short": ((1., .55), (.5, .5)), "large": ((1., .6), (.6, .4)), "long": ((1., .7, .35), (.35, .25, .4))}       # of a clip's length, and how often
 
@@ -49,8 +54,13 @@ class Shard:
     c2w: np.ndarray                                            # (N, T, 4, 4)
     lens: np.ndarray                                           # (N, 4)
     ground: np.ndarray                                         # (N, 3) phase and strength of its pattern
+    fps: Tensor                                                # (N,) frames a second, 0 where nobody says
+    portrait: np.ndarray                                       # float16 (N, C, 1, h, w) of the subject alone
+    single: Tensor                                             # (N,) 1 where that is one thing
+    unnamed: Tensor                                            # as ids, of captions that leave its look to the portrait
     told: bool = False                                         # by captions alone: guides are never shown
     paints: tuple[np.ndarray, list[np.ndarray], list[np.ndarray]] | None = None        # as shards.painted, of those that are shown guides
+    vectors: np.ndarray | None = None                          # as shards.moved, likewise
 
 
 @dataclass(slots=True)
@@ -67,32 +77,46 @@ class Library:
             self.shards[folder] = self._opened(folder)
 
     def _opened(self, folder: Path) -> Shard:
-        path = folder / "latent.npy"
+        said, told = shards.captions(folder), shards.SERIES[folder.parent.name].told
+        portraits, single, unnamed = shards.portrayed(folder, len(said))
+        latent = self._encoded(folder / "latent.npy", lambda: np.load(folder / "rgb.npy", mmap_mode="r"), 4)
+        portrait = self._encoded(folder / "portrait.npy", lambda: portraits[:, None], 64)
+        opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("inverse_depth", "normal")]
+        words = [text.batch(list(map(text.tokens, captions))) for captions in (said, unnamed)]
+        shown = (None, None) if told else (shards.painted(folder, len(said)), shards.moved(folder, len(said)))
+        return Shard(latent, *opened, words[0], *shards.flown(folder, len(said)), torch.from_numpy(shards.rates(folder, len(said))), portrait,
+                     torch.from_numpy(single).float(), words[1], told, *shown)
+
+    def _encoded(self, path: Path, pictures: Callable[[], np.ndarray], at_once: int) -> np.ndarray:
+        """float16 (N, C, K, h, w) of pictures uint8 (N, T, H, W, 3); kept at `path`."""
         if not path.exists():
-            rgb = np.load(folder / "rgb.npy", mmap_mode="r")
+            rgb = pictures()
             with torch.no_grad():
-                latent = torch.cat([self.autoencoder.encode(as_video(rgb[i:i + 4])) for i in range(0, len(rgb), 4)])
-            np.save(path, latent.half().numpy())
-        ids = text.batch([text.tokens(c) for c in shards.captions(folder)])
-        opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("latent", "inverse_depth", "normal")]
-        told = shards.SERIES[folder.parent.name].told
-        return Shard(*opened, ids, *shards.flown(folder, len(ids)), told, None if told else shards.painted(folder, len(ids)))
+                latent = torch.cat([self.autoencoder.encode(as_video(rgb[i:i + at_once])) for i in range(0, len(rgb), at_once)])
+            shards.keep(path, lambda file: np.save(file, latent.half().numpy()))
+        return np.load(path, mmap_mode="r")
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]
 
 
-def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator) -> Tensor:
-    """The flow-matching loss of some clips of a shard, cut to their first k latent frames."""
+def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator, portrayed: bool = False) -> Tensor:
+    """The flow-matching loss of some clips of a shard, cut to their first k latent frames; most of them `portrayed`, or none."""
     x0, t = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32)), 4 * (k - 1) + 1
+    ids, fps, portraits = shard.ids[rows], shard.fps[rows] * (torch.rand(len(rows), generator=g) > UNTOLD), None
+    if portrayed:
+        shown = shard.single[rows] * (torch.rand(len(rows), generator=g) > .1)
+        portraits = torch.from_numpy(shard.portrait[rows].astype(np.float32)), shown
+        ids = torch.where((shown * (torch.rand(len(rows), generator=g) < UNNAMED) > 0)[:, None], shard.unnamed[rows], ids)
     if shard.told:
-        return flow.loss(model, x0, {}, shard.ids[rows], g, 0.)
+        return flow.loss(model, x0, {}, ids, g, 0., fps, portraits)
     guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
     view = shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t]
     guides |= {"camera": conditions.flights(*view, g), "mottle": conditions.mottles(*view, shard.ground[rows])}
     seen, colours, parts = shard.paints
     guides["albedo"] = conditions.albedos(seen[rows, :t], [colours[i] for i in rows], [parts[i] for i in rows], g)
-    return flow.loss(model, x0, guides, shard.ids[rows], g)
+    guides["vector"] = conditions.vectors(shard.vectors[rows, :t], g)
+    return flow.loss(model, x0, guides, ids, g, 1., fps, portraits)
 
 
 class Draws:
@@ -117,11 +141,11 @@ class Draws:
         n, _, k, h, w = shard.latent.shape
         k = max(min(3, k), round(k * part))
         batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if series in ("long", "large") else 1) / (k * h * w))))
-        return self.loss(model, shard, np.sort(torch.randperm(n, generator=g)[:batch].numpy()), k, g)
+        return self.loss(model, shard, np.sort(torch.randperm(n, generator=g)[:batch].numpy()), k, g, bool(turn.random() < PORTRAYED))
 
-    def loss(self, model: nn.Module, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator) -> Tensor:
+    def loss(self, model: nn.Module, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator, portrayed: bool) -> Tensor:
         """Of the clips that were drawn."""
-        return loss(model, shard, rows, k, g)
+        return loss(model, shard, rows, k, g, portrayed)
 
     def _series(self, turn: np.random.Generator) -> str:
         """One of the mix; short clips where a series has not been rendered yet."""
@@ -136,10 +160,13 @@ class Draws:
 
 @dataclass(slots=True)
 class HeldOut:
-    """Mean squared errors on clips never trained on, without guides, with the camera, with more and more of them, at three noise levels."""
+    """Mean squared errors on clips never trained on, without guides, with the camera, with more and more of them, at three noise levels; and
+    with guides and words that do not say how the subject looks, without its portrait and with it."""
     x0: Tensor
     guides: dict[str, Tensor]
     ids: Tensor
+    portrait: Tensor
+    unnamed: Tensor                                            # as ids, of captions that leave the subject's look to the portrait
 
     @classmethod
     def rendered(cls, autoencoder: Autoencoder, count: int = 16) -> HeldOut:
@@ -151,8 +178,14 @@ class HeldOut:
         guides = conditions.guides(inverse, np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
         guides |= {"camera": conditions.flights(*seen, torch.Generator(), rough=False),
                    "mottle": conditions.mottles(*seen, np.stack([world.ground(c.scene) for c in clips])),
-                   "albedo": conditions.albedos(*data.painted(clips), torch.Generator(), rough=False)}
-        return cls(x0, guides, text.batch([text.tokens(c.caption) for c in clips]))
+                   "albedo": conditions.albedos(*data.painted(clips), torch.Generator(), rough=False),
+                   "vector": conditions.vectors(np.stack([data.vectors(c.scene, *c.rgb.shape[1:3]) for c in clips]), torch.Generator(), rough=False)}
+        alone = [portraits.taken(c.scene, i)[0] for i, c in enumerate(clips)]
+        with torch.no_grad():
+            portrait = autoencoder.encode(as_video(data.render_all(alone, SIDE, SIDE, list(range(count)))[0].numpy()))
+        unnamed = [portraits.unnamed(c.scene, np.random.default_rng(i)) for i, c in enumerate(clips)]
+        ids, unnamed = (text.batch(list(map(text.tokens, said))) for said in ([c.caption for c in clips], unnamed))
+        return cls(x0, guides, ids, portrait, unnamed)
 
     def __call__(self, model: Transformer) -> dict[str, float]:
         b, _, k, h, w = self.x0.shape
@@ -164,6 +197,10 @@ class HeldOut:
                 x = (1 - sigma) * self.x0 + sigma * eps
                 out = model(x, torch.full((b,), sigma), words, self.guides, torch.tensor([flag] * b), torch.zeros_like(x), empty)
                 found[f"{name} {sigma}"] = (out - self.x0).square().mean().item()
+        plain = self.guides, torch.tensor([FLAGS["guides"]] * b), torch.zeros_like(eps), empty, None
+        for name, shown in {"unnamed": torch.zeros(b), "portrayed": torch.ones(b)}.items():
+            portrait = model.portrayed(self.portrait, shown)
+            found[f"{name} 1.0"] = (model(eps, torch.ones(b), model.text(self.unnamed), *plain, portrait) - self.x0).square().mean().item()
         return found
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .. import device
 from .optimise import Average, rates
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Run:
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.random = torch.Generator().manual_seed(seed * 1000 + self.rank)
         self.losses: list[float] = []
+        self.halved = torch.autocast("cpu", torch.bfloat16, enabled=device.half_products())
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -60,9 +62,14 @@ class Run:
 
     def _agree(self, loss: Tensor, seconds: float) -> tuple[float, float]:
         """Averages gradients, loss and seconds over all processes."""
-        params = [p for p in self.model.parameters() if p.grad is not None]
         if self.world == 1:
             return loss.item(), seconds
+        params = list(self.model.parameters())
+        met = torch.tensor([p.grad is not None for p in params], dtype=torch.uint8)
+        dist.all_reduce(met, dist.ReduceOp.MAX)                # a clip may have met weights here that none did there
+        params = [p for p, some in zip(params, met) if some]
+        for p in params:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         flat = torch.cat([*(p.grad.flatten() for p in params), torch.tensor([loss.item(), seconds])])
         dist.all_reduce(flat)
         flat /= self.world
@@ -82,13 +89,15 @@ class Run:
                 for group, lr in zip(o.param_groups, base):
                     group["lr"] = lr * factor
                 o.zero_grad(set_to_none=True)
-            loss = loss_of(self.model, self.random)
+            with self.halved:
+                loss = loss_of(self.model, self.random)
             loss.backward()
             value, seconds = self._agree(loss.detach(), time.monotonic() - began)
             self.spent = spent + seconds
             torch.nn.utils.clip_grad_norm_(self.optimisers[-1].param_groups[0]["params"], 1.)
-            for o in self.optimisers:
-                o.step()
+            with self.halved:                                  # Muon turns matrices, for which half precision is enough (Jordan et al. 2024)
+                for o in self.optimisers:
+                    o.step()
             self.step += 1
             self.average.follow(self.model, self.step)
             self.losses.append(value)

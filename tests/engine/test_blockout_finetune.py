@@ -241,11 +241,12 @@ def test_a_take_brings_its_prompt_and_its_guides(a_shot, studio, tmp_path, caplo
     shutil.move(tmp_path / "take", tmp_path / "moved/take")
     clip, = clips.found(tmp_path / "moved")
     piece, = clips.pieces(clip, sized)
+    assert clips.rate(clip) == shot.fps
     assert clip.caption == "a neon car" and piece.rgb.shape == (5, 40, 64, 3)
     assert piece.guides["depth"].shape == (5, 40, 64, 1) and np.abs(piece.guides["depth"][2, 7, :, 0] - np.linspace(0, 1, 64)).max() < .02
     batch = finetune.Batch.of([finetune.Piece(torch.zeros(16, 2, 5, 8), {"depth": torch.from_numpy(piece.guides["depth"]).permute(3, 0, 1, 2)},
                                               finetune.text.tokens(clip.caption))], 2)
-    assert batch.there.tolist() == [[1., 0., 0., 0.]] and batch.guides["normal"].shape == (1, 3, 5, 40, 64)
+    assert batch.there.tolist() == [[1., 0., 0., 0., 0.]] and batch.guides["normal"].shape == (1, 3, 5, 40, 64)
     shutil.rmtree(tmp_path / "moved/take/guides")
     assert next(clips.pieces(clip, sized)).guides == {} and "trained on without it" in caplog.text
     (tmp_path / "moved/take/frames/plate.0003.png").unlink()
