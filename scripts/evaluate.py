@@ -25,7 +25,7 @@ import torch
 from engine.blockout import refiner
 from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, load
 from engine.families import blockout
-from engine.judging import blender, learning, looks, refining, rows, scores, sheets, tasks
+from engine.judging import blender, learning, looks, refining, rows, scores, sheets, shown, tasks
 from engine.judging.exam import Exam
 from engine.judging.judges import Judges
 from engine.judging.studio import Native, Shots, Studio
@@ -34,8 +34,8 @@ log = logging.getLogger("evaluate")
 KEEP = Path(__file__).resolve().parents[1] / "out" / "evaluate"
 OF_JUDGE = .97                                                 # share of the ground truth that the judges should read
 ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_told", "colour_judged",
-         "colour_text", "shape_text", "shape_depth", "camera_text", "camera_unguided", "camera_depth", "depth_edges", "swap_gap", "blender",
-         "blender_told", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks", "first_frame_psnr",
+         "colour_text", "shape_text", "shape_depth", "camera_text", "camera_unguided", "camera_depth", "camera_vector", "depth_edges", "swap_gap", "blender",
+         "blender_told", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks", "reference", "rate", "first_frame_psnr",
          "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
 
 BLENDER = {"blender", "blender_told", "blender_edges", "codec_psnr_blender"}
@@ -56,6 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, default=KEEP, help="folder for the judges, Blender's scenes and other families' takes")
     parser.add_argument("--only", nargs="*", choices=ORDER, help="print no other lines, and make only the clips they need")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--card", type=Path, help="a model card whose table of scores is made anew")
     parser.add_argument("--sheets", type=Path, help="folder for looks.png, text.png and blender.png")
     return parser.parse_args()
 
@@ -88,6 +89,8 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
              ("seed_hash",): lambda: rows.seeds(making, exam, one),
              ("binding", "binding_told"): lambda: tasks.binding(making, few // 2 or 1),
              ("permanence", "permanence_told"): lambda: tasks.permanence(making, one),
+             ("reference",): lambda: shown.reference(making, max(1, n // 2)),
+             ("rate",): lambda: shown.rate(making, max(1, n // 6)),
              ("looks",): lambda: looks.lines(making, max(1, n // 16)),
              ("negative", "weight"): lambda: tasks.steering(making, judges, exam, max(1, n // 16)),
              ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 6), second=second),
@@ -95,14 +98,23 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
              ("blender", "blender_told", "blender_edges", "codec_psnr_blender"): lambda: blender.lines(making, judges, scenes, own)}
     said = set(ORDER).difference(*apart)                       # by the exam's own captions, which `own` judges as well
     if wanted & (said | BLENDER):
-        shown = rows.videos(making, exam)
-        lines, own = rows.adherence(judges, exam, shown)
-        lines |= rows.layout(making, exam, shown) | rows.motion(exam, shown) | rows.codec(exam, shown)
+        videos = rows.videos(making, exam)
+        lines, own = rows.adherence(judges, exam, videos)
+        lines |= rows.layout(making, exam, videos) | rows.motion(exam, videos) | rows.codec(exam, videos)
     for keys, measure in apart.items():
         if wanted & set(keys):
             log.info("measuring %s", " and ".join(keys))
             lines |= measure()
     return {key: lines[key] for key in ORDER if key in lines and key in wanted}, own
+
+
+def carded(path: Path, lines: dict[str, scores.Line]) -> None:
+    """Writes the lines into a card, between two marks."""
+    head, found, rest = path.read_text(encoding="utf-8").partition("<!-- scores -->")
+    _, closed, tail = rest.partition("<!-- /scores -->")
+    if not (found and closed):
+        raise SystemExit(f"{path} has no <!-- scores --> and <!-- /scores --> for a table to stand between")
+    path.write_text(f"{head}{found}\n{scores.card(lines)}\n{closed}{tail}", encoding="utf-8")
 
 
 def main() -> int:
@@ -125,6 +137,8 @@ def main() -> int:
     if given.json:
         settings = {"family": given.family, "clips": given.clips, "steps": given.steps, "guidance": given.guidance, "glimpses": given.glimpses}
         given.json.write_text(json.dumps({**settings, "lines": {k: x.as_json() for k, x in lines.items()}, "rows": own}, indent=2) + "\n")
+    if given.card:
+        carded(given.card, lines)
     if given.sheets:
         sheets.write(given.sheets, making, scenes)
     return 0

@@ -30,6 +30,12 @@ def colours_of(clips: list[data.Clip]) -> dict[str, Tensor]:
     return {"albedo": conditions.albedos(*data.painted(clips), torch.Generator(), rough=False)}
 
 
+def vectors_of(clips: list[data.Clip]) -> dict[str, Tensor]:
+    """vector (N, 2, T, H, W) as the engine reads it."""
+    drawn = np.stack([data.vectors(c.scene, *c.inverse_depth.shape[1:3]) for c in clips])
+    return {"vector": conditions.vectors(drawn, torch.Generator(), rough=False)}
+
+
 def cameras_of(clip: data.Clip, fps: float = 24.) -> Cameras:
     """The clip's own camera, as `camera.json` would have it."""
     frames, h, w, _ = clip.rgb.shape
@@ -72,7 +78,7 @@ class Exam:
         parts = [torch.from_numpy(data.parts(c.scene, h, w)) for c in clips]
         truth = torch.tensor([attributes.truth(c.scene) for c in clips])
         asked = torch.stack([attributes.asked(c) for c in clips]) & (truth >= 0)
-        return cls(clips, as_video(np.stack([c.rgb for c in clips])), guides_of(clips) | colours_of(clips),
+        return cls(clips, as_video(np.stack([c.rgb for c in clips])), guides_of(clips) | colours_of(clips) | vectors_of(clips),
                    torch.stack([torch.stack([p == 0, p == 1]) for p in parts]),
                    truth, asked, [cameras_of(c) for c in clips], *conditions.span(torch.from_numpy(np.stack([c.inverse_depth for c in clips])).float()))
 

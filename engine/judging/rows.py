@@ -18,7 +18,8 @@ from .studio import Studio, Wish, takes
 
 log = logging.getLogger(__name__)
 
-ROWS = {"text": (), "depth": ("depth",), "depth and colours": ("depth", "albedo"), "depth and camera": ("depth", "camera"), "guides": ("depth", "normal", "camera")}
+ROWS = {"text": (), "depth": ("depth",), "depth and colours": ("depth", "albedo"), "depth and camera": ("depth", "camera"),
+        "depth and motion": ("depth", "vector"), "guides": ("depth", "normal", "camera")}
 SWAPPED = 24                                                   # clips made along another clip's depth
 
 
@@ -84,6 +85,8 @@ def adherence(judges: Judges, exam: Exam, shown: dict[str, Tensor]) -> tuple[dic
     lines["shape_text"], lines["shape_depth"] = line("text", "shape", True), line("depth", "shape", False)
     lines["camera_text"], lines["camera_unguided"] = line("text", "camera", True), line("depth", "camera", False)
     lines["camera_depth"] = line("depth and camera" if "depth and camera" in by_row else "depth", "camera", False)
+    lines["camera_vector"] = line("depth and motion", "camera", False) if "depth and motion" in by_row else \
+        scores.left_out("the family is not told where pixels came from")
     by_row["truth, things looked for"], by_row["chance"] = told[True], chance[False]
     return lines, {row: {name: scores.mean(x) for name, x in found.items()} for row, found in by_row.items()}
 

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 DRAWS = 1000
+TARGETS = {"codec_psnr": 34., "codec_psnr_blender": 33., "sky": .95, "ground": .95, "style": .95, "colour": .9, "shape_text": .8, "shape_depth": .92,
+           "camera_text": .75, "camera_depth": .97, "depth_edges": .95, "swap_gap": .35, "blender": .85, "binding": .8, "permanence": .85,
+           "first_frame_psnr": 28., "first_frame_gain": 2., "negative": .9, "weight": .9, "upscale_edge_px": 1.5}     # of `value`
+AT_MOST = {"upscale_edge_px"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,29 @@ def _count(x) -> int:
     return int(np.isfinite(np.asarray(x, float)).sum())
 
 
+def missed(key: str, line: Line) -> float | None:
+    """By how much a line's value falls short of its target; 0 where it does not, None where there is no target or no value."""
+    if key not in TARGETS or line.value is None:
+        return None
+    return max(0., line.value - TARGETS[key] if key in AT_MOST else TARGETS[key] - line.value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
 def table(lines: dict[str, Line]) -> str:
     """The lines as text, one each."""
-    number = lambda v: "-" if v is None else f"{v:.2f}"
-    head = f"{'':22s}{'value':>8s}{'95 %':>16s}{'raw':>8s}{'chance':>8s}{'codec':>8s}{'truth':>8s}{'clips':>7s}"
-    rows = [f"{key:22s}{number(x.value):>8s}{number(x.low) + ' .. ' + number(x.high):>16s}{number(x.raw):>8s}{number(x.chance):>8s}"
-            f"{number(x.codec):>8s}{number(x.truth):>8s}{x.clips or '-':>7}" + (f"  {x.note}" if x.note else "") for key, x in lines.items()]
+    head = f"{'':22s}{'value':>8s}{'95 %':>16s}{'raw':>8s}{'chance':>8s}{'codec':>8s}{'truth':>8s}{'clips':>7s}{'target':>8s}{'missed':>8s}"
+    rows = [f"{key:22s}{_number(x.value):>8s}{_number(x.low) + ' .. ' + _number(x.high):>16s}{_number(x.raw):>8s}{_number(x.chance):>8s}"
+            f"{_number(x.codec):>8s}{_number(x.truth):>8s}{x.clips or '-':>7}{_number(TARGETS.get(key)):>8s}{_number(missed(key, x) or None):>8s}"
+            + (f"  {x.note}" if x.note else "") for key, x in lines.items()]
     return "\n".join([head, *rows])
+
+
+def card(lines: dict[str, Line]) -> str:
+    """The lines as a table of a model card."""
+    rows = [(key, _number(x.value), f"{_number(x.low)} to {_number(x.high)}", *map(_number, (x.raw, x.chance, x.codec, x.truth, TARGETS.get(key), missed(key, x) or None)))
+            for key, x in lines.items()]
+    head = ("line", "value", "95 %", "raw", "chance", "autoencoder", "ground truth", "target", "missed by")
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import camera, families, protocol, shoot
+from ..blockout import timed
 from ..blockout.footage import Footage
 from ..blockout.model import GUIDANCE, STEPS, WEIGHTS, Blockout
 from ..errors import GuideError, KeyframeError
@@ -31,6 +32,8 @@ class Wish:
     guides: dict[str, Tensor] = field(default_factory=dict)
     negative: str = ""
     first: Tensor | None = None
+    reference: Tensor | None = None                            # (1, 3, h, w), in [-1, 1] as all pictures: the subject alone
+    fps: float = 0.                                            # 0: as many as clips of this length had in training
     cameras: camera.Cameras | None = None
     near: float = 0.
     far: float = 0.
@@ -41,6 +44,8 @@ class Wish:
 class Studio(Protocol):
     keyframes: bool
     negative: bool
+    references: bool                                           # whether it takes a picture of the subject
+    rates: bool                                                # whether it is told how many frames a second has
 
     def clip(self, wish: Wish) -> Tensor:
         """(1, 3, T, H, W) in [-1, 1] at the wish's size."""
@@ -57,7 +62,7 @@ def takes(studio: Studio, kind: str) -> bool:
 
 class Native:
     """Blockout itself, window by window, at the judged size."""
-    keyframes = negative = True
+    keyframes = negative = references = rates = True
 
     def __init__(self, blockout: Blockout, steps: int = STEPS, guidance: float = GUIDANCE):
         self.blockout, self.footage, self.steps, self.guidance = blockout, Footage(blockout, WEIGHTS), steps, guidance
@@ -72,10 +77,13 @@ class Native:
     def _window(self, wish: Wish) -> families.Window:
         """The wish as a shot's only window."""
         images = lambda x: np.ascontiguousarray(x[0].permute(1, 2, 3, 0).numpy())
-        stills = {} if wish.first is None else {0: wish.first[0].permute(1, 2, 0).numpy() / 2 + .5}
+        shown = lambda picture: picture[0].permute(1, 2, 0).numpy() / 2 + .5
+        stills = {} if wish.first is None else {0: shown(wish.first)}
+        more = {"references": () if wish.reference is None else (shown(wish.reference),), "fps": _rate(wish)}
         return families.Window(frames=wish.frames, size=protocol.Size(*wish.size), seed=wish.seed, steps=self.steps, guidance=self.guidance,
                                text=self.footage.text(wish.prompt), negative=self.footage.text(wish.negative), stills=stills,
-                               guides={kind: images(guide) for kind, guide in wish.guides.items()}, cameras=wish.cameras, near=wish.near, far=wish.far)
+                               guides={kind: images(guide) for kind, guide in wish.guides.items()}, cameras=wish.cameras, near=wish.near, far=wish.far,
+                               **more)
 
     @torch.inference_mode()
     def returned(self, video: Tensor, guides: dict[str, Tensor] = NONE) -> Tensor:
@@ -92,7 +100,7 @@ class Shots:
         self.family, self.model, self.folder, self.longer, self.steps = family, model, folder, longer, steps
         self.studio, self.count, spec = shoot.Studio(), 0, families.family(family).SPEC
         able = tuple(kind for kind in spec.guides if self._takes(guides=(protocol.Guide(kind=kind, path=""),)))
-        self.spec = replace(spec, guides=able)
+        self.spec, self.references, self.rates = replace(spec, guides=able), bool(spec.references), not spec.native_fps
         self.keyframes, self.negative = spec.keyframes and self._takes(keyframes=(protocol.Keyframe(frame=0, path=""),)), spec.negative
 
     def _takes(self, **given) -> bool:
@@ -132,13 +140,20 @@ class Shots:
         if wish.first is not None:
             _picture(out / "first.png", wish.first[0].permute(1, 2, 0).numpy() / 2 + .5)
             stills = (protocol.Keyframe(frame=0, path=str(out / "first.png")),)
+        if wish.reference is not None:
+            _picture(out / "reference.png", wish.reference[0].permute(1, 2, 0).numpy() / 2 + .5)
         return protocol.Shot(id=out.name, family=self.family, model=self.model, prompt=wish.prompt, negative=wish.negative, seed=wish.seed,
-                             size=self.spec.sizes.nearest(asked), frames=wish.frames, fps=24., out=str(out), steps=self.steps,
-                             guides=guides, keyframes=stills)
+                             size=self.spec.sizes.nearest(asked), frames=wish.frames, fps=_rate(wish), out=str(out), steps=self.steps,
+                             guides=guides, keyframes=stills, references=() if wish.reference is None else (str(out / "reference.png"),))
+
+
+def _rate(wish: Wish) -> float:
+    """Frames a second at which what the caption says takes the clip's whole length."""
+    return wish.fps or max((wish.frames - 1) / timed.SECONDS, timed.RATES[0])
 
 
 def _written(folder: Path, kind: str, guide: Tensor, **reach: float) -> protocol.Guide:
-    """Depth and albedo as 16-bit pictures, normals as EXRs of camera space."""
+    """Depth and albedo as 16-bit pictures, normals as EXRs of camera space, vectors as EXRs in which y is up, as Blender has them."""
     import OpenEXR
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +161,8 @@ def _written(folder: Path, kind: str, guide: Tensor, **reach: float) -> protocol
         if kind in ("depth", "albedo"):
             _picture(folder / f"{index:04d}.png", frame[..., :3] if kind == "albedo" else np.repeat(frame, 3, -1), np.uint16)
         else:
-            planes = {letter: np.ascontiguousarray(frame[..., i], np.float32) for i, letter in enumerate("RGB")}
+            stored = frame * np.float32([1, -1]) if kind == "vector" else frame
+            planes = {letter: np.ascontiguousarray(stored[..., i], np.float32) for i, letter in enumerate("RGB"[:stored.shape[-1]])}
             OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}, planes).write(str(folder / f"{index:04d}.exr"))
     return protocol.Guide(kind=kind, path=str(folder), **reach)
 

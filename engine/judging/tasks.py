@@ -21,6 +21,7 @@ from .studio import Studio, Wish, takes
 
 BINDING_SEEDS, HIDING_SEEDS = 9_700_000, 9_800_000
 FRAMES_HIDDEN = (4, 8, 12)
+SHOT_SIZE = (128, 72)                                          # at which shots are drawn
 SAME = 10.                                                     # units of L*a*b*: what still looks like the same colour
 LEVELS, SEEDS = (0., .25, .5, 1., 1.5), 4                      # of a weight; clips whose mean counts at each: one clip says more of its seed
 
@@ -46,8 +47,8 @@ def _exchanged(scene: world.Scene) -> world.Scene:
     return painted(painted(scene, 0, b.finish), 1, a.finish)
 
 
-def _clip(scene: world.Scene, caption: str, seed: int) -> data.Clip:
-    return data.Clip(*data.render(scene, exams.HEIGHT, exams.WIDTH, seed), caption, scene)
+def _clip(scene: world.Scene, caption: str, seed: int, size: tuple[int, int]) -> data.Clip:
+    return data.Clip(*data.render(scene, *size[::-1], seed), caption, scene)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class Shown:
     back: Tensor | None
 
     @classmethod
-    def of(cls, studio: Studio, scenes: list[tuple[world.Scene, str]]) -> Shown:
-        exam = Exam.of([_clip(scene, caption, i) for i, (scene, caption) in enumerate(scenes)])
+    def of(cls, studio: Studio, scenes: list[tuple[world.Scene, str]], size: tuple[int, int] = (exams.WIDTH, exams.HEIGHT)) -> Shown:
+        exam = Exam.of([_clip(scene, caption, i, size) for i, (scene, caption) in enumerate(scenes)])
         return cls(exam, studio.returned(exam.video, exam.guides))
 
 
@@ -128,10 +129,13 @@ def _drift(video: Tensor, mask: Tensor, before: list[int], after: list[int]) -> 
     return of(before), of(after)
 
 
-def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HIDDEN) -> dict[str, Line]:
-    """A thing passes behind a wall: is it what it was, and what was asked, when it comes out? `each` clips of each hidden stretch."""
+def permanence(studio: Studio, each: int, stretches: tuple[int, ...] = FRAMES_HIDDEN, size: tuple[int, int] = SHOT_SIZE) -> dict[str, Line]:
+    """A thing passes behind a wall: is it what it was, and what was asked, when it comes out? `each` clips of each hidden stretch.
+
+    `size`: width and height of the clips; at half of a shot's, the thing is no larger than one latent pixel.
+    """
     scenes = ([_passing(HIDING_SEEDS + 100 * hidden + i, hidden) for i in range(each)] for hidden in stretches)
-    return told(_lasted, studio, "permanence", [Shown.of(studio, passing) for passing in scenes])
+    return told(_lasted, studio, "permanence", [Shown.of(studio, passing, size) for passing in scenes])
 
 
 def _lasted(studio: Studio, stretches: list[Shown], along: tuple[str, ...] = ()) -> Line:
@@ -143,7 +147,7 @@ def _lasted(studio: Studio, stretches: list[Shown], along: tuple[str, ...] = ())
             if not before or not after:
                 continue
             made = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth", "normal", *along), frames=exam.video.shape[2],
-                                    **exam.flown(i)))[0]
+                                    size=(exam.video.shape[4], exam.video.shape[3]), **exam.flown(i)))[0]
             asked = exam.truth[i, 0]
             own = _drift(exam.video[i], seen, before, after)            # the light is another one there
             kept = lambda old, late: bool((late - old - own[1] + own[0]).norm() < SAME and (exam.palette(i) - late).norm(dim=1).argmin() == asked)

@@ -12,9 +12,11 @@ import torch
 from engine.blockout import data, model, varied, world
 from engine.blockout.autoencoder import AutoencoderConfig
 from engine.blockout.transformer import TransformerConfig
-from engine.judging import attributes, glimpses, judges, learning, looks, pixels, rows, scores, studio, tasks
+from engine.guides import Reader
+from engine.judging import attributes, glimpses, judges, learning, looks, pixels, rows, scores, shown, studio, tasks
 from engine.judging.exam import Exam, painted
 from engine.judging.studio import Native, Shots, Wish
+from engine.protocol import Size
 from tests.engine.roused import roused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +40,7 @@ def native(blockout):
 
 class Mirror:
     """Makes exactly what was rendered, whatever the words: the ceiling of every line."""
-    keyframes = negative = True
+    keyframes = negative = references = rates = True
 
     def __init__(self, exam):
         self.exam = exam
@@ -155,9 +157,9 @@ def test_a_clip_in_a_mirror_moves_the_other_way(exam):
 def test_what_was_rendered_scores_its_own_ceiling(exam):
     torch.manual_seed(0)
     judging, mirror = judges.Judges().eval(), Mirror(exam)
-    shown = rows.videos(mirror, exam)
-    lines, own = rows.adherence(judging, exam, shown)
-    lines |= rows.layout(mirror, exam, shown) | rows.motion(exam, shown) | rows.codec(exam, shown) | rows.first_frame(mirror, exam, 2)
+    videos = rows.videos(mirror, exam)
+    lines, own = rows.adherence(judging, exam, videos)
+    lines |= rows.layout(mirror, exam, videos) | rows.motion(exam, videos) | rows.codec(exam, videos) | rows.first_frame(mirror, exam, 2)
     assert lines["colour"].value == 1 == lines["colour"].truth and lines["depth_edges"].value == pytest.approx(1)
     assert lines["flicker"].value == lines["dynamic"].value == pytest.approx(1) and lines["swap_gap"].value < 0
     assert lines["codec_psnr"].value > 60 > lines["codec_psnr"].chance and lines["first_frame_psnr"].value > 60
@@ -183,6 +185,8 @@ def test_the_lines_with_scenes_of_their_own_are_measured(native, exam):
     found |= tasks.steering(native, judges.Judges().eval(), exam, 1, tasks.PROBES[:1], seeds=1)
     found |= tasks.upscaled_edges(native, 1, (208, 120), (64, 40))
     assert found["binding"].truth == 1 == found["permanence"].truth == found["permanence_told"].truth and -1 <= found["weight"].value <= 1
+    found |= shown.reference(native, 2) | shown.rate(native, 1)
+    assert found["reference"].truth == 1 and found["reference"].clips == 2 and -1 <= found["rate"].value <= 1 and "times as much" in found["rate"].note
     assert found["upscale_edge_px"].value >= 0 and found["negative"].clips == 1
 
 
@@ -200,11 +204,15 @@ def test_the_script_writes_every_line(tmp_path, blockout):
 def test_any_family_is_asked_through_whole_shots(tmp_path, blockout):
     model.save(blockout, tmp_path / "weights")
     clip = data.clip(3, 5, 40, 64, kind="objects", count=1)
-    guides = Exam.of([clip]).one(0, "depth", "normal")
+    guides = Exam.of([clip]).one(0, "depth", "normal", "vector")
     shots = Shots("blockout", str(tmp_path / "weights"), tmp_path / "takes", longer=128, steps=1)
-    made = shots.clip(Wish(prompt="a red ball", seed=1, guides=guides, first=torch.zeros(1, 3, 40, 64), frames=5))
+    wish = Wish(prompt="a red ball", seed=1, guides=guides, first=torch.zeros(1, 3, 40, 64), reference=torch.ones(1, 3, 40, 40), frames=5)
+    made = shots.clip(wish)
     assert made.shape == (1, 3, 5, 40, 64) and -1 <= made.min() and made.max() <= 1 and made.std() > 0
     assert shots.returned(made) is None and world.SHAPES
+    shot = shots._frozen(wish)
+    read = Reader(next(guide for guide in shot.guides if guide.kind == "vector"), shot).read(0, 5, Size(64, 40))
+    assert np.abs(read - guides["vector"][0].permute(1, 2, 3, 0).numpy()).max() < 1e-3 and len(shot.references) == 1
 
 
 def test_a_family_that_is_not_told_colours_has_that_said():
