@@ -18,10 +18,10 @@ def best(work, rounds: int = ROUNDS) -> float:
     return min(once() for _ in range(rounds))
 
 
-def product_rate() -> float:
-    """The machine's own rate: operations a second of one large product of float32 matrices, by all threads."""
+def product_rate(dtype: str = "float32") -> float:
+    """The machine's own rate: operations a second of one large product of matrices, by all threads."""
     import torch
-    a, b = torch.rand(2, SIDE, SIDE).unbind()
+    a, b = torch.rand(2, SIDE, SIDE).to(getattr(torch, dtype)).unbind()
     return 2 * SIDE ** 3 / best(lambda: a @ b, 2 * ROUNDS)
 
 
@@ -69,18 +69,22 @@ def measure() -> None:
     import torch
     from engine import families
     from engine.blockout import model as blockout
+    from engine.blockout.footage import Footage
     from engine.blockout.autoencoder import SPACE, TIME
     from engine.blockout.text import TOKENS
-    from engine.device import chosen
+    from engine.device import half_products
     folder = families.weights("blockout", stand.MODEL)
-    small, step = small_clip(families.family("blockout").load(folder, chosen()))
+    made = blockout.load(folder)
     tokens = TOKENS + (1 + (SMALL_FRAMES - 1) // TIME) * (SMALL.width // SPACE) * (SMALL.height // SPACE)
-    sampler = work_of_a_step(blockout.load(folder).transformer.config, tokens, clips=2) / step
-    machine = product_rate()
-    stand.say(f"17 frames at {SMALL} {small:.2f} s; sampler {sampler / 1e9:.0f}, machine {machine / 1e9:.0f} GFLOP/s")
+    work, found = work_of_a_step(made.transformer.config, tokens, clips=2), {}
+    for name, halves, dtype in (("", False, "float32"), ("half_", True, "bfloat16"))[:1 + half_products()]:
+        made.halves = halves
+        small, step = small_clip(Footage(made, folder))
+        machine = product_rate(dtype)
+        stand.say(f"17 frames at {SMALL} in {dtype} {small:.2f} s; sampler {work / step / 1e9:.0f}, machine {machine / 1e9:.0f} GFLOP/s")
+        found |= {f"{name}s": small, f"{name}share": work / step / machine, f"{name}sampler_gflops": work / step / 1e9, f"{name}machine_gflops": machine / 1e9}
     whole, peak = shot_of_49()
-    stand.report("blockout", "s", {"shot_s": whole, "peak_gb": peak / 1e9, "share": sampler / machine, "sampler_gflops": sampler / 1e9,
-                                   "machine_gflops": machine / 1e9, "threads": torch.get_num_threads(), "rounds": ROUNDS}, value=small)
+    stand.report("blockout", "s", {"shot_s": whole, "peak_gb": peak / 1e9, **found, "threads": torch.get_num_threads(), "rounds": ROUNDS}, value=small)
 
 
 if __name__ == "__main__":
