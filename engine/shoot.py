@@ -47,7 +47,7 @@ def held(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, work: C
     """`work(device, plan)` with the device to itself; again by a slower plan where memory does not suffice. Raises Cut, SoraError."""
     clock.say("load")
     heed(cut)
-    place = studio.device()
+    studio.remarks, place = (), studio.device()
     clock.say("load", note=_idle(shot, place))
     heed(cut)
     with device.turn(place, cut, lambda note: clock.say("waiting", note=note)):
@@ -71,7 +71,7 @@ def _rolled(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, plac
     with clock.stage("load"):
         model = studio.model(shot, asked)
         plan = studio.fit(model, shot, asked)
-        worn = studio.dress(model, shot)
+        worn = (*studio.dress(model, shot), *studio.remarks)
     heed(cut)
     return _Rolling(shot, model, sampled.of(shot, model, studio, clock, cut), clock, cut, worn, plan).to_take(place)
 

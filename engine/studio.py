@@ -24,6 +24,7 @@ class Studio:
         self._texts: dict[str, object] = {}
         self._floors: dict[tuple[str, Path], str] = {}      # plans that a model was found to need at least
         self._plan = self._insisted = ""        # how the loaded model is kept, and what a person asked for when it was loaded
+        self.remarks: tuple[str, ...] = ()      # what became of the shot under way, for its take
         self._bare = 0                          # bytes that this process had before it was loaded
         self._used = False                      # whether anything was loaded, or begun to be, since memory was last given back
 
@@ -59,8 +60,11 @@ class Studio:
         if not hasattr(model, "fit"):
             return None
         from .estimate import need
-        wanted = self._loaded[0]
-        plan = model.fit(need(shot, wanted[1], self._device.dtype), self._floors.get(wanted, "full"), asked)
+        from .plan import choose
+        wanted, place = self._loaded[0], self._device
+        asking = need(shot, wanted[1], place.dtype), self._floors.get(wanted, "full"), asked
+        self._plan = self._plan if self._lasts() else choose(asking[0], place, *asking[1:]).name      # known also where memory ends while it is gone over to
+        plan = model.fit(*asking)
         self._plan = plan.name
         return plan
 
@@ -83,11 +87,10 @@ class Studio:
         if self._loaded is None or not self._plan:
             return ""
         from .plan import CHOICE, following, is_packed
-        if os.environ.get(CHOICE):      # what the environment insists on is all there is
-            return ""
-        slower = following(self._plan, self.device(), is_packed(self._loaded[0][1]))
-        if slower:
+        slower = "" if os.environ.get(CHOICE) else following(self._plan, self.device(), is_packed(self._loaded[0][1]))
+        if slower:                      # what the environment insists on is all there is
             self._floors[self._loaded[0]] = slower
+            self.remarks += (f"Memory did not suffice for the plan “{self._plan}”; made by “{slower}”",)
         self.unload()
         return slower
 

@@ -189,11 +189,29 @@ def test_memory_that_does_not_suffice_steps_down_and_says_so(stage):
             raise MemoryError("no more")
     take = stage.roll("wan", "wan_text", say=say)
     assert take.plan == "int8" and any("int8" in one.note for one in said)
+    assert "Memory did not suffice for the plan “full”; made by “int8”" in take.notes
+    assert not any("Memory" in note for note in stage.roll("wan", "wan_text").notes)
     stage.studio.unload()
     fresh = shoot.Studio()
     with pytest.raises(OutOfMemory):
         shoot.roll(stage.shot("wan", "wan_text"), lambda progress: always(progress), threading.Event(), fresh)
     assert fresh._loaded is None, "nothing is left half loaded"
+
+
+def test_memory_that_ends_while_the_model_is_placed_steps_down_too(stage, monkeypatch):
+    shot, tried, fresh = stage.shot("wan", "wan_text"), [], shoot.Studio()
+    model = fresh.model(shot)
+    placed = model.placing.apply
+
+    def apply(plan: str) -> None:
+        tried.append(plan)
+        if len(tried) == 1:
+            raise MemoryError("no more")
+        placed(plan)
+    monkeypatch.setattr(model.placing, "apply", apply)
+    take = shoot.roll(shot, lambda progress: None, threading.Event(), fresh)
+    assert len(tried) == 1 and take.plan != tried[0], "the model was loaded anew, not placed again as it was left"
+    assert any(f"did not suffice for the plan “{tried[0]}”" in note for note in take.notes)
 
 
 def always(progress: Progress) -> None:
