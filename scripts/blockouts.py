@@ -24,7 +24,7 @@ import street  # noqa: E402
 from conftest import as_package  # noqa: E402
 
 COUNT, FRAMES, SIZE = 20, 17, (192, 112)
-KINDS = ("depth", "normal", "albedo", "mask", "beauty", "camera")
+KINDS = ("depth", "normal", "albedo", "vector", "mask", "beauty", "camera")
 COLOURS = {"red": (.62, .02, .02), "orange": (.85, .20, .01), "yellow": (.85, .65, .02), "green": (.02, .30, .03), "blue": (.02, .06, .65),
            "purple": (.25, .03, .45), "white": (.85, .85, .85), "black": (.01, .01, .01)}      # scene-linear
 GROUNDS = {"grass": (.07, .24, .03), "sand": (.70, .45, .16), "snow": (.85, .90, .95), "asphalt": (.06, .06, .07)}

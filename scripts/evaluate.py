@@ -35,10 +35,10 @@ KEEP = Path(__file__).resolve().parents[1] / "out" / "evaluate"
 OF_JUDGE = .97                                                 # share of the ground truth that the judges should read
 ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_told", "colour_judged",
          "colour_text", "shape_text", "shape_depth", "camera_text", "camera_unguided", "camera_depth", "camera_vector", "depth_edges", "swap_gap", "blender",
-         "blender_told", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks", "reference", "rate", "first_frame_psnr",
+         "blender_told", "blender_moved", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks", "reference", "rate", "first_frame_psnr",
          "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
 
-BLENDER = {"blender", "blender_told", "blender_edges", "codec_psnr_blender"}
+BLENDER = ("blender", "blender_told", "blender_moved", "blender_edges", "codec_psnr_blender")
 
 
 def arguments() -> argparse.Namespace:
@@ -95,9 +95,9 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
              ("negative", "weight"): lambda: tasks.steering(making, judges, exam, max(1, n // 16)),
              ("upscale_edge_px",): lambda: tasks.upscaled_edges(making, max(1, n // 6), second=second),
              ("refine_gain", "refine_edges"): lambda: refining.lines(making, second, max(1, n // 2)),
-             ("blender", "blender_told", "blender_edges", "codec_psnr_blender"): lambda: blender.lines(making, judges, scenes, own)}
+             BLENDER: lambda: blender.lines(making, judges, scenes, own)}
     said = set(ORDER).difference(*apart)                       # by the exam's own captions, which `own` judges as well
-    if wanted & (said | BLENDER):
+    if wanted & said.union(BLENDER):
         videos = rows.videos(making, exam)
         lines, own = rows.adherence(judges, exam, videos)
         lines |= rows.layout(making, exam, videos) | rows.motion(exam, videos) | rows.codec(exam, videos)
@@ -124,7 +124,7 @@ def main() -> int:
     wanted = set(given.only or ORDER)
     making, scenes = studio(given), []
     second = refiner.load(given.weights) if isinstance(making, Native) and blockout.refines(given.weights) else None
-    if wanted & BLENDER or given.sheets:
+    if wanted.intersection(BLENDER) or given.sheets:
         scenes = blender.scenes(blockouts(given.keep / "blockouts"))
     judges, exam = learning.judges(given.keep, given.glimpses, given.schooling, given.jobs), Exam.rendered(given.clips)
     lines, own = measured(making, judges, exam, scenes, wanted, second)

@@ -24,7 +24,7 @@ class Scene:
     """Tensors at the judged size `size` (width, height), and `full` guides at the size that Blender rendered."""
     prompt: str
     truth: dict[str, str]                                      # by attribute
-    guides: dict[str, Tensor]                                  # depth (1, 1, T, h, w), normal (1, 3, T, h, w), albedo (1, 4, T, h, w)
+    guides: dict[str, Tensor]                                  # depth (1, 1, T, h, w), normal (1, 3, ...), albedo (1, 4, ...), vector (1, 2, ...)
     full: dict[str, Tensor]
     mask: Tensor                                               # (T, h, w) bool: the subject
     beauty: Tensor                                             # (1, 3, T, h, w) in [-1, 1]
@@ -33,9 +33,9 @@ class Scene:
     near: float                                                # metres
     far: float
 
-    def wish(self, seed: int, prompt: str = "", painted: bool = False) -> Wish:
-        """The scene's own shot, or another prompt over the same layout; `painted` with the colours of its materials."""
-        guides = {kind: guide for kind, guide in self.guides.items() if painted or kind != "albedo"}
+    def wish(self, seed: int, prompt: str = "", more: tuple[str, ...] = ()) -> Wish:
+        """The scene's own shot along depth and normals, or another prompt over the same layout; with `more` guides, such as its materials' colours."""
+        guides = {kind: self.guides[kind] for kind in ("depth", "normal", *more)}
         return Wish(prompt=prompt or self.prompt, seed=seed, guides=guides, size=self.size, frames=self.beauty.shape[2], cameras=self.cameras,
                     near=self.near, far=self.far)
 
@@ -54,7 +54,7 @@ def read(folder: Path) -> Scene:
     def planes(kind: str, size: protocol.Size | None) -> Tensor:
         return torch.from_numpy(Reader(by_kind[kind], shot).read(0, shot.frames, size)).permute(3, 0, 1, 2)[None]
 
-    at = lambda size: {kind: planes(kind, size) for kind in ("depth", "normal", "albedo")}
+    at = lambda size: {kind: planes(kind, size) for kind in ("depth", "normal", "albedo", "vector")}
     return Scene(truth.pop("prompt"), truth, at(small), at(None), planes("mask", small)[0, 0] > .5, planes("beauty", small) * 2 - 1,
                  (small.width, small.height), camera.read(by_kind["camera"].path, shot.frames).resized(small), by_kind["depth"].near, by_kind["depth"].far)
 
@@ -79,7 +79,7 @@ def lines(studio: Studio, judges: Judges, found: list[Scene], own: dict[str, dic
     """What was asked and where it is, along Blender's depth and normals. The ceiling is what the judges read off the ground truth (`own`)."""
     if not found:
         missing = scores.left_out("left out: no scenes rendered by Blender")
-        return {"blender": missing, "blender_told": missing, "codec_psnr_blender": missing}
+        return dict.fromkeys(("blender", "blender_told", "blender_moved", "blender_edges", "codec_psnr_blender"), missing)
     edges, drawn, coded = ([] for _ in range(3))
     clips = [studio.clip(scene.wish(i)) for i, scene in enumerate(found)]
     for scene, made in zip(found, clips):
@@ -88,9 +88,9 @@ def lines(studio: Studio, judges: Judges, found: list[Scene], own: dict[str, dic
         back = studio.returned(scene.beauty, scene.guides)
         coded.append(np.nan if back is None else [psnr(v, scene.beauty).item() for v in (studio.returned(scene.beauty), back)])
     ceiling = np.mean([own["truth"][name] for name in CHOICES if own["truth"][name] is not None])
-    result = {"blender": _asked(judges, found, clips, ceiling),
-              "blender_told": _asked(judges, found, [studio.clip(scene.wish(i, painted=True)) for i, scene in enumerate(found)], ceiling)
-              if takes(studio, "albedo") else scores.left_out("the family is not told the colours of things"),
+    also = lambda kind: _asked(judges, found, [studio.clip(scene.wish(i, more=(kind,))) for i, scene in enumerate(found)], ceiling) \
+        if takes(studio, kind) else scores.left_out(f"the family takes no {kind}")
+    result = {"blender": _asked(judges, found, clips, ceiling), "blender_told": also("albedo"), "blender_moved": also("vector"),
               "blender_edges": scores.share(edges, drawn, note="edge F1 as a share of that of Blender's own picture")}
     if np.ndim(coded) == 1:
         return result | {"codec_psnr_blender": scores.left_out("the family's autoencoder is asked only through whole shots")}

@@ -1,4 +1,4 @@
-"""Contact sheets that a person can judge: one layout in twelve looks, text only, and Blender's scenes with their results below."""
+"""Contact sheets that a person can judge: one layout in twelve looks, text only, Blender's scenes with their results below, pictures of subjects."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..blockout import data, upscale
 from . import exam as exams
+from . import shown
 from .blender import Scene
 from .studio import Studio, Wish, takes
 
@@ -103,16 +104,30 @@ def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image.Image"
     chosen = [found[i * len(found) // count] for i in range(min(count, len(found)))]
     cells = []
     for seed, scene in enumerate(chosen):
-        width, ways = scene.size[0] * SCALE, (False, True) if takes(studio, "albedo") else (False,)
-        clips = [studio.clip(scene.wish(seed, painted=painted))[0] for painted in ways]
+        width, ways = scene.size[0] * SCALE, ((), ("albedo",)) if takes(studio, "albedo") else ((),)
+        clips = [studio.clip(scene.wish(seed, more=more))[0] for more in ways]
         cells.append((scene.prompt, [_strip(_layout(scene.full), width), *(_strip(clip, width, scene.full) for clip in clips)]))
     return _page(cells, 2)
+
+
+def subject(studio: Studio, count: int = 6) -> "Image.Image":
+    """Pictures of a subject, each beside what the family makes along one layout without it and with it; the words do not say how it looks."""
+    cells = []
+    for seed in range(count):
+        scene, prompt, picture = shown.sitting(seed)
+        guides = exams.guides_of([data.Clip(np.zeros(0), *data.geometry(scene, *NATIVE[::-1]), prompt, scene)])
+        wish = Wish(prompt=prompt, seed=seed, guides={"depth": guides["depth"]}, size=NATIVE)
+        width = NATIVE[0] * SCALE // 2
+        seen = np.pad(_still(picture[0], NATIVE[1], NATIVE[1]), ((0, 0), (0, len(SHOWN) * width - NATIVE[1]), (0, 0)), constant_values=PAPER[0])
+        cells.append((prompt, [seen, *(_strip(studio.clip(one)[0], width) for one in (wish, replace(wish, reference=picture)))]))
+    return _page(cells, 3)
 
 
 def write(folder: Path, studio: Studio, found: list[Scene]) -> list[Path]:
     """The sheets as PNG; Blender's only where it has rendered scenes."""
     folder.mkdir(parents=True, exist_ok=True)
     pages = {"looks.png": looks(studio, found), "text.png": text(studio)} | ({"blender.png": blender(studio, found)} if found else {})
+    pages |= {"subject.png": subject(studio)} if studio.references else {}
     for name, page in pages.items():
         page.save(folder / name)
     return [folder / name for name in pages]

@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
 from ..blockout import captions, data, portraits, timed, world
 from ..blockout.guides import SIDE
@@ -34,19 +35,25 @@ def _unnamed(scene: world.Scene) -> str:
     return f"{' and '.join(named)} {captions.PHRASES[scene.ground][0]} {captions.PHRASES[scene.sky][0]}, realistic"
 
 
+def sitting(i: int) -> tuple[world.Scene, str, Tensor]:
+    """A scene, words that do not say how its subject looks, and a picture (1, 3, SIDE, SIDE) that does."""
+    scene = _sitter(PORTRAIT_SEEDS + i)
+    alone = data.render(portraits.taken(scene, PORTRAIT_SEEDS + i)[0], SIDE, SIDE, i)[0]
+    return scene, _unnamed(scene), as_video(alone[None])[:, :, 0]
+
+
 def reference(studio: Studio, count: int) -> dict[str, Line]:
     """A picture shows how the subject looks, no word does: is it in the clip what it is there? Chance: the same clips without the picture."""
     if not studio.references:
         return {"reference": scores.left_out("the family takes no picture of a subject")}
-    scenes = [_sitter(PORTRAIT_SEEDS + i) for i in range(count)]
-    exam = Exam.of([data.Clip(*data.render(scene, exams.HEIGHT, exams.WIDTH, i), _unnamed(scene), scene) for i, scene in enumerate(scenes)])
-    alone = data.render_all([portraits.taken(scene, PORTRAIT_SEEDS + i)[0] for i, scene in enumerate(scenes)], SIDE, SIDE, list(range(count)))[0]
+    scenes, prompts, pictures = zip(*map(sitting, range(count)))
+    exam = Exam.of([data.Clip(*data.render(scene, exams.HEIGHT, exams.WIDTH, i), prompt, scene) for i, (scene, prompt) in enumerate(zip(scenes, prompts))])
     back, hit, codec, truth, chance = studio.returned(exam.video, exam.guides), [], [], [], []
-    for i, picture in enumerate(as_video(alone.numpy())[:, :, 0]):
+    for i, picture in enumerate(pictures):
         wish = Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, "depth"))
         asked = CHOICES["colour"].index(scenes[i].things[0].finish)
         right = lambda clip: float(exam.measured_colour(clip, i) == asked)
-        hit.append(right(studio.clip(replace(wish, reference=picture[None]))[0]))
+        hit.append(right(studio.clip(replace(wish, reference=picture))[0]))
         chance.append(right(studio.clip(wish)[0]))
         truth.append(right(exam.video[i]))
         codec.append(np.nan if back is None else right(back[i]))
