@@ -1,4 +1,4 @@
-"""LTX-2 at work, through diffusers' own pipeline: conditions at any frame, a control clip, a second stage, and the sound beside the pictures."""
+"""LTX-2 at work, through diffusers' own pipeline: conditions at any frame, control clips, a second stage, and the sound beside the pictures."""
 from __future__ import annotations
 
 import contextlib
@@ -147,13 +147,15 @@ class Sound(Piped):
                 "spatio_temporal_guidance_blocks": None, "generator": self.dice(window), "output_type": "latent"}
 
     def _again(self, window: Window, first: dict[str, Any], latent: Tensor, sound: Tensor) -> dict[str, Any]:
-        """The arguments of the second stage. The picture is laid out by now: a guide counts only where it is what the light comes from."""
+        """The arguments of the second stage. The picture is laid out by now: guides count only where they are what the light comes from."""
         import torch
         from diffusers.pipelines.ltx2.utils import STAGE_2_DISTILLED_SIGMA_VALUES as sigmas
         with torch.inference_mode():
             upsampler = self.parts[ltx2.UPSAMPLER]
             larger = upsampler(latent.to(upsampler.dtype)).float()
-        return {**first, "conditions": self._conditions(window) or None, "reference_conditions": self._bright and self._controls(window) or None,
+        lit = ltx2.lit(list(window.guides)) if self._bright else []
+        controls = self._controls(dataclasses.replace(window, guides={kind: window.guides[kind] for kind in lit}))
+        return {**first, "conditions": self._conditions(window) or None, "reference_conditions": controls or None,
                 "height": window.size.height, "width": window.size.width, "latents": larger, "audio_latents": sound.to(self.place),
                 "sigmas": list(sigmas), "noise_scale": sigmas[0], "num_inference_steps": len(sigmas),
                 "guidance_scale": 1.0, "audio_guidance_scale": 1.0}
@@ -192,14 +194,20 @@ class Sound(Piped):
         return found
 
     def _controls(self, window: Window) -> list:
-        """The guide as a reference clip for the IC-LoRA that is worn, as small as that was taught to see it."""
+        """The guides as reference clips for the IC-LoRAs that are worn, as small as those were taught to see them.
+
+        A reference that counts for nothing is left out: the pipeline would make it a clip of noise that is attended to all the same.
+        """
         import torch
         from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
         side, found = (window.size.height // self._shrink, window.size.width // self._shrink), []
         for kind, guide in window.guides.items():
+            strength = window.strengths.get(kind, 1.0)
+            if strength == 0:
+                continue
             clip = torch.from_numpy(guide).expand(*guide.shape[:3], 3).permute(0, 3, 1, 2)
             clip = torch.nn.functional.interpolate(clip, side, mode="area")         # the pipeline itself would take every other pixel
-            found.append(LTX2ReferenceCondition(frames=clip, strength=window.strengths.get(kind, 1.0)))
+            found.append(LTX2ReferenceCondition(frames=clip, strength=strength))
         return found
 
     def _latent_shape(self, window: Window) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""LTX-2 with tiny random weights: pictures at their frames, a guide through an IC-LoRA, two stages, high dynamic range, sound."""
+"""LTX-2 with tiny random weights: pictures at their frames, guides through IC-LoRAs, two stages, high dynamic range, sound."""
 import shutil
 import threading
 import wave
@@ -61,7 +61,7 @@ def test_sound_is_as_long_as_the_pictures(stage, two_stages):
     assert len(heard) - np.flatnonzero(heard)[-1] <= 2 * 0.05 * 16000, "no more silence at the end than rounding leaves"
 
 
-# ---------------------------------------------------------------- a guide through an IC-LoRA
+# ---------------------------------------------------------------- guides through IC-LoRAs
 @pytest.mark.parametrize("kind", ["depth", "edges", "beauty"])
 def test_a_guide_counts_with_its_pictures_its_strength_and_its_lora(stage, kind):
     control = (lora(stage, "control"),)
@@ -81,22 +81,49 @@ def test_a_guide_of_one_frame_else_changes_the_clip_and_no_guide_beyond_it_does(
     assert differing(latent(stage), latent(stage, guides=())) == [], "and without one nothing is left of it"
 
 
-def test_a_guide_does_what_the_stock_pipeline_does(stage):
-    """The same LoRA file loaded by diffusers itself, the guide at half the size as the file asks for; the connectors' part counts as well."""
+def test_several_guides_count_each_with_its_strength(stage):
+    control, depth, edges = (lora(stage, "control"),), stage.guide("depth", 1), stage.guide("edges", 2)
+    bare, first, second, both, weak = (latent(stage, guides=guides, loras=control) for guides in (
+        (), (depth,), (edges,), (depth, edges), (depth, replace(edges, strength=0.5))))
+    made = [bare, first, second, both, weak]
+    assert all(differing(a, b) for at, a in enumerate(made) for b in made[at + 1:])
+    assert differing(both, latent(stage, guides=(depth, edges), loras=control)) == []
+    off = replace(edges, strength=0.0)
+    assert differing(first, latent(stage, guides=(depth, off), loras=control)) == []
+    assert differing(bare, latent(stage, guides=(off,), loras=control)) == [] and differing(latent(stage), latent(stage, guides=(off,))) == []
+
+
+def test_light_comes_from_the_rendered_picture_alone_where_there_are_other_guides(stage):
+    """In the second stage nothing else is followed; in the first one everything is."""
+    both = (stage.guide("beauty", 1), stage.guide("depth", 2))
+    worn = {"size": TALL, "two_stages": True, "guidance": 1.0, "loras": (lora(stage, "bright", 3.0, **BRIGHT), lora(stage, "control"))}
+    seen = []
+    latent(stage, **worn)
+    hook = stage.studio._loaded[1].parts["transformer"].proj_in.register_forward_hook(lambda module, arguments, output: seen.append(output.shape[1]))
+    made = latent(stage, guides=both, **worn)
+    hook.remove()
+    small, large = 5 * 2 * 2, 5 * 4 * 4         # tokens of a clip
+    assert seen == [3 * small] * 2 + [2 * large] * 3
+    assert differing(made, latent(stage, guides=both[:1], **worn)) and differing(made, latent(stage, guides=both[1:], **worn))
+
+
+def test_guides_do_what_the_stock_pipeline_does(stage):
+    """The same LoRA file loaded by diffusers itself, the guides at half the size as the file asks for; the connectors' part counts as well."""
     from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
     control = Path(lora(stage, "halved", **CONTROL).name)
     state = load_file(control) | {f"text_embedding_projection.aggregate_embed.lora_{half}.weight": torch.full(shape, 0.1)
                                   for half, shape in (("A", (2, 96)), ("B", (32, 2)))}
     save_file(state, control, CONTROL)
-    guide = noise(1, TALL)[None].repeat(FRAMES, 0).astype(np.float32) / 255
+    guides = {kind: noise(seed, TALL)[None].repeat(FRAMES, 0).astype(np.float32) / 255 for seed, kind in enumerate(("beauty", "edges"))}
     loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
     loaded.wear([(control, 1.0)])
     assert loaded.native(Size(40, 70)) == TALL, "half of it can still be drawn"
-    *_, ours = loaded.sample(window(loaded, TALL, guides={"beauty": guide}))
+    *_, ours = loaded.sample(window(loaded, TALL, guides=guides, strengths={"edges": 0.5}))
     loaded.wear([])
-    small = torch.nn.functional.interpolate(torch.from_numpy(guide).permute(0, 3, 1, 2), (32, 32), mode="area")
+    small = [LTX2ReferenceCondition(torch.nn.functional.interpolate(torch.from_numpy(guides[kind]).permute(0, 3, 1, 2), (32, 32), mode="area"), strength)
+             for kind, strength in (("beauty", 1.0), ("edges", 0.5))]
     loaded.pipe.load_lora_weights(str(control.parent), weight_name=control.name, adapter_name="stock")
-    stock = loaded.pipe(**plainly(loaded, TALL), reference_conditions=[LTX2ReferenceCondition(frames=small)], reference_downscale_factor=2).frames
+    stock = loaded.pipe(**plainly(loaded, TALL), reference_conditions=small, reference_downscale_factor=2).frames
     assert (ours - stock).abs().max() <= 1e-5
 
 
@@ -115,10 +142,11 @@ def test_what_loras_ask_for_and_cannot_have_is_refused(stage):
     for said, words in (({"reference_temporal_scale_factor": "2"}, "another frame rate"), ({"hdr_transform": "pq"}, "'pq'")):
         with pytest.raises(ModelError, match=words):
             stage.roll("ltx2", "ltx2", size=SMALL, loras=(lora(stage, words, **said),))
-    with pytest.raises(ModelError, match="cannot go together"):
-        stage.roll("ltx2", "ltx2", size=TALL, loras=(lora(stage, "by two", **CONTROL), lora(stage, "by four", reference_downscale_factor="4")))
-    with pytest.raises(GuideError, match="only with an IC-LoRA"):
-        stage.roll("ltx2", "ltx2", size=SMALL, guides=(stage.guide("depth", 1),))
+    for other in "14":
+        with pytest.raises(ModelError, match="cannot go together"):
+            stage.roll("ltx2", "ltx2", size=TALL, loras=(lora(stage, "by two", **CONTROL), lora(stage, f"by {other}", reference_downscale_factor=other)))
+    with pytest.raises(GuideError, match="depth and edges only with an IC-LoRA"):
+        stage.roll("ltx2", "ltx2", size=SMALL, guides=(stage.guide("depth", 1), stage.guide("edges", 1)))
 
 
 # ---------------------------------------------------------------- words
