@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..families import Window
 
 LENGTH = 1024       # tokens
+Spoken = tuple["Tensor", "Tensor | None"]       # what every layer of the encoder says of a prompt's own tokens, (1, n, C); their weights, (1, n, 1)
 STREAMS = ("hidden_states", "audio_hidden_states")      # of a block: pictures and sound
 
 
@@ -67,9 +68,13 @@ class Sound(Piped):
         side = self._grid.multiple * times
         return SizeGrid(multiple=side, shortest=side, longest=self._grid.longest)
 
-    def text(self, prompt: str) -> Tensor:
-        """What every layer of the encoder says of the prompt's own tokens, (1, n, C) on the CPU; kept on disk."""
-        return self._texts.embedding(prompt, self._encoded)
+    def text(self, prompt: str) -> Spoken:
+        """On the CPU. What the encoder says is kept on disk, without weights, which take no time to find."""
+        asked = prompts.plainly(prompt)
+        said = self._texts.embedding(asked.text, self._encoded)
+        if all(weight == 1 for _, _, weight in asked.parts):
+            return said, None
+        return said, prompts.scales(self.parts["tokenizer"], asked, self._length(), "left")[:, -said.shape[1]:]
 
     def _encoded(self, prompt: str) -> Tensor:
         """Without the padding before it, which is most of it: the whole would be some 400 MB."""
@@ -85,6 +90,29 @@ class Sound(Piped):
         mask = torch.ones((1, text.shape[1]), dtype=torch.int64, device=self.place)
         pad = torch.nn.functional.pad
         return pad(text.to(self.place), (0, 0, before, 0)), pad(mask, (before, 0))
+
+    def _weigh(self, window: Window, guided: bool):
+        """What scales the connectors' output for pictures and for sound, by the weights of the window's texts; None where they have none.
+
+        The connectors level what comes in, and level it again at their end: only after them does a weight count for its own words alone.
+        They bring the prompt's tokens to the front where registers follow these, and otherwise leave them behind the padding.
+        """
+        import torch
+        weights = [weight for _, weight in ((window.negative, window.text) if guided else (window.text,))]
+        if all(weight is None for weight in weights):
+            return None
+        pads = [(self._length() - weight.shape[1] if weight is not None else 0) for weight in weights]
+
+        def scaled(said: Tensor, registers: bool) -> Tensor:
+            rows = [torch.ones(1, self._length(), 1) if weight is None else
+                    torch.nn.functional.pad(weight, (0, 0, 0, pad) if registers else (0, 0, pad, 0), value=1.0) for weight, pad in zip(weights, pads)]
+            return said * torch.cat(rows).to(said)
+
+        def weigh(said: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            connectors = self.parts["connectors"]
+            both = (connectors.video_connector, connectors.audio_connector)
+            return *(scaled(one, part.learnable_registers is not None) for one, part in zip(said, both)), said[2]
+        return weigh
 
     def _length(self) -> int:
         """LTX-2's connectors take whole multiples of their registers; the tokenizer's own length is the most."""
@@ -118,7 +146,7 @@ class Sound(Piped):
     def _stage(self, window: Window, asked: dict[str, Any], heard: list[Tensor]) -> Iterator[Tensor]:
         """One run of the pipeline: estimates of the clean latent, the last one the result. Its sound's latent is added to `heard`."""
         self._tuning.ask(window, self.placing.plan, math.prod(self._latent_shape(window)))
-        with self._scheduled(asked):
+        with self._scheduled(asked), prompts.weighing(self.parts["connectors"], self._weigh(window, asked["guidance_scale"] > 1)):
             def run(callback):
                 return self.pipe(**asked, callback_on_step_end=callback)
             euler, shape = Euler(self.pipe.scheduler), self._latent_shape(window)
@@ -136,7 +164,7 @@ class Sound(Piped):
         Eight steps without guidance are what distilled weights were taught, at noise levels of their own.
         """
         from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
-        text, negative = self._padded(window.text), self._padded(window.negative)
+        text, negative = self._padded(window.text[0]), self._padded(window.negative[0])
         distilled = window.guidance <= 1 and window.steps == len(DISTILLED_SIGMA_VALUES)
         return {"prompt": None, "prompt_embeds": text[0], "prompt_attention_mask": text[1], "negative_prompt_embeds": negative[0],
                 "negative_prompt_attention_mask": negative[1], "conditions": self._conditions(window) or None,

@@ -147,6 +147,36 @@ def test_a_weight_scales_its_words_for_cogvideox_too(stage):
     assert torch.equal(loaded.text("two  blanks"), stock) and not torch.equal(loaded.text("two blanks"), stock)
 
 
+@pytest.mark.parametrize("family", ["ltx2", "sana_wm"])
+def test_weights_count_for_encoders_of_gemmas_kind_too(stage, family):
+    """Of the prompt and of the negative one, with guidance and without."""
+    given = {"sana_wm": {"guides": (stage.camera(0.1),), "keyframes": (stage.keyframe(0),)}}.get(family, {})
+
+    def shown(prompt: str, **fields):
+        return stage.latent(family, family, prompt=prompt, **given, **fields)
+    for guidance in (3.0, 1.0):
+        plain, light, heavy = (shown(f"a {red} car", guidance=guidance) for red in ("red", "(red:0.2)", "(red:1.8)"))
+        assert differing(plain, shown("a (red:1) car", guidance=guidance)) == []
+        assert differing(plain, light) and differing(plain, heavy) and differing(light, heavy)
+    weighed = [shown("a red car", negative=negative) for negative in ("dull sky", "(dull:1.0) sky", "(dull:1.8) sky")]
+    assert differing(weighed[0], weighed[1]) == [] and differing(weighed[0], weighed[2])
+
+
+def test_a_weight_scales_what_sana_attends_to_of_its_words_and_no_others(stage):
+    shot = {"guides": (stage.camera(0.1),), "keyframes": (stage.keyframe(0),), "negative": "dull sky"}
+    stage.latent("sana_wm", "sana_wm", **shot)
+    transformer, texts = stage.studio._loaded[1].parts["transformer"], []
+    hook = transformer.blocks[0].cross_attn.register_forward_pre_hook(lambda module, given: texts.append(given[1]))
+    for prompt in ("a red car", "a (red:1.8) car"):
+        stage.latent("sana_wm", "sana_wm", prompt=prompt, **shot)
+    hook.remove()
+    plain, heavy = (texts[at].reshape(2, 300, -1) for at in (0, len(texts) // 2))
+    assert torch.equal(plain[0], heavy[0])
+    changed = (plain[1] != heavy[1]).any(-1).nonzero().flatten().tolist()
+    assert changed == [3, 4, 5], "the tokens are letters, after the first one of what the pipeline says before"
+    assert torch.allclose(heavy[1, changed], plain[1, changed] * 1.8)
+
+
 # ---------------------------------------------------------------- remembered
 def test_embeddings_are_kept_on_disk_and_damaged_ones_made_again(tmp_path):
     asked = []

@@ -16,6 +16,7 @@ from engine.diffusers_line import tiles
 from engine.families import Window
 from engine.protocol import Guide, Lora, Size
 from tests.engine.open_stage import FRAMES, Stage, differing, noise, pixels, staged
+from tests.engine.roused import roused
 
 SMALL, TALL = Size(32, 32), Size(64, 64)        # LTX-2's smallest sizes in one stage and in two
 CONTROL = {"reference_downscale_factor": "2"}
@@ -159,9 +160,44 @@ def test_a_prompt_is_kept_on_disk_for_its_own_tokens_and_gives_the_same_clip(sta
         clips.append(list(loaded.sample(window(loaded, SMALL)))[-1])
     assert len(heard) == 2 and loaded._texts.hits == 2, "both prompts once"
     assert torch.equal(*clips)
-    assert loaded.text("a castle").shape[1] == len("a castle") + 1 and len(list((tmp_path / "prompts").iterdir())) == 2
+    assert loaded.text("a castle")[0].shape[1] == len("a castle") + 1 and len(list((tmp_path / "prompts").iterdir())) == 2
     stock = loaded.pipe(**plainly(loaded, SMALL)).frames
     assert torch.equal(clips[0], stock), "what stood at the padding's places counts for nothing"
+
+
+@pytest.mark.parametrize("registers", [None, 8])
+def test_a_weight_scales_what_the_connectors_say_of_its_words_and_no_others(stage, registers):
+    """Published connectors have registers, and bring the words to the front."""
+    from engine.diffusers_line import prompts
+    loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    own = loaded.parts["connectors"]
+    torch.manual_seed(0)
+    connectors = roused(type(own).from_config({**own.config, **{f"{kind}_connector_num_learnable_registers": registers for kind in ("video", "audio")}}))
+    loaded.parts["connectors"] = connectors
+    asked = window(loaded, SMALL, text=loaded.text("a (red:1.8) car"), negative=loaded.text("(dull:0.2) sky"))
+    texts = [torch.cat(both) for both in zip(*(loaded._padded(one) for one in (asked.negative[0], asked.text[0])))]
+    with torch.inference_mode():
+        plain = connectors(*texts)
+        with prompts.weighing(connectors, loaded._weigh(asked, guided=True)):
+            heavy = connectors(*texts)
+        with prompts.weighing(connectors, loaded._weigh(asked, guided=False)):
+            alone = connectors(*(text[1:] for text in texts))
+    for said, weighed, single in zip(plain[:2], heavy[:2], alone[:2]):
+        for row, (words, first, end, weight) in enumerate((("dull sky", 0, 4, 0.2), ("a red car", 2, 5, 1.8))):
+            at = 0 if registers else 32 - len(words) - 1
+            changed = range(at + first, at + end)
+            assert (said[row] != weighed[row]).any(-1).nonzero().flatten().tolist() == list(changed)
+            assert torch.allclose(weighed[row][list(changed)], said[row][list(changed)] * weight)
+        assert torch.allclose(single[0], weighed[1], atol=1e-5)
+    assert torch.equal(heavy[2], plain[2])
+
+
+def test_weighted_prompts_do_not_find_plain_ones_on_disk(stage, monkeypatch, tmp_path):
+    monkeypatch.setenv("SORA_CACHE", str(tmp_path))
+    loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    made = [list(loaded.sample(window(loaded, SMALL, text=loaded.text(prompt))))[-1] for prompt in ("a castle", "a (castle:1.8)", "a (castle:1)", "a (castle:1.8)")]
+    assert torch.equal(made[0], made[2]) and torch.equal(made[1], made[3]) and not torch.equal(made[0], made[1])
+    assert len(list((tmp_path / "prompts").iterdir())) == 2, "the words are encoded once"
 
 
 # ---------------------------------------------------------------- two stages
