@@ -1,7 +1,7 @@
 """Runs every tier of tests that this machine can run, and says which it can't and why. Standard library only.
 
     python3 scripts/test.py [TIER ...] [-k EXPRESSION] [-v]
-    tiers: plain  engine  blender (all versions)  blender-4.5  blender-5.0  blender-5.2  gui  gpu
+    tiers: plain  engine (both halves)  engine-1  engine-2  blender (all versions)  blender-4.5  blender-5.0  blender-5.2  gui  gpu
 
 Ends with a line `N passed, N failed, N skipped`; the exit status is 1 if anything failed.
 """
@@ -37,10 +37,16 @@ class Tier:
     minutes: int
     lacks: object = None
     needs: tuple[str, ...] = ()         # further environments that its tests start
+    part: int = 0                       # of so many `parts`, each with as many of the folder's files
+    parts: int = 1
 
     def command(self, python: Path, extra: list[str]) -> list[str]:
         runner = ["tests/run_in_blender.py"] if self.name.startswith("blender") else ["-m", "pytest"]
-        return [str(python), *runner, f"tests/{self.folder}", f"--junitxml={LOGS / self.name}.xml", *extra]
+        return [str(python), *runner, *self._tests(), f"--junitxml={LOGS / self.name}.xml", *extra]
+
+    def _tests(self) -> list[str]:
+        files = sorted((ROOT / "tests" / self.folder).glob("test_*.py"))
+        return [str(path.relative_to(ROOT)) for path in files[self.part::self.parts]] if self.parts > 1 else [f"tests/{self.folder}"]
 
 
 @dataclass
@@ -63,7 +69,7 @@ def no_gpu() -> str:
 
 TIERS = (            # the longest first, so that two at a time end together
     Tier("gui", "plain", "gui", 20, window.lacks, needs=("engine", "blender-5.0")),
-    Tier("engine", "engine", "engine", 25),
+    *(Tier(f"engine-{part + 1}", "engine", "engine", 20, part=part, parts=2) for part in range(2)),
     *(Tier(name, name, "blender", 20, needs=("engine",)) for name in environments.BLENDERS),
     Tier("plain", "plain", "plain", 10),
     Tier("gpu", "engine", "gpu", 15, no_gpu),
@@ -150,7 +156,7 @@ def wanted(names: list[str], asked: argparse.ArgumentParser) -> list[Tier]:
     chosen = [tier for tier in TIERS if not names or tier.name in names or tier.folder in names]
     unknown = set(names) - {tier.name for tier in TIERS} - {tier.folder for tier in TIERS}
     if unknown:
-        asked.error(f"there is no tier {', '.join(sorted(unknown))}; there are: {', '.join(tier.name for tier in TIERS)}, blender")
+        asked.error(f"there is no tier {', '.join(sorted(unknown))}; there are: {', '.join(tier.name for tier in TIERS)}, engine, blender")
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""LTX-2 at work, through diffusers' own pipeline: conditions at any frame, a control clip, a second stage, and the sound beside the pictures."""
+"""LTX-2 at work, through diffusers' own pipeline: conditions at any frame, control clips, a second stage, and the sound beside the pictures."""
 from __future__ import annotations
 
 import contextlib
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..families import Window
 
 LENGTH = 1024       # tokens
+Spoken = tuple["Tensor", "Tensor | None"]       # what every layer of the encoder says of a prompt's own tokens, (1, n, C); their weights, (1, n, 1)
 STREAMS = ("hidden_states", "audio_hidden_states")      # of a block: pictures and sound
 
 
@@ -67,9 +68,13 @@ class Sound(Piped):
         side = self._grid.multiple * times
         return SizeGrid(multiple=side, shortest=side, longest=self._grid.longest)
 
-    def text(self, prompt: str) -> Tensor:
-        """What every layer of the encoder says of the prompt's own tokens, (1, n, C) on the CPU; kept on disk."""
-        return self._texts.embedding(prompt, self._encoded)
+    def text(self, prompt: str) -> Spoken:
+        """On the CPU. What the encoder says is kept on disk, without weights, which take no time to find."""
+        asked = prompts.plainly(prompt)
+        said = self._texts.embedding(asked.text, self._encoded)
+        if all(weight == 1 for _, _, weight in asked.parts):
+            return said, None
+        return said, prompts.scales(self.parts["tokenizer"], asked, self._length(), "left")[:, -said.shape[1]:]
 
     def _encoded(self, prompt: str) -> Tensor:
         """Without the padding before it, which is most of it: the whole would be some 400 MB."""
@@ -85,6 +90,29 @@ class Sound(Piped):
         mask = torch.ones((1, text.shape[1]), dtype=torch.int64, device=self.place)
         pad = torch.nn.functional.pad
         return pad(text.to(self.place), (0, 0, before, 0)), pad(mask, (before, 0))
+
+    def _weigh(self, window: Window, guided: bool):
+        """What scales the connectors' output for pictures and for sound, by the weights of the window's texts; None where they have none.
+
+        The connectors level what comes in, and level it again at their end: only after them does a weight count for its own words alone.
+        They bring the prompt's tokens to the front where registers follow these, and otherwise leave them behind the padding.
+        """
+        import torch
+        weights = [weight for _, weight in ((window.negative, window.text) if guided else (window.text,))]
+        if all(weight is None for weight in weights):
+            return None
+        pads = [(self._length() - weight.shape[1] if weight is not None else 0) for weight in weights]
+
+        def scaled(said: Tensor, registers: bool) -> Tensor:
+            rows = [torch.ones(1, self._length(), 1) if weight is None else
+                    torch.nn.functional.pad(weight, (0, 0, 0, pad) if registers else (0, 0, pad, 0), value=1.0) for weight, pad in zip(weights, pads)]
+            return said * torch.cat(rows).to(said)
+
+        def weigh(said: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            connectors = self.parts["connectors"]
+            both = (connectors.video_connector, connectors.audio_connector)
+            return *(scaled(one, part.learnable_registers is not None) for one, part in zip(said, both)), said[2]
+        return weigh
 
     def _length(self) -> int:
         """LTX-2's connectors take whole multiples of their registers; the tokenizer's own length is the most."""
@@ -118,7 +146,7 @@ class Sound(Piped):
     def _stage(self, window: Window, asked: dict[str, Any], heard: list[Tensor]) -> Iterator[Tensor]:
         """One run of the pipeline: estimates of the clean latent, the last one the result. Its sound's latent is added to `heard`."""
         self._tuning.ask(window, self.placing.plan, math.prod(self._latent_shape(window)))
-        with self._scheduled(asked):
+        with self._scheduled(asked), prompts.weighing(self.parts["connectors"], self._weigh(window, asked["guidance_scale"] > 1)):
             def run(callback):
                 return self.pipe(**asked, callback_on_step_end=callback)
             euler, shape = Euler(self.pipe.scheduler), self._latent_shape(window)
@@ -136,7 +164,7 @@ class Sound(Piped):
         Eight steps without guidance are what distilled weights were taught, at noise levels of their own.
         """
         from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
-        text, negative = self._padded(window.text), self._padded(window.negative)
+        text, negative = self._padded(window.text[0]), self._padded(window.negative[0])
         distilled = window.guidance <= 1 and window.steps == len(DISTILLED_SIGMA_VALUES)
         return {"prompt": None, "prompt_embeds": text[0], "prompt_attention_mask": text[1], "negative_prompt_embeds": negative[0],
                 "negative_prompt_attention_mask": negative[1], "conditions": self._conditions(window) or None,
@@ -147,13 +175,15 @@ class Sound(Piped):
                 "spatio_temporal_guidance_blocks": None, "generator": self.dice(window), "output_type": "latent"}
 
     def _again(self, window: Window, first: dict[str, Any], latent: Tensor, sound: Tensor) -> dict[str, Any]:
-        """The arguments of the second stage. The picture is laid out by now: a guide counts only where it is what the light comes from."""
+        """The arguments of the second stage. The picture is laid out by now: guides count only where they are what the light comes from."""
         import torch
         from diffusers.pipelines.ltx2.utils import STAGE_2_DISTILLED_SIGMA_VALUES as sigmas
         with torch.inference_mode():
             upsampler = self.parts[ltx2.UPSAMPLER]
             larger = upsampler(latent.to(upsampler.dtype)).float()
-        return {**first, "conditions": self._conditions(window) or None, "reference_conditions": self._bright and self._controls(window) or None,
+        lit = ltx2.lit(list(window.guides)) if self._bright else []
+        controls = self._controls(dataclasses.replace(window, guides={kind: window.guides[kind] for kind in lit}))
+        return {**first, "conditions": self._conditions(window) or None, "reference_conditions": controls or None,
                 "height": window.size.height, "width": window.size.width, "latents": larger, "audio_latents": sound.to(self.place),
                 "sigmas": list(sigmas), "noise_scale": sigmas[0], "num_inference_steps": len(sigmas),
                 "guidance_scale": 1.0, "audio_guidance_scale": 1.0}
@@ -192,14 +222,20 @@ class Sound(Piped):
         return found
 
     def _controls(self, window: Window) -> list:
-        """The guide as a reference clip for the IC-LoRA that is worn, as small as that was taught to see it."""
+        """The guides as reference clips for the IC-LoRAs that are worn, as small as those were taught to see them.
+
+        A reference that counts for nothing is left out: the pipeline would make it a clip of noise that is attended to all the same.
+        """
         import torch
         from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
         side, found = (window.size.height // self._shrink, window.size.width // self._shrink), []
         for kind, guide in window.guides.items():
+            strength = window.strengths.get(kind, 1.0)
+            if strength == 0:
+                continue
             clip = torch.from_numpy(guide).expand(*guide.shape[:3], 3).permute(0, 3, 1, 2)
             clip = torch.nn.functional.interpolate(clip, side, mode="area")         # the pipeline itself would take every other pixel
-            found.append(LTX2ReferenceCondition(frames=clip, strength=window.strengths.get(kind, 1.0)))
+            found.append(LTX2ReferenceCondition(frames=clip, strength=strength))
         return found
 
     def _latent_shape(self, window: Window) -> tuple[int, int, int]:

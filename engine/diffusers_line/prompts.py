@@ -1,13 +1,15 @@
-"""Prompts for T5 encoders, with weights: `a (red:1.4) car` scales what the encoder says of `red` by 1.4."""
+"""Prompts for T5 and Gemma encoders, with weights: `a (red:1.4) car` scales what the encoder says of `red` by 1.4."""
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import html
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..models import admission
 from .remembered import Embeddings
@@ -26,6 +28,10 @@ class Weighted:
 
     text: str
     parts: tuple[tuple[int, int, float], ...]
+
+    def after(self, words: str) -> Weighted:
+        """With `words`, which have no weight, before it."""
+        return Weighted(words + self.text, tuple((first + len(words), end + len(words), weight) for first, end, weight in self.parts))
 
 
 def cleaned(prompt: str) -> str:
@@ -73,15 +79,32 @@ class Encoder:
             return made * scales(self._tokenizer, asked, self._length).to(made) if asked.parts else made
 
 
-def scales(tokenizer, asked: Weighted, length: int) -> Tensor:
-    """(1, length, 1): the weight of each token's first character, of a prompt that is padded or cut to `length` tokens."""
+def scales(tokenizer, asked: Weighted, length: int, side: str = "") -> Tensor:
+    """(1, length, 1): the weight of each token's first character, of a prompt that is padded, on the tokenizer's own or another `side`, or cut
+    to `length` tokens."""
     import torch
-    fast = {"return_offsets_mapping": True} if tokenizer.is_fast else {}
+    fast = ({"return_offsets_mapping": True} if tokenizer.is_fast else {}) | ({"padding_side": side} if side else {})
     tokens = tokenizer([asked.text], padding="max_length", max_length=length, truncation=True, add_special_tokens=True, return_tensors="pt", **fast)
     found = torch.ones(length)
     for place, (first, end) in enumerate(_offsets(tokenizer, asked, tokens)):
         found[place] = next((weight for begin, until, weight in asked.parts if end > first and begin <= first < until), 1.0)
     return found[None, :, None]
+
+
+@contextlib.contextmanager
+def weighing(module: Any, weigh: Callable[[Any], Any] | None) -> Iterator[None]:
+    """Meanwhile what `module` says of words goes through `weigh`: where a norm follows the encoder, it would undo any scale before it.
+
+    None changes nothing.
+    """
+    if weigh is None:
+        yield
+        return
+    listener = module.register_forward_hook(lambda module, arguments, output: weigh(output))
+    try:
+        yield
+    finally:
+        listener.remove()
 
 
 def _offsets(tokenizer, asked: Weighted, tokens) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..families.sana_wm import SPEC
 from ..protocol import Size
+from . import prompts
 from .chained import chained
 from .piped import Piped
 from .resting import resting
@@ -38,18 +39,41 @@ class Flight(Piped):
             first = window.stills[0]
         self._tuning.ask(window, self.placing.plan, 0)      # its attention is PyTorch's own, whichever kernel is asked for
         image = PIL.Image.fromarray((first.clip(0, 1) * 255 + 0.5).astype("uint8"))
+        text, negative = window.text, window.negative
 
         def run(callback):
             with torch.inference_mode():
-                return self.pipe(image, window.text, c2w=window.cameras.c2w.astype("float32"), intrinsics=window.cameras.K.astype("float32"),
+                return self.pipe(image, text.text, c2w=window.cameras.c2w.astype("float32"), intrinsics=window.cameras.K.astype("float32"),
                                  height=window.size.height, width=window.size.width, num_frames=window.frames, num_inference_steps=window.steps,
-                                 guidance_scale=window.guidance, negative_prompt=window.negative, generator=self.dice(window), fps=round(window.fps),
+                                 guidance_scale=window.guidance, negative_prompt=negative.text, generator=self.dice(window), fps=round(window.fps),
                                  output_type="latent", callback_on_step_end=callback, max_sequence_length=LENGTH).frames
         euler = Euler(self.pipe.scheduler)
         transformer = self.parts["transformer"]
-        with resting(window, transformer), chained(window.draft, transformer, "blocks", self.placing.plan):
+        levelled = transformer.attention_y_norm if transformer.config.y_norm else transformer.y_embedder
+        with (resting(window, transformer), chained(window.draft, transformer, "blocks", self.placing.plan),
+              prompts.weighing(levelled, self._weigh(text, negative))):
             for found in stepped(run):
                 yield euler.estimate(found[0], found[2]) if isinstance(found, tuple) else found
+
+    def text(self, prompt: str) -> prompts.Weighted:
+        """The pipeline encodes it; what it weighs is known here."""
+        return prompts.plainly(prompt)
+
+    def _weigh(self, text: prompts.Weighted, negative: prompts.Weighted):
+        """What scales the texts as the transformer attends to them, (B, 1, tokens, C), after it has levelled them; None without weights.
+
+        A batch of two has the negative one first. The pipeline puts its own words before the prompt, and takes the first token and the last.
+        """
+        import torch
+        from diffusers.pipelines.sana_wm.pipeline_sana_wm import DEFAULT_CHI_PROMPT
+        if all(weight == 1 for _, _, weight in (*text.parts, *negative.parts)):
+            return None
+        tokenizer, before = self.parts["tokenizer"], "\n".join(DEFAULT_CHI_PROMPT)
+        length = len(tokenizer.encode(before)) + LENGTH - 2
+        own = prompts.scales(tokenizer, text.after(before), length, "right")
+        own = torch.cat([own[:, :1], own[:, 1 - LENGTH:]], 1)
+        both = torch.stack([prompts.scales(tokenizer, negative, LENGTH, "right"), own])
+        return lambda said: said * both[-len(said):].to(said)
 
     def encode_still(self, picture: Tensor) -> Tensor:
         return self.pipe._encode_first_frame(picture[:, :, 0], self.place, self.parts["transformer"].dtype)

@@ -1,6 +1,7 @@
-"""LTX-2: text, pictures at any frame, a control clip through an IC-LoRA, twice the size by a second stage; sound comes with the pictures."""
+"""LTX-2: text, pictures at any frame, control clips through IC-LoRAs, twice the size by a second stage; sound comes with the pictures."""
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,12 +47,10 @@ SPEC = FamilySpec(
 
 
 def check(shot: Shot, folder: Path) -> None:
-    """One control clip, and the IC-LoRA that understands it; what the second stage needs. Raises GuideError, ModelError."""
-    kinds = [guide.kind for guide in shot.guides if guide.kind != "camera"]
-    if len(kinds) > 1:
-        raise GuideError("LTX-2 follows one guide at a time.", Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
+    """Control clips, and the IC-LoRA that understands them; what the second stage needs. Raises GuideError, ModelError."""
+    kinds = followed(shot)
     if kinds and all(one.name == DISTILLED for one in shot.loras):
-        raise GuideError(f"LTX-2 follows {kinds[0]} only with an IC-LoRA made for it; add that LoRA, or drop the guide.",
+        raise GuideError(f"LTX-2 follows {' and '.join(kinds)} only with an IC-LoRA made for it; add that LoRA, or drop the guide.",
                          Remedy(action="drop_guide", label=f"Drop {kinds[0].title()}", value=kinds[0]))
     said = _said(shot)
     shrink([metadata for _, metadata in said])
@@ -60,6 +59,16 @@ def check(shot: Shot, folder: Path) -> None:
             raise ModelError("This LTX-2 model has no spatial up-sampler, so it has no second stage.",
                              Remedy(action="leave_out", label="Shoot in One Stage", value="two_stages"))
         second(shot)
+
+
+def followed(shot: Shot) -> list[str]:
+    """The kinds of the guides that count: one at the strength 0 is as if it were not there."""
+    return [guide.kind for guide in shot.guides if guide.kind != "camera" and guide.strength > 0]
+
+
+def lit(kinds: list[str]) -> list[str]:
+    """Of the guides' kinds those that light comes from, where a LoRA draws high dynamic range: the rendered picture, where there is one."""
+    return ["beauty"] if "beauty" in kinds else kinds
 
 
 def _said(shot: Shot) -> list[tuple[tuple[Path, float], dict[str, str]]]:
@@ -82,12 +91,12 @@ def bright(metadata: dict[str, str]) -> bool:
 
 
 def shrink(said: list[dict[str, str]]) -> int:
-    """How many times smaller than the picture the LoRAs were taught to see the guide. Raises ModelError."""
+    """How many times smaller than the picture the LoRAs were taught to see their guides, which all have one size. Raises ModelError."""
     if any(metadata.get("reference_temporal_scale_factor", "1") != "1" for metadata in said):
         raise ModelError("This LoRA wants its guide at another frame rate than the pictures', which is not made here.", CHOOSE)
-    wanted = {metadata["reference_downscale_factor"] for metadata in said if metadata.get("reference_downscale_factor", "1") != "1"}
+    wanted = {metadata["reference_downscale_factor"] for metadata in said if "reference_downscale_factor" in metadata}
     if len(wanted) > 1 or not all(one.isdecimal() and 1 <= int(one) <= 8 for one in wanted):
-        raise ModelError(f"These LoRAs want their guide made smaller by {' and '.join(sorted(wanted))}; they cannot go together.", CHOOSE)
+        raise ModelError(f"These LoRAs want their guides made smaller by {' and '.join(sorted(wanted))}; they cannot go together.", CHOOSE)
     return int(wanted.pop()) if wanted else 1
 
 
@@ -102,7 +111,7 @@ def second(shot: Shot) -> list[tuple[Path, float]]:
     says; and the shot's own, but for those that make it follow its guide: the picture is laid out by then. Raises ModelError.
     """
     from . import lora
-    follows = any(guide.kind != "camera" for guide in shot.guides)
+    follows = followed(shot)
     worn = [one for (one, metadata), asked in zip(_said(shot), shot.loras) if bright(metadata) or not follows or asked.name == DISTILLED]
     guidance = shot.guidance if shot.guidance >= 0 else SPEC.guidance
     if guidance <= 1 or any(one.name == DISTILLED for one in shot.loras):
@@ -117,13 +126,17 @@ def second(shot: Shot) -> list[tuple[Path, float]]:
 def given(shot: Shot) -> Given:
     """The pipeline appends a guide as a whole clip, and a keyframe that is not the first frame as one latent frame more.
 
-    In two stages the second one counts: it has a guide only where light comes from it. The up-sampler's own activations are less than
-    a step's, always.
+    In two stages the second one counts: it has a guide only where light comes from it, and one text. The first one, at a quarter of the
+    pixels, has all guides, and both texts where it is guided; of many guides it may need more. The up-sampler's own activations are less
+    than a step's, always.
     """
     from ..footprint import Given
     from ..light import SRGB
-    precise = light(shot) != SRGB
-    clips = sum(guide.kind != "camera" for guide in shot.guides) if precise or not shot.two_stages else 0
+    precise, kinds = light(shot) != SRGB, followed(shot)
+    clips = len(kinds)
+    if shot.two_stages:
+        texts = 1 if 0 <= shot.guidance <= 1 else 2
+        clips = max(len(lit(kinds)) if precise else 0, math.ceil(texts * (1 + len(kinds)) / 4 - 1))
     return Given(clips=clips, pictures=sum(keyframe.frame > 0 for keyframe in shot.keyframes), two_stages=shot.two_stages, precise=precise)
 
 

@@ -27,6 +27,7 @@ SPEC = FamilySpec(
     steps=60,
     guidance=5.0,
     models=("sana-wm",),
+    loras=True,
     plans=True,
     window=161,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet
@@ -74,8 +75,10 @@ def load(folder: Path, device: Device) -> Flight:
 
     from ..diffusers_line import loading, piped
     from ..diffusers_line.sana_wm import Flight
+    from ..diffusers_line.sana_wm_transformer import Transformer
     allowed = {"tokenizer": loading.GEMMA_TOKENIZERS, "text_encoder": ("Gemma2Model", "Gemma2ForCausalLM"), "vae": ("AutoencoderKLLTX2Video",),
                "transformer": ("SanaWMTransformer3DModel",), "scheduler": ("FlowMatchEulerDiscreteScheduler",)}
-    parts = loading.components(folder, allowed, piped.on(device, ("text_encoder", "transformer", "vae")))
+    parts = loading.components(folder, allowed, piped.on(device, ("text_encoder", "transformer", "vae")),
+                               own={"SanaWMTransformer3DModel": Transformer})
     side = parts["vae"].spatial_compression_ratio
     return Flight(SanaWMPipeline, parts, folder, device, SizeGrid(multiple=side, shortest=side, longest=4096), SPEC.native_area)

@@ -35,6 +35,7 @@ CHECKPOINTS = (
 )
 LORAS = (
     (("blockout",), re.compile(r"^transformer\.blocks\.\d+\.(qkv|out|up|down)\.lora_")),
+    (("sana_wm",), re.compile(r"(^|\.)blocks\.\d+\.(attn\.(qkv|proj|\w+_(proj|gate|cam))|cross_attn\.(\w+_linear|proj)|plucker_proj)\.lora_")),
     (("vace",), re.compile(r"(^|\.|lora_unet_)vace_blocks[._]\d")),
     (WAN_LIKE, re.compile(r"(^|\.|lora_unet_)blocks[._]\d+[._]((self_attn|cross_attn|attn1|attn2)[._](to_)?(q|k|v|o|out)[._]|ffn[._])")),
     (("ltx2",), re.compile(r"transformer_blocks[._]\d+[._](audio_|video_to_audio|av_ca)")),

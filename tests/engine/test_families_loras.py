@@ -1,10 +1,12 @@
 """LoRAs, weighted prompts and what is remembered, with a tiny model of random weights."""
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine import check, families
 from engine.diffusers_line import prompts
 from engine.diffusers_line.remembered import Embeddings, Encoded
 from engine.errors import ModelError
@@ -64,7 +66,7 @@ def test_loras_that_do_not_fit_are_refused_and_change_nothing(stage, bare):
             stage.roll("wan", "wan_text", loras=(Lora(name=path),))
         assert refused.value.sentence.endswith(".")
     with pytest.raises(ModelError, match="takes no LoRAs"):
-        stage.roll("sana_wm", "sana_wm", guides=(stage.camera(0.1),), keyframes=(stage.keyframe(0),), loras=(Lora(name=lora(stage, "one")),))
+        check._beside(stage.shot("wan", "wan_text", loras=(Lora(name=lora(stage, "one")),)), replace(families.family("wan").SPEC, loras=False))
     assert differing(bare, stage.latent("wan", "wan_text")) == []
 
 
@@ -119,6 +121,36 @@ def test_a_lora_with_layers_that_cogvideox_lacks_is_refused(stage):
         stage.roll("cogvideox", "cogvideox", guides=(stage.guide("depth"),), loras=(Lora(name=str(stage.folder / "longer.safetensors")),))
 
 
+# ---------------------------------------------------------------- SANA-WM
+def flown(stage: Stage, *loras: str):
+    """The latent of a short flight with the LoRAs in these files."""
+    return stage.latent("sana_wm", "sana_wm", guides=(stage.camera(0.1),), keyframes=(stage.keyframe(0),), loras=tuple(Lora(name=one) for one in loras))
+
+
+def test_loras_of_sana_are_worn_and_leave_without_a_trace(stage):
+    bare = flown(stage)
+    loaded = stage.studio._loaded[1]
+    one, other = lora(stage, "attending", 32, "transformer.blocks.{}.attn.output_gate"), lora(stage, "reading", 32, "blocks.{}.cross_attn.q_linear")
+    made = [bare, flown(stage, one), flown(stage, other), flown(stage, one, other)]
+    assert all(differing(a, b) for at, a in enumerate(made) for b in made[at + 1:])
+    assert differing(made[1], flown(stage, one)) == []
+    assert differing(bare, flown(stage)) == [], "taken off is exact"
+    assert stage.studio._loaded[1] is loaded, "nothing was loaded again"
+    with pytest.raises(ModelError, match="belongs to wan, vace, skyreels, not to sana_wm"):
+        flown(stage, lora(stage, "of wan"))
+    with pytest.raises(ModelError, match="does not fit"):
+        flown(stage, lora(stage, "too wide", 64, "transformer.blocks.{}.attn.output_gate"))
+    assert differing(bare, flown(stage)) == []
+
+
+@pytest.mark.parametrize("layer", ["qkv", "proj", "k_proj_cam", "out_proj_cam"])
+def test_every_layer_of_sana_that_loras_are_for_can_wear_one(stage, layer):
+    dice, outputs = torch.Generator().manual_seed(1), 96 if layer == "qkv" else 32
+    save_file({f"blocks.{block}.attn.{layer}.lora_{half}.weight": torch.randn(shape, generator=dice)
+               for block in range(2) for half, shape in (("A", (2, 32)), ("B", (outputs, 2)))}, stage.folder / f"{layer}.safetensors")
+    assert differing(flown(stage), flown(stage, str(stage.folder / f"{layer}.safetensors")))
+
+
 # ---------------------------------------------------------------- prompts
 def test_weights_are_taken_out_of_the_prompt():
     asked = prompts.parsed(r"a (red:1.4) car \(old\)  and (two towers:.5)")
@@ -145,6 +177,36 @@ def test_a_weight_scales_its_words_for_cogvideox_too(stage):
     assert torch.allclose(heavy[2:5], plain[2:5] * 1.5) and torch.equal(loaded.text("a \\(red\\) car")[0], loaded.text("a (red) car")[0])
     stock = loaded.pipe._get_t5_prompt_embeds("two  blanks", max_sequence_length=loaded._length())
     assert torch.equal(loaded.text("two  blanks"), stock) and not torch.equal(loaded.text("two blanks"), stock)
+
+
+@pytest.mark.parametrize("family", ["ltx2", "sana_wm"])
+def test_weights_count_for_encoders_of_gemmas_kind_too(stage, family):
+    """Of the prompt and of the negative one, with guidance and without."""
+    given = {"sana_wm": {"guides": (stage.camera(0.1),), "keyframes": (stage.keyframe(0),)}}.get(family, {})
+
+    def shown(prompt: str, **fields):
+        return stage.latent(family, family, prompt=prompt, **given, **fields)
+    for guidance in (3.0, 1.0):
+        plain, light, heavy = (shown(f"a {red} car", guidance=guidance) for red in ("red", "(red:0.2)", "(red:1.8)"))
+        assert differing(plain, shown("a (red:1) car", guidance=guidance)) == []
+        assert differing(plain, light) and differing(plain, heavy) and differing(light, heavy)
+    weighed = [shown("a red car", negative=negative) for negative in ("dull sky", "(dull:1.0) sky", "(dull:1.8) sky")]
+    assert differing(weighed[0], weighed[1]) == [] and differing(weighed[0], weighed[2])
+
+
+def test_a_weight_scales_what_sana_attends_to_of_its_words_and_no_others(stage):
+    shot = {"guides": (stage.camera(0.1),), "keyframes": (stage.keyframe(0),), "negative": "dull sky"}
+    stage.latent("sana_wm", "sana_wm", **shot)
+    transformer, texts = stage.studio._loaded[1].parts["transformer"], []
+    hook = transformer.blocks[0].cross_attn.register_forward_pre_hook(lambda module, given: texts.append(given[1]))
+    for prompt in ("a red car", "a (red:1.8) car"):
+        stage.latent("sana_wm", "sana_wm", prompt=prompt, **shot)
+    hook.remove()
+    plain, heavy = (texts[at].reshape(2, 300, -1) for at in (0, len(texts) // 2))
+    assert torch.equal(plain[0], heavy[0])
+    changed = (plain[1] != heavy[1]).any(-1).nonzero().flatten().tolist()
+    assert changed == [3, 4, 5], "the tokens are letters, after the first one of what the pipeline says before"
+    assert torch.allclose(heavy[1, changed], plain[1, changed] * 1.8)
 
 
 # ---------------------------------------------------------------- remembered

@@ -1,4 +1,4 @@
-"""LTX-2 with tiny random weights: pictures at their frames, a guide through an IC-LoRA, two stages, high dynamic range, sound."""
+"""LTX-2 with tiny random weights: pictures at their frames, guides through IC-LoRAs, two stages, high dynamic range, sound."""
 import shutil
 import threading
 import wave
@@ -16,6 +16,7 @@ from engine.diffusers_line import tiles
 from engine.families import Window
 from engine.protocol import Guide, Lora, Size
 from tests.engine.open_stage import FRAMES, Stage, differing, noise, pixels, staged
+from tests.engine.roused import roused
 
 SMALL, TALL = Size(32, 32), Size(64, 64)        # LTX-2's smallest sizes in one stage and in two
 CONTROL = {"reference_downscale_factor": "2"}
@@ -61,7 +62,7 @@ def test_sound_is_as_long_as_the_pictures(stage, two_stages):
     assert len(heard) - np.flatnonzero(heard)[-1] <= 2 * 0.05 * 16000, "no more silence at the end than rounding leaves"
 
 
-# ---------------------------------------------------------------- a guide through an IC-LoRA
+# ---------------------------------------------------------------- guides through IC-LoRAs
 @pytest.mark.parametrize("kind", ["depth", "edges", "beauty"])
 def test_a_guide_counts_with_its_pictures_its_strength_and_its_lora(stage, kind):
     control = (lora(stage, "control"),)
@@ -81,22 +82,49 @@ def test_a_guide_of_one_frame_else_changes_the_clip_and_no_guide_beyond_it_does(
     assert differing(latent(stage), latent(stage, guides=())) == [], "and without one nothing is left of it"
 
 
-def test_a_guide_does_what_the_stock_pipeline_does(stage):
-    """The same LoRA file loaded by diffusers itself, the guide at half the size as the file asks for; the connectors' part counts as well."""
+def test_several_guides_count_each_with_its_strength(stage):
+    control, depth, edges = (lora(stage, "control"),), stage.guide("depth", 1), stage.guide("edges", 2)
+    bare, first, second, both, weak = (latent(stage, guides=guides, loras=control) for guides in (
+        (), (depth,), (edges,), (depth, edges), (depth, replace(edges, strength=0.5))))
+    made = [bare, first, second, both, weak]
+    assert all(differing(a, b) for at, a in enumerate(made) for b in made[at + 1:])
+    assert differing(both, latent(stage, guides=(depth, edges), loras=control)) == []
+    off = replace(edges, strength=0.0)
+    assert differing(first, latent(stage, guides=(depth, off), loras=control)) == []
+    assert differing(bare, latent(stage, guides=(off,), loras=control)) == [] and differing(latent(stage), latent(stage, guides=(off,))) == []
+
+
+def test_light_comes_from_the_rendered_picture_alone_where_there_are_other_guides(stage):
+    """In the second stage nothing else is followed; in the first one everything is."""
+    both = (stage.guide("beauty", 1), stage.guide("depth", 2))
+    worn = {"size": TALL, "two_stages": True, "guidance": 1.0, "loras": (lora(stage, "bright", 3.0, **BRIGHT), lora(stage, "control"))}
+    seen = []
+    latent(stage, **worn)
+    hook = stage.studio._loaded[1].parts["transformer"].proj_in.register_forward_hook(lambda module, arguments, output: seen.append(output.shape[1]))
+    made = latent(stage, guides=both, **worn)
+    hook.remove()
+    small, large = 5 * 2 * 2, 5 * 4 * 4         # tokens of a clip
+    assert seen == [3 * small] * 2 + [2 * large] * 3
+    assert differing(made, latent(stage, guides=both[:1], **worn)) and differing(made, latent(stage, guides=both[1:], **worn))
+
+
+def test_guides_do_what_the_stock_pipeline_does(stage):
+    """The same LoRA file loaded by diffusers itself, the guides at half the size as the file asks for; the connectors' part counts as well."""
     from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
     control = Path(lora(stage, "halved", **CONTROL).name)
     state = load_file(control) | {f"text_embedding_projection.aggregate_embed.lora_{half}.weight": torch.full(shape, 0.1)
                                   for half, shape in (("A", (2, 96)), ("B", (32, 2)))}
     save_file(state, control, CONTROL)
-    guide = noise(1, TALL)[None].repeat(FRAMES, 0).astype(np.float32) / 255
+    guides = {kind: noise(seed, TALL)[None].repeat(FRAMES, 0).astype(np.float32) / 255 for seed, kind in enumerate(("beauty", "edges"))}
     loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
     loaded.wear([(control, 1.0)])
     assert loaded.native(Size(40, 70)) == TALL, "half of it can still be drawn"
-    *_, ours = loaded.sample(window(loaded, TALL, guides={"beauty": guide}))
+    *_, ours = loaded.sample(window(loaded, TALL, guides=guides, strengths={"edges": 0.5}))
     loaded.wear([])
-    small = torch.nn.functional.interpolate(torch.from_numpy(guide).permute(0, 3, 1, 2), (32, 32), mode="area")
+    small = [LTX2ReferenceCondition(torch.nn.functional.interpolate(torch.from_numpy(guides[kind]).permute(0, 3, 1, 2), (32, 32), mode="area"), strength)
+             for kind, strength in (("beauty", 1.0), ("edges", 0.5))]
     loaded.pipe.load_lora_weights(str(control.parent), weight_name=control.name, adapter_name="stock")
-    stock = loaded.pipe(**plainly(loaded, TALL), reference_conditions=[LTX2ReferenceCondition(frames=small)], reference_downscale_factor=2).frames
+    stock = loaded.pipe(**plainly(loaded, TALL), reference_conditions=small, reference_downscale_factor=2).frames
     assert (ours - stock).abs().max() <= 1e-5
 
 
@@ -115,10 +143,11 @@ def test_what_loras_ask_for_and_cannot_have_is_refused(stage):
     for said, words in (({"reference_temporal_scale_factor": "2"}, "another frame rate"), ({"hdr_transform": "pq"}, "'pq'")):
         with pytest.raises(ModelError, match=words):
             stage.roll("ltx2", "ltx2", size=SMALL, loras=(lora(stage, words, **said),))
-    with pytest.raises(ModelError, match="cannot go together"):
-        stage.roll("ltx2", "ltx2", size=TALL, loras=(lora(stage, "by two", **CONTROL), lora(stage, "by four", reference_downscale_factor="4")))
-    with pytest.raises(GuideError, match="only with an IC-LoRA"):
-        stage.roll("ltx2", "ltx2", size=SMALL, guides=(stage.guide("depth", 1),))
+    for other in "14":
+        with pytest.raises(ModelError, match="cannot go together"):
+            stage.roll("ltx2", "ltx2", size=TALL, loras=(lora(stage, "by two", **CONTROL), lora(stage, f"by {other}", reference_downscale_factor=other)))
+    with pytest.raises(GuideError, match="depth and edges only with an IC-LoRA"):
+        stage.roll("ltx2", "ltx2", size=SMALL, guides=(stage.guide("depth", 1), stage.guide("edges", 1)))
 
 
 # ---------------------------------------------------------------- words
@@ -131,9 +160,44 @@ def test_a_prompt_is_kept_on_disk_for_its_own_tokens_and_gives_the_same_clip(sta
         clips.append(list(loaded.sample(window(loaded, SMALL)))[-1])
     assert len(heard) == 2 and loaded._texts.hits == 2, "both prompts once"
     assert torch.equal(*clips)
-    assert loaded.text("a castle").shape[1] == len("a castle") + 1 and len(list((tmp_path / "prompts").iterdir())) == 2
+    assert loaded.text("a castle")[0].shape[1] == len("a castle") + 1 and len(list((tmp_path / "prompts").iterdir())) == 2
     stock = loaded.pipe(**plainly(loaded, SMALL)).frames
     assert torch.equal(clips[0], stock), "what stood at the padding's places counts for nothing"
+
+
+@pytest.mark.parametrize("registers", [None, 8])
+def test_a_weight_scales_what_the_connectors_say_of_its_words_and_no_others(stage, registers):
+    """Published connectors have registers, and bring the words to the front."""
+    from engine.diffusers_line import prompts
+    loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    own = loaded.parts["connectors"]
+    torch.manual_seed(0)
+    connectors = roused(type(own).from_config({**own.config, **{f"{kind}_connector_num_learnable_registers": registers for kind in ("video", "audio")}}))
+    loaded.parts["connectors"] = connectors
+    asked = window(loaded, SMALL, text=loaded.text("a (red:1.8) car"), negative=loaded.text("(dull:0.2) sky"))
+    texts = [torch.cat(both) for both in zip(*(loaded._padded(one) for one in (asked.negative[0], asked.text[0])))]
+    with torch.inference_mode():
+        plain = connectors(*texts)
+        with prompts.weighing(connectors, loaded._weigh(asked, guided=True)):
+            heavy = connectors(*texts)
+        with prompts.weighing(connectors, loaded._weigh(asked, guided=False)):
+            alone = connectors(*(text[1:] for text in texts))
+    for said, weighed, single in zip(plain[:2], heavy[:2], alone[:2]):
+        for row, (words, first, end, weight) in enumerate((("dull sky", 0, 4, 0.2), ("a red car", 2, 5, 1.8))):
+            at = 0 if registers else 32 - len(words) - 1
+            changed = range(at + first, at + end)
+            assert (said[row] != weighed[row]).any(-1).nonzero().flatten().tolist() == list(changed)
+            assert torch.allclose(weighed[row][list(changed)], said[row][list(changed)] * weight)
+        assert torch.allclose(single[0], weighed[1], atol=1e-5)
+    assert torch.equal(heavy[2], plain[2])
+
+
+def test_weighted_prompts_do_not_find_plain_ones_on_disk(stage, monkeypatch, tmp_path):
+    monkeypatch.setenv("SORA_CACHE", str(tmp_path))
+    loaded = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
+    made = [list(loaded.sample(window(loaded, SMALL, text=loaded.text(prompt))))[-1] for prompt in ("a castle", "a (castle:1.8)", "a (castle:1)", "a (castle:1.8)")]
+    assert torch.equal(made[0], made[2]) and torch.equal(made[1], made[3]) and not torch.equal(made[0], made[1])
+    assert len(list((tmp_path / "prompts").iterdir())) == 2, "the words are encoded once"
 
 
 # ---------------------------------------------------------------- two stages
@@ -150,7 +214,7 @@ def test_two_stages_are_those_of_the_documented_recipe(stage):
     pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config, use_dynamic_shifting=False, shift_terminal=None)
     stock = pipe(**plainly(loaded, TALL, generator=dice, latents=larger, audio_latents=first.audio, num_inference_steps=3, guidance_scale=1.0,
                            audio_guidance_scale=1.0, noise_scale=STAGE_2_DISTILLED_SIGMA_VALUES[0], sigmas=STAGE_2_DISTILLED_SIGMA_VALUES))
-    assert ours.shape == stock.frames.shape == (1, 4, 5, 32, 32) and (ours - stock.frames).abs().max() <= 1e-5
+    assert ours.shape == stock.frames.shape == (1, 4, 5, 4, 4) and (ours - stock.frames).abs().max() <= 1e-5
     assert torch.equal(loaded._audio[0], stock.audio)
 
 
@@ -246,7 +310,7 @@ def test_high_dynamic_range_is_light_in_exr_and_what_a_display_shows_elsewhere(s
 
 def test_large_pictures_are_decoded_in_tiles_that_do_not_show(stage, monkeypatch):
     model = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
-    vae, latent = model.parts["vae"], torch.randn(1, 4, 2, 16, 16, generator=torch.Generator().manual_seed(1))
+    vae, latent = model.parts["vae"], torch.randn(1, 4, 2, 32, 32, generator=torch.Generator().manual_seed(1))
     whole = torch.cat(list(model.decode(latent)))
     side = latent.shape[-1] * vae.spatial_compression_ratio
     monkeypatch.setattr(tiles, "TILE", side * 3 // 4)

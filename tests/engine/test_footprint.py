@@ -127,8 +127,8 @@ def test_a_step_of_vace_keeps_what_its_control_blocks_say(tmp_path, shape, layer
     assert needed(Given(hints=2)) > needed(Given(hints=1)) == needed(Given()) > needed(Given()) * 21 / 22, "without a hint there is a grey one"
 
 
-@pytest.mark.parametrize("clips", [0, 1])
-def test_a_step_of_ltx2_has_its_guide_beside_the_clip(tmp_path, clips):
+@pytest.mark.parametrize("clips", [0, 1, 2])
+def test_a_step_of_ltx2_has_its_guides_beside_the_clip(tmp_path, clips):
     from diffusers import AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
     made(tmp_path, "vae", AutoencoderKLLTX2Video, spatial_compression_ratio=32, temporal_compression_ratio=8)
     transformer = made(tmp_path, "transformer", LTX2VideoTransformer3DModel, num_layers=2)
@@ -264,6 +264,9 @@ def test_shots_give_what_their_families_say(a_shot):
     assert vace(a_shot(guides=off)) == Given(hints=1) and vace(a_shot()) == Given()
     stills = tuple(Keyframe(frame=frame, path="") for frame in (0, 8, 16))
     assert ltx2(a_shot(guides=guides[:1], keyframes=stills)) == Given(clips=1, pictures=2)
+    assert ltx2(a_shot(guides=guides[::2])) == Given(clips=2) and ltx2(a_shot(guides=(guides[2], off[0]))) == Given(clips=1)
+    twice = {guided: [ltx2(a_shot(guides=guides[:count], two_stages=True, guidance=guided)).clips for count in range(4)] for guided in (1.0, 3.0)}
+    assert twice == {1.0: [0, 0, 0, 0], 3.0: [0, 0, 1, 1]}, "a quarter of the pixels, with their guides and with both texts"
 
 
 def test_long_takes_of_skyreels_need_no_more_than_a_stretch(tmp_path, a_shot):

@@ -148,11 +148,13 @@ def test_a_lora_keeps_its_words_and_strength(folder, tmp_path):
     (("transformer.blocks.3.attn1.to_q.lora_A.default.weight",), {"wan", "vace", "skyreels"}),
     (("diffusion_model.vace_blocks.0.self_attn.q.lora_A.weight",), {"vace"}),
     (("diffusion_model.transformer_blocks.0.audio_attn1.to_k.lora_A.weight",), {"ltx2"}),
+    (("transformer.blocks.0.cross_attn.q_linear.lora_A.weight",), {"sana_wm"}),
+    (("blocks.3.attn.qkv.lora_A.weight", "blocks.3.attn.k_proj_cam.lora_A.weight"), {"sana_wm"}),
     (("lora_unet_blocks_0_self_attn_q.lora_down.weight",), {"wan", "vace", "skyreels"}),
     (("transformer.transformer_blocks.0.attn1.to_q.lora_A.weight",), {"ltx2", "cogvideox"})])
 def test_a_lora_of_another_family_is_refused(folder, tmp_path, names, families):
     path = lora(tmp_path / "a.safetensors", names)
-    for family in ("wan", "vace", "skyreels", "ltx2", "cogvideox"):
+    for family in ("wan", "vace", "skyreels", "ltx2", "cogvideox", "sana_wm"):
         answer = models("import", path, "--lora", "--family", family, "--folder", folder)
         assert (answer.returncode == 0) == (family in families), answer.stdout
         if family not in families:

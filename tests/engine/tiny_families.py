@@ -109,16 +109,17 @@ def cogvideox():
         sample_height=2, sample_frames=9, patch_size=2, temporal_compression_ratio=4, max_text_seq_length=32).eval()
     vae = AutoencoderKLCogVideoX(
         in_channels=3, out_channels=3, down_block_types=("CogVideoXDownBlock3D",) * 4, up_block_types=("CogVideoXUpBlock3D",) * 4,
-        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2, temporal_compression_ratio=4).eval()
+        block_out_channels=(4, 4, 4, 4), latent_channels=4, layers_per_block=1, norm_num_groups=2, temporal_compression_ratio=4).eval()
     return CogVideoXFunControlPipeline(tokenizer=tokenizer(), text_encoder=_t5("T5"), vae=vae, transformer=transformer, scheduler=DDIMScheduler())
 
 
 def _ltx2_vae():
+    """Strides of 16x16x2: what attends to all there is takes most of a tiny model's time, and there is 256 times less of it than at 2x2x2."""
     from diffusers import AutoencoderKLLTX2Video
     made = AutoencoderKLLTX2Video(
         in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8,), decoder_block_out_channels=(8,), layers_per_block=(1,),
         decoder_layers_per_block=(1, 1), spatio_temporal_scaling=(True,), decoder_spatio_temporal_scaling=(True,), decoder_inject_noise=(False, False),
-        downsample_type=("spatial",), upsample_residual=(False,), upsample_factor=(1,), timestep_conditioning=False, patch_size=1, patch_size_t=1,
+        downsample_type=("spatiotemporal",), upsample_residual=(False,), upsample_factor=(1,), timestep_conditioning=False, patch_size=8, patch_size_t=1,
         encoder_causal=True, decoder_causal=False).eval()
     made.use_framewise_encoding = made.use_framewise_decoding = False
     return made
@@ -169,7 +170,7 @@ def sana_wm():
     vae = _ltx2_vae()
     transformer = SanaWMTransformer3DModel(
         in_channels=4, num_layers=2, hidden_size=32, num_attention_heads=2, softmax_every_n=2, linear_head_dim=16, t_kernel_size=3, conv_kernel_size=4,
-        caption_channels=32, mlp_ratio=2.0, chunk_plucker_channels=6 * vae.temporal_compression_ratio, chunk_plucker_post_attn_blocks=2, image_size=16).eval()
+        caption_channels=32, mlp_ratio=2.0, chunk_plucker_channels=6 * vae.temporal_compression_ratio, chunk_plucker_post_attn_blocks=2, image_size=32).eval()
     return SanaWMPipeline(tokenizer=tokenizer(), text_encoder=Gemma2ForCausalLM(words).eval(), vae=vae, transformer=transformer,
                           scheduler=FlowMatchEulerDiscreteScheduler())
 
