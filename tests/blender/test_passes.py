@@ -10,6 +10,7 @@ import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Matrix, Vector
 
+from sora.engine import camera as viewing
 from sora.engine import guides as reading
 from sora.engine.errors import FolderError, GuideError, ShotError
 from sora.engine.protocol import Guide, Shot, Size
@@ -298,15 +299,99 @@ def project(seen, point):
     return fx * x / by + cx, fy * y / by + cy, z
 
 
-def test_the_rendered_picture_is_where_camera_json_says(scene, tmp_path):
-    """Shift, fit and pixel aspect in the render itself: a small square shows where its centre projects."""
-    scene.camera.data.shift_x, scene.camera.data.shift_y, scene.render.pixel_aspect_x = 0.1, 0.2, 1.5
-    mesh(scene, "Dot", [(0.4, 6, 0.4), (0.6, 6, 0.4), (0.6, 6, 0.6), (0.4, 6, 0.6)])
-    size = Size(240, 160)
-    guides = rolled(scene, shot(tmp_path, "depth", "camera", size=size))
-    rows, columns = np.nonzero(first(guides["depth"])["Depth.Z"] < 1e9)
-    x, y, z = project(json.loads(open(guides["camera"].path).read())["frames"][0], (0.5, 6, 0.5))
-    assert abs(columns.mean() + 0.5 - x) < 0.5 and abs(rows.mean() + 0.5 - y) < 0.5 and z == pytest.approx(6, abs=1e-4)
+MARKS = ((0.2, 0.3), (0.5, 0.6), (0.85, 0.75))      # shares of the picture's sides, from its lower left
+ASIDE = 0.1                                             # pixels
+
+
+def marks(scene, frame: int = 1, depth: float = 8.0) -> list[Vector]:
+    """A red, a green and a blue square at MARKS of the picture that `frame` shows, `depth` metres away. They face the camera, so that
+    the middle of what is seen of each is its middle. Where they stand comes from Blender; returned in the world."""
+    scene.frame_set(frame)
+    camera, middles = scene.camera, []
+    seen = camera.matrix_world.normalized()
+    upper, lower, origin, _ = camera.data.view_frame(scene=scene)
+    for colour, (across, up) in enumerate(MARKS):
+        place = origin + (lower - origin) * across + (upper - lower) * up
+        away = depth / -place.z if camera.data.type == "PERSP" else 1.0
+        middle = Vector((place.x * away, place.y * away, -depth))
+        x, y = (lower - origin).x * away / 20, (upper - lower).y * away / 20
+        square = mesh(scene, "Mark", [seen @ (middle + Vector((a * x, b * y, 0))) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
+        square.data.materials.append(glowing(colour))
+        middles.append(seen @ middle)
+    return middles
+
+
+def glowing(colour: int):
+    """A material that sends 1 in one of red, green and blue, whatever the light."""
+    made = bpy.data.materials.new("Glow")
+    made.use_nodes = True
+    nodes = made.node_tree.nodes
+    nodes.clear()
+    glow, out = nodes.new("ShaderNodeEmission"), nodes.new("ShaderNodeOutputMaterial")
+    glow.inputs["Color"].default_value = [float(channel == colour) for channel in range(3)] + [1.0]
+    made.node_tree.links.new(glow.outputs[0], out.inputs["Surface"])
+    return made
+
+
+def middles_of(picture) -> list[tuple[float, float]]:
+    """Where each colour lies, in pixels from the upper left corner, weighted by how much of a pixel it covers."""
+    found = []
+    for channel in "RGB":
+        cover = picture[f"Combined.{channel}"].astype(np.float64)
+        rows, columns = np.indices(cover.shape) + 0.5
+        found.append(((cover * columns).sum() / cover.sum(), (cover * rows).sum() / cover.sum()))
+    return found
+
+
+def by_the_engine(scene, size: Size, points) -> list:
+    """What the engine's own conversion makes of Blender's camera, in pixels: the way of a camera that the engine is told, not shown."""
+    camera, render = scene.camera, scene.render
+    lens = viewing.Lens(focal=camera.data.lens, size=size, sensor_width=camera.data.sensor_width, sensor_height=camera.data.sensor_height,
+                        sensor_fit=camera.data.sensor_fit, shift_x=camera.data.shift_x, shift_y=camera.data.shift_y,
+                        pixel_aspect=(render.pixel_aspect_x, render.pixel_aspect_y))
+    return viewing.project(np.array(points), viewing.c2w(camera.matrix_world), viewing.intrinsics(lens))[:, :2]
+
+
+def framed(scene, size: Size, aspect=(1, 1), **lens) -> None:
+    """A camera that stands askew, with that lens, in front of a black world."""
+    scene.camera.matrix_world = Matrix.LocRotScale((1, -6, 2), (Matrix.Rotation(1.3, 3, "X") @ Matrix.Rotation(0.2, 3, "Z")), (2, 2, 2))
+    for name, value in lens.items():
+        setattr(scene.camera.data, name, value)
+    render = scene.render
+    render.resolution_x, render.resolution_y, render.resolution_percentage = size.width, size.height, 100
+    render.pixel_aspect_x, render.pixel_aspect_y = aspect
+    bpy.context.view_layer.update()
+
+
+@pytest.mark.parametrize(("size", "aspect"), [(Size(96, 64), (1, 1)), (Size(64, 120), (2, 1)), (Size(96, 64), (1, 1.5)), (Size(64, 120), (1, 1))], ids=str)
+@pytest.mark.parametrize("lens", LENSES.values(), ids=LENSES)
+def test_what_is_rendered_lies_where_camera_json_and_the_engine_say(scene, tmp_path, lens, aspect, size):
+    framed(scene, size, aspect, **lens)
+    points = marks(scene)
+    guides = rolled(scene, shot(tmp_path, "beauty", "camera", size=size))
+    rendered = np.array(middles_of(first(guides["beauty"])))
+    view = json.loads(open(guides["camera"].path).read())["frames"][0]
+    assert np.abs(rendered - [project(view, point)[:2] for point in points]).max() < ASIDE
+    if scene.camera.data.type == "PERSP":
+        assert np.abs(rendered - by_the_engine(scene, size, points)).max() < ASIDE
+        read = viewing.read(guides["camera"].path)
+        assert np.abs(rendered - viewing.project(np.array(points), read.c2w[0], read.K[0])[:, :2]).max() < ASIDE
+
+
+def test_a_lens_that_zooms_and_shifts_is_followed_in_every_frame(scene, tmp_path):
+    framed(scene, SIZE, lens=35)
+    lens = scene.camera.data
+    for frame, focal, shift in ((1, 35, 0.0), (3, 85, 0.3)):
+        lens.lens, lens.shift_x = focal, shift
+        lens.keyframe_insert("lens", frame=frame), lens.keyframe_insert("shift_x", frame=frame)
+    points = marks(scene, frame=2, depth=9.0)
+    guides = rolled(scene, shot(tmp_path, "beauty", "camera", frames=3))
+    views = json.loads(open(guides["camera"].path).read())["frames"]
+    seen = [middles_of(first(guides["beauty"], frame)) for frame in (1, 2, 3)]
+    for frame, view in enumerate(views):
+        inside = [index for index, point in enumerate(points) if 8 < project(view, point)[0] < 88 and 6 < project(view, point)[1] < 58]
+        assert inside and max(np.abs(np.subtract(seen[frame][index], project(view, points[index])[:2])).max() for index in inside) < ASIDE
+    assert views[0]["focal"] < views[1]["focal"] < views[2]["focal"] and np.abs(np.subtract(seen[0], seen[1])).max() > 5
 
 
 def test_animated_lens_and_markers_switch_the_camera(scene, tmp_path):
