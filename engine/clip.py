@@ -82,8 +82,13 @@ class Beside:
         self._source = Guides(dataclasses.replace(shot, guides=(shot.source,))) if shot.source else None
         self._references = tuple(map(picture, shot.references))
         paths = [guide.path for guide in shot.guides if cameras and guide.kind == "camera"]
-        self._cameras, self.notes = _cameras(paths[0], shot.frames) if paths else (None, ())
+        self._cameras, self._notes = _cameras(paths[0], shot) if paths else (None, ())
         self._near, self._far = next(((guide.near or 0.0, guide.far or 0.0) for guide in shot.guides if guide.kind == "depth"), (0.0, 0.0))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd or made to fit, as far as it was read."""
+        return (*self._notes, *(self._source.notes() if self._source else ()))
 
     def window(self, stretch: Stretch, size: Size, cut: threading.Event) -> dict:
         """The fields of a families.Window. Raises Cut, GuideError."""
@@ -104,11 +109,11 @@ class Beside:
         return anew[0] * made + (1 - anew[0]) * self._source.frame(index, size, ("beauty",))["beauty"][0]
 
 
-def _cameras(path: str, frames: int) -> tuple[Cameras | None, tuple[str, ...]]:
+def _cameras(path: str, shot: Shot) -> tuple[Cameras | None, tuple[str, ...]]:
     """The cameras of a shot, or why they are not followed. Raises GuideError."""
     from . import camera
     try:
-        return camera.read(path, frames), ()
+        return camera.along(path, shot)
     except camera.Orthographic:
         return None, ("The camera is orthographic, at least in some frames: its path was not followed, only what it sees",)
 

@@ -153,7 +153,8 @@ class Preset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guide:
-    """A sequence of images of one kind, one file for each of the shot's frames, or a `camera.json`.
+    """A sequence of images of one kind, one file for each of the shot's frames, or a `camera.json`. One that is longer is cut, of one
+    that is shorter the last frame holds, and the take says so.
 
     `path` is a folder with numbered EXR (or PNG) files, several kinds may share one multi-layer folder;
     for `camera` and `layout` it is a JSON file. `near` and `far` are metres, fixed over the shot, for depth only.

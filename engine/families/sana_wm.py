@@ -42,7 +42,7 @@ def check(shot: Shot, folder: Path) -> None:
     path = next((guide.path for guide in shot.guides if guide.kind == "camera"), "")
     if not path:
         raise GuideError("SANA-WM follows a camera; switch on the camera guide.")
-    camera.read(path, shot.frames)
+    camera.along(path, shot)
     frames = {keyframe.frame for keyframe in shot.keyframes}
     if frames != {0}:
         raise KeyframeError("SANA-WM begins from a picture: give it a keyframe at the first frame, and at no other.")
