@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .ahead import Ahead
-from .errors import KeyframeError
+from .errors import KeyframeError, Remedy
 from .protocol import FrameGrid, Guide, Shot, Size
 
 if TYPE_CHECKING:
@@ -165,16 +165,16 @@ def still_notes(shot: Shot, native: Size, found: dict[int, Still]) -> tuple[str,
                  for frame, still in sorted(found.items()) if still.original != native)
 
 
-def picture(path: str) -> np.ndarray:
-    """An image file as float32 (h, w, 3), sRGB 0..1; transparency is dropped. Raises KeyframeError."""
+def picture(path: str, what: str = "keyframe", remedy: Remedy | None = None) -> np.ndarray:
+    """An image file as float32 (h, w, 3), sRGB 0..1; transparency is dropped. Raises KeyframeError, in which it is `what`."""
     import cv2
     try:
         encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
     except (OSError, ValueError) as error:
-        raise KeyframeError(f"The keyframe {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        raise KeyframeError(f"The {what} {path} cannot be read: {getattr(error, 'strerror', None) or error}.", remedy) from error
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH) if encoded.size else None
     if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise KeyframeError(f"The keyframe {path} is not an image that can be read; use PNG, JPEG, TIFF or WebP.")
+        raise KeyframeError(f"The {what} {path} is not an image that can be read; use PNG, JPEG, TIFF or WebP.", remedy)
     return image.astype(np.float32) / np.iinfo(image.dtype).max
 
 

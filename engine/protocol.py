@@ -102,6 +102,7 @@ class FamilySpec:
     steps: int = 8
     guidance: float = 3.0
     models: tuple[str, ...] = ()
+    experts: tuple[str, ...] = ()           # those of them that have two transformers, one for much noise and one for little
     references: int = 0                     # pictures of a subject that a shot may have
     loras: bool = False
     audio: bool = False                     # sound comes with the pictures
@@ -126,13 +127,16 @@ class Span:
     strength: float
 
 
+EXPERTS = ("both", "high", "low")           # the transformers that a LoRA is for: all, the one for much noise, the one for little
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
     """A LoRA of the models folder, or a safetensors file by its absolute path."""
 
     name: str
     strength: float = 1.0
-    expert: int = 0                         # of a model with two transformers: 1 is the one for much noise, 2 for little; 0: both
+    expert: int = 0                         # of a model with two transformers: one of EXPERTS by its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +351,7 @@ class Ready:
     device: str
     families: tuple[FamilySpec, ...]
     pid: int
+    slow: Finding | None = None             # why large models take hours on this device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

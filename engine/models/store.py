@@ -20,7 +20,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ..errors import CHOOSE, FolderError, ModelError, Remedy
+from ..errors import CHOOSE, WEIGHTS, FolderError, ModelError, Remedy
 from . import catalogue, links
 from .admission import RECORD, RESERVED, admit_name, check_file, check_folder
 from .lock import unwritable, write_json
@@ -140,7 +140,7 @@ class Store:
         if model:
             found = self.named(model)
             if found.family != family:
-                raise ModelError(f"{model} is a model of {found.family}, not of {family}.", CHOOSE)
+                raise ModelError(f"{model} is a model of {found.family}, not of {family}.", WEIGHTS)
             return found
         for found in self.installed():
             if found.family == family and found.kind != "lora":
@@ -154,8 +154,16 @@ class Store:
     def check(self, model: Installed) -> None:
         """Every file is there, as it was and what it should be; those touched since are read again in full.
 
-        Headers and configurations are looked into each time: a record can be written by anybody. Raises ModelError, FolderError.
+        Headers and configurations are looked into each time: a record can be written by anybody. Raises ModelError, FolderError: what can
+        be pulled is to be pulled again.
         """
+        try:
+            self._check(model)
+        except ModelError as error:
+            error.remedy = _way_out(model)
+            raise
+
+    def _check(self, model: Installed) -> None:
         root, seen = model.root, dict(model.files)
         for name, kept in model.files.items():
             seen[name] = _checked(root / name, kept)
@@ -265,6 +273,12 @@ def digest(path: Path) -> Kept:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.", CHOOSE) from error
     return Kept(facts.st_size, sha256, facts.st_mtime_ns)
+
+
+def _way_out(model: Installed) -> Remedy:
+    """Of a damaged model."""
+    known = any(entry.name == model.name for entry in catalogue.entries())
+    return Remedy(action="get_model", label="Get It Again", value=model.name) if known and model.repository else WEIGHTS
 
 
 def _checked(path: Path, kept: Kept) -> Kept:

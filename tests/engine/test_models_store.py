@@ -4,11 +4,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.engine.models_stage import INDEX, WEIGHTS, command, failure, last, make_model, models
+from tests.engine.models_stage import INDEX, NAME, WEIGHTS, command, failure, last, make_model, models
 
 from engine.errors import ModelError
 from engine.models.store import Store, digest, resolve
@@ -71,6 +72,17 @@ def test_a_drive_that_moved_with_everything_on_it_is_found_again(tmp_path):
     taken(drive / "models", make_model(drive / "deep" / "er" / "wan"), "--link", "--name", "linked")
     drive.rename(tmp_path / "mounted")
     assert resolve("wan", "linked", tmp_path / "mounted/models") == tmp_path / "mounted/deep/er/wan"
+
+
+def test_what_was_pulled_and_is_damaged_is_to_be_pulled_again(folder, source):
+    taken(folder, source, "--name", "mine")
+    kept = Store(folder)
+    of_the_hub = replace(kept.named("mine"), name=NAME, repository="Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
+    for model, way in ((kept.named("mine"), ("choose_model", "weights")), (of_the_hub, ("get_model", NAME))):
+        (model.root / WEIGHTS).write_bytes(b"cut short")
+        with pytest.raises(ModelError, match="where it had") as raised:
+            kept.check(model)
+        assert (raised.value.remedy.action, raised.value.remedy.value) == way
 
 
 def test_a_linked_folder_that_is_gone_is_said(folder, source):
