@@ -53,7 +53,7 @@ def two_experts(spec, model: str) -> bool:
     if not spec.experts:
         return False
     if not model:
-        model = next((one.name for one in (listing.of(spec.name) if listing else ()) if one.is_here and one.kind != "lora"), spec.models[0])
+        model = next((one.name for one in (listing.of(spec.name) if listing else ()) if one.is_here and one.kind in catalogue.WHOLE), spec.models[0])
     if model in spec.models:
         return model in spec.experts
     known = listing.named(model) if listing else None

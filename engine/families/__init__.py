@@ -148,9 +148,9 @@ def lora(name: str, wanted: str) -> Path:
             raise ModelError(f"{wanted} is a model, not a LoRA.", CHOOSE)
         kept.check(found)
         if found.family != name:                # one of a family with the same transformer fits as well
-            recognise.agree(found.path, name, "lora")
+            recognise.agree(found.path, name, lora=True)
         return found.path
     if not Path(wanted).is_file():
         raise ModelError(f"The LoRA {wanted} is not there.", CHOOSE)
-    recognise.agree(Path(wanted), name, "lora")
+    recognise.agree(Path(wanted), name, lora=True)
     return Path(wanted)

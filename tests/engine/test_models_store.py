@@ -104,11 +104,12 @@ def test_the_models_folder_may_move_and_be_renamed(folder, source, tmp_path):
     assert raised.value.remedy.action == "choose_folder"
 
 
-def test_a_single_file_is_recognised_by_its_tensors(folder, tmp_path):
-    said = taken(folder, checkpoint(tmp_path / "ltx-2 vae [bf16].safetensors", ("audio_vae.per_channel_statistics.mean-of-means",)))
-    assert (said["family"], said["kind"]) == ("ltx2", "single_file") and said["path"].endswith("ltx-2-vae-bf16.safetensors")
-    found = Store(folder).named(said["name"])
-    assert found.component == "checkpoint" and found.path.is_file()
+@pytest.mark.parametrize(("tensor", "said"), [("audio_vae.per_channel_statistics.mean-of-means", "an autoencoder without its transformer"),
+                                              ("decoder.middle.0.residual.0.gamma", "is an autoencoder alone")])
+def test_an_autoencoder_alone_is_no_model(folder, tmp_path, tensor, said):
+    refused = failure(models("import", checkpoint(tmp_path / "a vae [bf16].safetensors", (tensor,)), "--folder", folder))
+    assert said in refused and "import the whole model's folder" in refused
+    assert not Store(folder).installed()
 
 
 def test_a_transformer_alone_is_nothing_to_shoot_with(folder, tmp_path):
@@ -120,7 +121,7 @@ def test_a_transformer_alone_is_nothing_to_shoot_with(folder, tmp_path):
 def test_a_file_without_known_names_needs_a_family(folder, tmp_path):
     save_file({"a": np.zeros(3, np.float32)}, tmp_path / "odd.safetensors")
     assert "--family" in failure(models("import", tmp_path / "odd.safetensors", "--folder", folder))
-    assert taken(folder, tmp_path / "odd.safetensors", "--family", "wan")["family"] == "wan"
+    assert "nothing that is known" in failure(models("import", tmp_path / "odd.safetensors", "--family", "wan", "--folder", folder))
 
 
 def test_a_checkpoint_of_another_family_is_refused(folder, tmp_path, source):
