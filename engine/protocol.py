@@ -105,6 +105,7 @@ class FamilySpec:
     experts: tuple[str, ...] = ()           # those of them that have two transformers, one for much noise and one for little
     references: int = 0                     # pictures of a subject that a shot may have
     loras: bool = False
+    kin: tuple[str, ...] = ()               # other families whose LoRAs fit as well: they have the same transformer
     audio: bool = False                     # sound comes with the pictures
     plans: bool = False                     # its models can be kept in memory in several ways
     window: int = 0                         # frames sampled at once at most; 0: it depends on the weights

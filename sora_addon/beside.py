@@ -89,7 +89,7 @@ def _lora(written: str, spec: FamilySpec, folder: Path, leave: Remedy) -> str:
     if not written:
         raise ModelError("A LoRA of the list has no name yet; choose one of the models folder, or a file.", leave)
     if not is_file(written):
-        if written not in [one.name for one in library.known(folder, spec.name)]:
+        if written not in [one.name for one in library.known(folder, spec.name, *spec.kin)]:
             raise ModelError(f"The LoRA {written} is not among those of {spec.label} in {folder}; import it, or choose its file.", leave)
         return written
     path = Path(bpy.path.abspath(written))

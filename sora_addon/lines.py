@@ -25,9 +25,10 @@ def _lora_chosen(self, _context) -> None:
 
 
 def installed(family: str):
-    """The LoRAs of a family in this machine's models folder."""
-    from . import loras, places
-    return loras.known(places.models_folder(), family)
+    """The LoRAs in this machine's models folder that a family takes."""
+    from . import families, loras, places
+    spec = families.known(family)
+    return loras.known(places.models_folder(), family, *(spec.kin if spec else ()))
 
 
 class SoraStill(bpy.types.PropertyGroup):

@@ -27,6 +27,7 @@ SPEC = FamilySpec(
     guidance=6.0,
     models=("skyreels-v2-df-1.3b-540p", "skyreels-v2-df-14b-540p", "skyreels-v2-df-14b-720p"),
     loras=True,
+    kin=("wan",),
     plans=True,
     window=1457,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet

@@ -48,6 +48,7 @@ SPEC = FamilySpec(
             "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
     experts=("wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
     loras=True,
+    kin=("skyreels",),
     plans=True,
     window=81,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet

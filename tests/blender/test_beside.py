@@ -153,6 +153,8 @@ def test_a_lora_for_one_of_two_experts(scene, tmp_path):
     settings.loras[0].expert = "low"
     frozen = shot.frozen(bpy.context)
     assert frozen.loras == (Lora(name="film", expert=2),)
+    assert [one.name for one in lines.installed("vace")] == ["clay", "film"], "VACE takes Wan's"
+    assert [one.name for one in lines.installed("wan")] == ["film"]
     fresh = bpy.data.scenes.new("Other")
     shot.restore(fresh, frozen)
     assert fresh.sora.loras[0].expert == "low"
