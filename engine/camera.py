@@ -219,7 +219,9 @@ def along(path: Path | str, shot: Shot) -> tuple[Cameras, tuple[str, ...]]:
     """The cameras of the shot's frames, for pictures of its size, and what was made to fit. Raises GuideError, Orthographic."""
     found = read(path)
     run = conform.run(found.frames.astype(int).tolist(), shot, "camera guide", path, AGAIN)
-    return found.at(np.array(run.rows)).fitted(shot.size), tuple(filter(None, (run.note, conform.shape_note(found.size, shot, "camera guide"))))
+    rows = list(run.rows)
+    shown = replace(found, frames=found.frames[rows], c2w=found.c2w[rows], K=found.K[rows])
+    return shown.fitted(shot.size), tuple(filter(None, (run.note, conform.shape_note(found.size, shot, "camera guide"))))
 
 
 def as_json(cameras: Cameras) -> str:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 BEHAVIOURS = ("prints", "fails", "dies", "killed", "garbage", "other_version", "truncated", "hangs_on_cancel", "slow", "silent",
-              "does_not_start", "stubborn", "overlong", "poses")
+              "does_not_start", "stubborn", "overlong", "poses", "large_without_card")
 
 
 def python_for(folder: Path, behaviour: str) -> Path:
