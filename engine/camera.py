@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from . import conform
 from .errors import GuideError, Remedy
-from .protocol import Size
+from .protocol import Shot, Size
 
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])      # Blender's camera axes <-> OpenCV's; its own inverse
 SKEW = 1e-3                                 # how far a rotation in a file may be from orthonormal
@@ -212,6 +213,15 @@ def read(path: Path | str, frames: int | None = None) -> Cameras:
         raise Orthographic(f"At frame {flat} the camera is not a perspective one; models that follow a camera need one.", AGAIN)
     _check(made, path, frames)
     return made
+
+
+def along(path: Path | str, shot: Shot) -> tuple[Cameras, tuple[str, ...]]:
+    """The cameras of the shot's frames, for pictures of its size, and what was made to fit. Raises GuideError, Orthographic."""
+    found = read(path)
+    run = conform.run(found.frames.astype(int).tolist(), shot, "camera guide", path, AGAIN)
+    rows = list(run.rows)
+    shown = replace(found, frames=found.frames[rows], c2w=found.c2w[rows], K=found.K[rows])
+    return shown.fitted(shot.size), tuple(filter(None, (run.note, conform.shape_note(found.size, shot, "camera guide"))))
 
 
 def as_json(cameras: Cameras) -> str:

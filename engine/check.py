@@ -7,7 +7,8 @@ from pathlib import Path
 
 from . import clip, families, latents
 from .errors import CHOOSE, GuideError, KeyframeError, ModelError, Remedy, ShotError
-from .protocol import DRAFTS, FORMATS, MAGNITUDE, PLANS, FamilySpec, Guide, Shot
+from .protocol import DRAFTS, EXPERTS, FORMATS, MAGNITUDE, PLANS, FamilySpec, Guide, Shot
+from .ways_out import without_stills
 
 MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
 LAST_NUMBER = 999_999                   # Blender's own last frame is 1,048,574
@@ -24,6 +25,7 @@ def shot(asked: Shot) -> None:
     _guides(asked, spec)
     _keyframes(asked, spec)
     _beside(asked, spec)
+    _loras(asked, spec, folder)
     if asked.latents:
         latents.check(asked)
     own = getattr(families.family(asked.family), "check", None)
@@ -136,32 +138,42 @@ def _spans(asked: Shot, spec: FamilySpec, guide: Guide, drop: Remedy) -> None:
 
 def _keyframes(asked: Shot, spec: FamilySpec) -> None:
     if asked.keyframes and not spec.keyframes:
-        raise KeyframeError(f"{spec.label} does not take keyframes.")
+        raise KeyframeError(f"{spec.label} does not take keyframes.", without_stills(asked))
     at = [keyframe.frame for keyframe in asked.keyframes]
     for keyframe in asked.keyframes:
         if not 0 <= keyframe.frame < asked.frames:
-            raise KeyframeError(f"A keyframe lies at frame {keyframe.frame}, but the shot has the frames 0 to {asked.frames - 1}.")
+            raise KeyframeError(f"A keyframe lies at frame {keyframe.frame}, but the shot has the frames 0 to {asked.frames - 1}.",
+                                without_stills(asked, [keyframe.frame], ends=False))
         if at.count(keyframe.frame) > 1:
-            raise KeyframeError(f"Two keyframes lie at frame {keyframe.frame}.")
-        clip.picture(keyframe.path)
+            raise KeyframeError(f"Two keyframes lie at frame {keyframe.frame}.", without_stills(asked, [keyframe.frame], ends=False))
+        clip.picture(keyframe.path, "keyframe", without_stills(asked, [keyframe.frame]))
 
 
 def _beside(asked: Shot, spec: FamilySpec) -> None:
-    """Source clip, reference pictures and LoRAs."""
+    """Source clip and reference pictures."""
     if asked.source is not None:
         if not spec.source:
             raise GuideError(f"{spec.label} does not begin from a clip.", CHOOSE)
         if asked.source.kind != "beauty" or not (math.isfinite(asked.source.strength) and 0 <= asked.source.strength <= 1):
-            raise GuideError("A source clip is of the kind beauty, and how much of it changes lies between 0 and 1.")
+            raise GuideError("A source clip is of the kind beauty, and how much of it changes lies between 0 and 1.",
+                             Remedy(action="leave_out", label="Begin from Nothing", value="source"))
         from . import guides
         guides.check(dataclasses.replace(asked, guides=(asked.source,)))
     if len(asked.references) > spec.references:
         raise KeyframeError(f"{spec.label} takes {spec.references or 'no'} reference pictures, not {len(asked.references)}.", CHOOSE)
     for path in asked.references:
-        clip.picture(path)
+        clip.picture(path, "picture of the subject", Remedy(action="leave_out", label="Leave the Subject Out", value="references"))
+
+
+def _loras(asked: Shot, spec: FamilySpec, folder: Path) -> None:
+    leave = Remedy(action="leave_out", label="Leave the LoRAs Out", value="loras")
     if asked.loras and not spec.loras:
         raise ModelError(f"{spec.label} takes no LoRAs.", CHOOSE)
     for lora in asked.loras:
         if not (math.isfinite(lora.strength) and abs(lora.strength) <= 4):
-            raise ModelError(f"The LoRA {lora.name} cannot have the strength {lora.strength:g}; use -4 to 4.")
+            raise ModelError(f"The LoRA {lora.name} cannot have the strength {lora.strength:g}; use -4 to 4.", leave)
+        if lora.expert not in range(len(EXPERTS)):
+            raise ModelError(f"The LoRA {lora.name} is for an expert {lora.expert}; there are: {', '.join(EXPERTS)}.", leave)
+        if lora.expert and not families.two_experts(folder):
+            raise ModelError(f"The LoRA {lora.name} is for one of two experts, and this model has one; let it be for both, or leave it out.", leave)
         families.lora(asked.family, lora.name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .ahead import Ahead
-from .errors import KeyframeError
+from .errors import KeyframeError, Remedy
 from .protocol import FrameGrid, Guide, Shot, Size
 
 if TYPE_CHECKING:
@@ -82,8 +82,13 @@ class Beside:
         self._source = Guides(dataclasses.replace(shot, guides=(shot.source,))) if shot.source else None
         self._references = tuple(map(picture, shot.references))
         paths = [guide.path for guide in shot.guides if cameras and guide.kind == "camera"]
-        self._cameras, self.notes = _cameras(paths[0], shot.frames) if paths else (None, ())
+        self._cameras, self._notes = _cameras(paths[0], shot) if paths else (None, ())
         self._near, self._far = next(((guide.near or 0.0, guide.far or 0.0) for guide in shot.guides if guide.kind == "depth"), (0.0, 0.0))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd or made to fit, as far as it was read."""
+        return (*self._notes, *(self._source.notes() if self._source else ()))
 
     def window(self, stretch: Stretch, size: Size, cut: threading.Event) -> dict:
         """The fields of a families.Window. Raises Cut, GuideError."""
@@ -104,11 +109,11 @@ class Beside:
         return anew[0] * made + (1 - anew[0]) * self._source.frame(index, size, ("beauty",))["beauty"][0]
 
 
-def _cameras(path: str, frames: int) -> tuple[Cameras | None, tuple[str, ...]]:
+def _cameras(path: str, shot: Shot) -> tuple[Cameras | None, tuple[str, ...]]:
     """The cameras of a shot, or why they are not followed. Raises GuideError."""
     from . import camera
     try:
-        return camera.read(path, frames), ()
+        return camera.along(path, shot)
     except camera.Orthographic:
         return None, ("The camera is orthographic, at least in some frames: its path was not followed, only what it sees",)
 
@@ -160,16 +165,16 @@ def still_notes(shot: Shot, native: Size, found: dict[int, Still]) -> tuple[str,
                  for frame, still in sorted(found.items()) if still.original != native)
 
 
-def picture(path: str) -> np.ndarray:
-    """An image file as float32 (h, w, 3), sRGB 0..1; transparency is dropped. Raises KeyframeError."""
+def picture(path: str, what: str = "keyframe", remedy: Remedy | None = None) -> np.ndarray:
+    """An image file as float32 (h, w, 3), sRGB 0..1; transparency is dropped. Raises KeyframeError, in which it is `what`."""
     import cv2
     try:
         encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
     except (OSError, ValueError) as error:
-        raise KeyframeError(f"The keyframe {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        raise KeyframeError(f"The {what} {path} cannot be read: {getattr(error, 'strerror', None) or error}.", remedy) from error
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH) if encoded.size else None
     if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise KeyframeError(f"The keyframe {path} is not an image that can be read; use PNG, JPEG, TIFF or WebP.")
+        raise KeyframeError(f"The {what} {path} is not an image that can be read; use PNG, JPEG, TIFF or WebP.", remedy)
     return image.astype(np.float32) / np.iinfo(image.dtype).max
 
 

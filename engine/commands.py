@@ -15,7 +15,7 @@ import typer
 from . import families
 from .errors import Cut, ShotError, SoraError
 from .models.commands import models_app
-from .protocol import SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Lora, Progress, Shot, Size, Take, decode, read_shot, read_take
+from .protocol import EXPERTS, SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Lora, Progress, Shot, Size, Take, decode, read_shot, read_take
 
 FAILED, BAD_REQUEST, CUT = 1, 2, 130
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Sora's engine: from a shot to numbered frames.")
@@ -141,7 +141,7 @@ def shoot(
     guided: Annotated[str | None, typer.Option(help="FROM:UNTIL, guidance between these shares of the steps alone, such as 0.1:0.7")] = None,
     guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
-    lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8")] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8; of a model with two experts, for one of them as FILE=0.8@high or FILE=0.8@low")] = None,
     draft: Annotated[bool | None, typer.Option("--draft/--full", help="Skip steps that would change little")] = None,
     draft_by: Annotated[str | None, typer.Option(help="first_block, or magnitude, which learns the model's steps first")] = None,
     two_stages: Annotated[bool | None, typer.Option("--two-stages/--one-stage", help="Sample at half the size, then refine at all of it")] = None,
@@ -238,11 +238,20 @@ def _keyframe(text: str) -> Keyframe:
 
 
 def _lora(text: str) -> Lora:
+    """`NAME=0.8@high`, of which all but the name can be left out. Raises ShotError."""
+    for expert, end in enumerate(EXPERTS):
+        if text.endswith(f"@{end}"):
+            return dataclasses.replace(_worn(text.removesuffix(f"@{end}")), expert=expert)
+    return _worn(text)
+
+
+def _worn(text: str) -> Lora:
     name, equals, strength = text.rpartition("=") if not text.endswith(".safetensors") else (text, "", "")
     try:
         known = Lora(name=name, strength=float(strength)) if equals else Lora(name=text)
     except ValueError as error:
-        raise ShotError(f"“{strength}” is not a strength; write the LoRA as NAME or FILE, or with a number as FILE=0.8.") from error
+        raise ShotError(f"“{strength}” is not a strength; write the LoRA as NAME or FILE, or with a number as FILE=0.8; "
+                        "for one of two experts add @high or @low.") from error
     is_file = known.name.endswith(".safetensors")
     return dataclasses.replace(known, name=str(Path(known.name).expanduser().resolve())) if is_file else known
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from . import driver
 from .ahead import heed
 from .errors import REPAIR, EngineBroken, FolderError, ModelError, OutOfMemory, Remedy
+from .protocol import Finding
 
 CHOICE = "SORA_DEVICE"          # environment: cpu, cuda, cuda:1, xpu, mps; otherwise the best that answers
 PATIENCE = 0.1                  # seconds between two tries for a device's lock
@@ -135,6 +136,27 @@ def passed_over(place: Device) -> str:
     if place.name != "cpu" or os.environ.get(CHOICE) or build not in ("cuda", ""):
         return ""
     return driver.passed_over(driver.card(), version)
+
+
+def idle_card(place: Device) -> Finding | None:
+    """The same as the doctor says it: torch without CUDA is mended by the engine's repair, a driver only by a person."""
+    idle = passed_over(place)
+    return Finding(what="GPU", found=idle, well=False, remedy=None if _torch_build()[0] else REPAIR) if idle else None
+
+
+def slow() -> Finding | None:
+    """Why a large model takes hours here, without importing torch; None where a GPU will shoot, as far as that can be told."""
+    asked, (built, version) = os.environ.get(CHOICE, "").strip().lower(), _torch_build()
+    if asked:
+        return Finding(what="GPU", found=f"{CHOICE} asks for the processor.", well=False) if asked == "cpu" else None
+    if built in ("hip", "xpu") or (sys.platform == "darwin" and platform.machine() == "arm64"):
+        return None
+    here = driver.card()
+    if here is None:
+        return Finding(what="GPU", found="No graphics card was found.", well=False)
+    if built and not driver.too_old(here, version):
+        return None
+    return Finding(what="GPU", found=driver.passed_over(here, version), well=False, remedy=None if built else REPAIR)
 
 
 # ---------------------------------------------------------------- whose turn it is

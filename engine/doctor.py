@@ -50,9 +50,9 @@ def _device() -> Iterator[Finding]:
         yield Finding(what="Device", found=error.sentence, well=False, remedy=error.remedy)
         return
     yield Finding(what="Device", found=f"{place.label} ({place.name}, {place.dtype})", well=True)
-    idle = device.passed_over(place)
-    if idle:                # no remedy: only a person can update a driver, and processors alone may be what they chose
-        yield Finding(what="GPU", found=idle, well=False)
+    idle = device.idle_card(place)
+    if idle:
+        yield idle
     enough = place.free >= LITTLE_MEMORY
     yield Finding(what="Memory", found=f"{place.free / 2**30:.1f} of {place.memory / 2**30:.1f} GB free", well=enough,
                   remedy=None if enough else Remedy(action="unload", label="Free Memory"))

@@ -20,6 +20,8 @@ ACTIONS = (
     "write_prompt",       # put the cursor into the prompt
     "add_camera",         # add a camera that sees what the viewport sees
     "drop_guide",         # value: kind of guide to switch off
+    "use_guide",          # value: kind of guide to switch on
+    "add_still",          # choose a picture that the clip must show; value: number of the scene's frame
     "render_guides",      # render the guides again
     "choose_folder",      # open the preferences at the takes folder
     "free_disk",          # reveal the folder whose disk is full; value: folder
@@ -30,17 +32,19 @@ ACTIONS = (
     "unload",             # free the model's memory
     "shoot_again",        # the same shot once more
     "show_log",           # open the engine's log
-    "choose_model",       # open the model list
+    "choose_model",       # open the list of families, or, with the value "weights", of the family's weights where it has several
+    "use_family",         # value: name of the family
     "get_model",          # download a model, or go on with it; value: its name
     "allow_online",       # open Blender's preferences where it may be allowed to go online
     "set_plan",           # how the model is kept in memory; value: one of protocol.PLANS, or ""
     "set_channel",        # value: channel of the sequencer to land on
-    "leave_out",          # switch off what the shot has beside its guides; value: a list and its line, "source", or a field
+    "leave_out",          # switch off what the shot has beside its guides; value: as sora_addon/lines.leave_out reads it
     "set_distance",       # value: metres from the camera to the backdrop
 )
 
 REPAIR = Remedy(action="repair_engine", label="Repair Engine")
 CHOOSE = Remedy(action="choose_model", label="Choose a Model")
+WEIGHTS = Remedy(action="choose_model", label="Choose Other Weights", value="weights")
 
 
 class SoraError(Exception):

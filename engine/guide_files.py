@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import exr
+from . import conform, exr
 from .errors import GuideError, Remedy
 from .protocol import Guide, Shot, Size
 
@@ -20,7 +20,7 @@ def way_out(guide: Guide, shot: Shot) -> Remedy:
     """Guides that Blender rendered can be rendered again; a source clip or a folder of the asker's own can only be left out."""
     if guide is shot.source:
         return Remedy(action="leave_out", label="Begin from Nothing", value="source")
-    if Path(guide.path).is_relative_to(shot.out):
+    if conform.rendered(guide.path, shot):
         return Remedy(action="render_guides", label="Render Guides Again")
     return Remedy(action="drop_guide", label=f"Leave {guide.kind.title()} Out", value=guide.kind)
 
@@ -35,26 +35,18 @@ def remedied(guide: Guide, shot: Shot):
         raise
 
 
-def sequence(guide: Guide, shot: Shot) -> list[Path]:
-    """One file for each of the shot's frames, in order. Raises GuideError that names the first offending frame or file.
+def sequence(guide: Guide, shot: Shot) -> tuple[list[Path], str]:
+    """One file for each of the shot's frames, in order, and what is to be said where the guide is longer or shorter.
 
-    Files are numbered at the end of their names. Any first number will do, if the rest follow without a gap.
+    Files are numbered at the end of their names. Any first number will do, if the rest follow without a gap. Raises GuideError.
     """
-    folder, remedy = Path(guide.path), way_out(guide, shot)
-    files = numbered(folder, f"The {guide.kind} guide", remedy)
+    folder, remedy, what = Path(guide.path), way_out(guide, shot), conform.named(guide, shot)
+    files = numbered(folder, f"The {what}", remedy)
     numbers = sorted(files)
     if not numbers:
-        raise GuideError(f"The {guide.kind} guide's folder {folder} has no numbered EXR, PNG or JPEG files.", remedy)
-    if len(numbers) == shot.frames == numbers[-1] - numbers[0] + 1:
-        return [files[number] for number in numbers]
-    own = range(shot.frame_start, shot.frame_start + shot.frames)
-    first = shot.frame_start if any(number in own for number in numbers) else numbers[0]
-    wanted = range(first, first + shot.frames)
-    for number in wanted:
-        if number not in files:
-            raise GuideError(f"Frame {number} of the {guide.kind} guide is missing in {folder}; the shot has {shot.frames} frames.", remedy)
-    extra = next(number for number in numbers if number not in wanted)
-    raise GuideError(f"The {guide.kind} guide has a frame too many, {files[extra].name} in {folder}; the shot has {shot.frames} frames.", remedy)
+        raise GuideError(f"The {what}'s folder {folder} has no numbered EXR, PNG or JPEG files.", remedy)
+    run = conform.run(numbers, shot, what, folder, remedy)
+    return [files[numbers[row]] for row in run.rows], run.note
 
 
 def numbered(folder: Path, what: str, remedy: Remedy | None = None) -> dict[int, Path]:
@@ -77,9 +69,9 @@ def numbered(folder: Path, what: str, remedy: Remedy | None = None) -> dict[int,
 def check_sizes(files: list[Path], guide: Guide, shot: Shot) -> Size:
     """The size of all files. Raises GuideError that names the first file of another size or that cannot be read."""
     first = size(files[0])
-    for path in files[1:]:
+    for path in dict.fromkeys(files[1:]):
         if size(path) != first:
-            raise GuideError(f"{path.name} of the {guide.kind} guide is {size(path)}, while {files[0].name} is {first}.", way_out(guide, shot))
+            raise GuideError(f"{path.name} of the {conform.named(guide, shot)} is {size(path)}, while {files[0].name} is {first}.", way_out(guide, shot))
     return first
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import exr, guide_files, layout
+from . import conform, exr, guide_files, layout
 from .errors import GuideError
 from .outlines import outlines
 from .protocol import Guide, Shot, Size
@@ -44,7 +44,7 @@ LAYERS = {
 
 
 def check(shot: Shot) -> None:
-    """Whether every guide has one readable file of one size for each frame. Raises GuideError."""
+    """Whether every guide has readable files of one size, without a gap. Raises GuideError."""
     for guide in shot.guides:
         with guide_files.remedied(guide, shot):
             _check(guide, shot)
@@ -59,7 +59,7 @@ def _check(guide: Guide, shot: Shot) -> None:
         return
     if guide.kind not in LAYERS:
         raise GuideError(f"There is no guide called {guide.kind!r}; there are: camera, layout, {', '.join(LAYERS)}.")
-    files = guide_files.sequence(guide, shot)
+    files, _note = guide_files.sequence(guide, shot)
     guide_files.check_sizes(files, guide, shot)
     if files[0].suffix.lower() == ".exr":
         layers = _layers(files[0], guide.kind)
@@ -74,20 +74,23 @@ class Reader:
         """Lists the files. Raises GuideError."""
         self.guide, self.shot = guide, shot
         self._boxes = layout.read(guide, shot) if guide.kind == "layout" else None
-        self.files = [] if self._boxes else guide_files.sequence(guide, shot)
+        self.files, fitted = ([], "") if self._boxes else guide_files.sequence(guide, shot)
+        self._fitted = self._boxes.notes if self._boxes else tuple(filter(None, (fitted,)))
+        self._of: Size | None = None                # of the pictures read so far
         self.near, self.far = guide.near, guide.far
-        self._views: list[dict] | None = None
-        self._odd: dict[int, int] = {}              # frame -> pixels that are no distance
+        self._views: tuple[list[dict], str] | None = None
+        self._odd: dict[Path, int] = {}             # file -> pixels that are no distance
         self._flat = False
         self._painted: set[bool] = set()            # whether anything had a colour of its own, of the frames read so far
         self._decode: Callable[[int], np.ndarray] | None = getattr(self, f"_{guide.kind}", None)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        notes = []
+        notes = [*self._fitted, *filter(None, (self._of and conform.note(self._of, self.shot, conform.named(self.guide, self.shot)),
+                                               self._views and self._views[1]))]
         if self._odd:
             notes.append(f"{sum(self._odd.values())} pixels of the depth guide in {len(self._odd)} frames, the first in "
-                         f"{self.files[min(self._odd)].name}, are no distance and count as background")
+                         f"{min(self._odd, key=self.files.index).name}, are no distance and count as background")
         if self._flat:
             notes.append(f"The {self.guide.kind} guide's pictures are taken as "
                          + ("inverse depth already between near and far, white nearest" if self.guide.kind == "depth" else "camera space"))
@@ -96,11 +99,17 @@ class Reader:
         return tuple(notes)
 
     def read(self, start: int, count: int, size: Size | None = None) -> np.ndarray:
-        """float32 (count, h, w, C) of the frames from `start`, which counts from 0; `size` None keeps the files' own."""
+        """float32 (count, h, w, C) of the frames from `start`, which counts from 0; `size` None keeps the files' own.
+
+        Pictures of another shape than the shot's are cropped to it before they are scaled.
+        """
         frames = []
         for index in range(start, start + count):
             with guide_files.remedied(self.guide, self.shot):
                 image = self._decode(index) if self._decode else self._drawn(index, size)
+            if size and self._decode:
+                self._of = Size(image.shape[1], image.shape[0])
+                image = conform.cropped(image, self.shot.size)
             if self.guide.kind == "vector" and size:
                 image = image * np.float32([size.width / image.shape[1], size.height / image.shape[0]])
             frames.append(guide_files.resized(image, size))
@@ -124,13 +133,13 @@ class Reader:
         metres = exr.channels(self.files[index], _layers(self.files[index], "depth"))[..., 0]
         odd = int(np.count_nonzero(~np.isfinite(metres) | (metres <= 0)))
         if odd:
-            self._odd[index] = odd
+            self._odd[self.files[index]] = odd
         return metres
 
     def _extent(self) -> tuple[float, float]:
         """Nearest and farthest surface of all frames, one frame in memory at a time; 1 m and 2 m of an empty shot."""
         near, far = np.inf, 0.0
-        for index in range(len(self.files)):
+        for index in range(len(set(self.files))):       # a last one that holds is read once
             inverse = _inverse(self._metres(index))
             if inverse.any():
                 near, far = min(near, float(1 / inverse.max())), max(far, float(1 / inverse[inverse > 0].min()))
@@ -154,7 +163,7 @@ class Reader:
         """Rotation (3, 3) from world to camera space: Blender writes its normals in world space."""
         if self._views is None:
             self._views = views(_camera_file(self.guide, self.shot), self.shot, self.guide)
-        rotation = np.array(self._views[index]["c2w"], np.float64).reshape(4, 4)[:3, :3]
+        rotation = np.array(self._views[0][index]["c2w"], np.float64).reshape(4, 4)[:3, :3]
         return (TO_VIEW @ rotation.T).astype(np.float32)
 
     def _beauty(self, index: int) -> np.ndarray:
@@ -186,8 +195,8 @@ class Reader:
 
     def _drawn(self, index: int, size: Size | None) -> np.ndarray:
         """Lines are as wide at any size: they are drawn at the size that is asked for."""
-        of, frames = self._boxes
-        return layout.drawn(frames[index], of, size or of)
+        of = self._boxes.size
+        return layout.drawn(self._boxes.frames[index], of, size or of)
 
     def _vector(self, index: int) -> np.ndarray:
         if self.files[index].suffix.lower() != ".exr":
@@ -244,11 +253,13 @@ def _camera_file(guide: Guide, shot: Shot) -> Path:
                      guide_files.way_out(guide, shot))
 
 
-def views(path: Path, shot: Shot, guide: Guide) -> list[dict]:
-    """The camera of each of the shot's frames: `c2w`, 16 numbers, row-major, OpenCV axes, and `K`. Raises GuideError."""
+def views(path: Path, shot: Shot, guide: Guide) -> tuple[list[dict], str]:
+    """The camera of each of the shot's frames: `c2w`, 16 numbers, row-major, OpenCV axes, and `K`; and what is to be said where there are
+    more or fewer of them. Raises GuideError."""
     remedy = guide_files.way_out(guide, shot)
     try:
         frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
+        numbers = [int(view["frame"]) for view in frames]
         lacking = [view["frame"] for view in frames if not _finite(view["c2w"], 16) or not _finite(view["K"], 4)]
     except OSError as error:
         raise GuideError(f"{path} cannot be read: {error.strerror or error}.", remedy) from error
@@ -256,9 +267,8 @@ def views(path: Path, shot: Shot, guide: Guide) -> list[dict]:
         raise GuideError(f"{path} is damaged: {error}.", remedy) from error
     if lacking:
         raise GuideError(f"{path} has no whole matrices for frame {lacking[0]}.", remedy)
-    if len(frames) != shot.frames:
-        raise GuideError(f"{path} has {len(frames)} frames; the shot has {shot.frames}.", remedy)
-    return frames
+    run = conform.run(numbers, shot, "camera guide" if guide.kind == "camera" else f"camera of the {guide.kind} guide", path, remedy)
+    return [frames[row] for row in run.rows], run.note
 
 
 def _finite(numbers, count: int) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import KeyframeError
 from .protocol import Shot
+from .ways_out import without_stills
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,9 +42,14 @@ class Pace:
 
     def stills(self, found: dict) -> dict:
         """What is known by the shot's frames, by the frames that are made. Raises KeyframeError where two meet."""
-        placed = {round(float(self.positions[frame])): still for frame, still in sorted(found.items())}
-        if len(placed) < len(found):
-            raise KeyframeError(f"At the model's {self.fps:g} frames a second two keyframes fall on one frame; move them apart.")
+        placed, crowded = {}, []
+        for frame, still in sorted(found.items()):
+            at = round(float(self.positions[frame]))
+            crowded += [frame] if at in placed else []
+            placed[at] = still
+        if crowded:
+            raise KeyframeError(f"At the model's {self.fps:g} frames a second two keyframes fall on one frame; move them apart, or leave one out.",
+                                without_stills(self._shot, crowded))
         return placed
 
     def notes(self) -> tuple[str, ...]:

@@ -102,8 +102,10 @@ class FamilySpec:
     steps: int = 8
     guidance: float = 3.0
     models: tuple[str, ...] = ()
+    experts: tuple[str, ...] = ()           # those of them that have two transformers, one for much noise and one for little
     references: int = 0                     # pictures of a subject that a shot may have
     loras: bool = False
+    kin: tuple[str, ...] = ()               # other families whose LoRAs fit as well: they have the same transformer
     audio: bool = False                     # sound comes with the pictures
     plans: bool = False                     # its models can be kept in memory in several ways
     window: int = 0                         # frames sampled at once at most; 0: it depends on the weights
@@ -126,13 +128,16 @@ class Span:
     strength: float
 
 
+EXPERTS = ("both", "high", "low")           # the transformers that a LoRA is for: all, the one for much noise, the one for little
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
     """A LoRA of the models folder, or a safetensors file by its absolute path."""
 
     name: str
     strength: float = 1.0
-    expert: int = 0                         # of a model with two transformers: 1 is the one for much noise, 2 for little; 0: both
+    expert: int = 0                         # of a model with two transformers: one of EXPERTS by its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +158,8 @@ class Preset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guide:
-    """A sequence of images of one kind, one file for each of the shot's frames, or a `camera.json`.
+    """A sequence of images of one kind, one file for each of the shot's frames, or a `camera.json`. One that is longer is cut, of one
+    that is shorter the last frame holds, and the take says so.
 
     `path` is a folder with numbered EXR (or PNG) files, several kinds may share one multi-layer folder;
     for `camera` and `layout` it is a JSON file. `near` and `far` are metres, fixed over the shot, for depth only.
@@ -346,6 +352,7 @@ class Ready:
     device: str
     families: tuple[FamilySpec, ...]
     pid: int
+    slow: Finding | None = None             # why large models take hours on this device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

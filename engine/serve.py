@@ -181,7 +181,7 @@ def warm() -> None:
 def serve() -> int:
     """Runs until stdin ends or Quit. Returns the exit code."""
     wire = Wire.of_stdout()
-    wire.say(Ready(engine=ENGINE_VERSION, device=device.announced(), families=families.specs(), pid=os.getpid()))
+    wire.say(Ready(engine=ENGINE_VERSION, device=device.announced(), families=families.specs(), pid=os.getpid(), slow=device.slow()))
     line = Line(wire)
     threading.Thread(target=listen, args=(0, line, wire), name="listen", daemon=True).start()
     warming = threading.Thread(target=warm, name="warm", daemon=True)

@@ -10,7 +10,7 @@ import bpy
 
 from ..engine import protocol
 from ..engine.errors import GuideError, KeyframeError, ModelError, Remedy, SoraError
-from ..engine.protocol import FamilySpec, Guide, Keyframe, Lora, Shot
+from ..engine.protocol import EXPERTS, FamilySpec, Guide, Keyframe, Lora, Shot
 from . import compat, edit, footage, lines, loras as library
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")      # what the engine reads as a still
@@ -71,7 +71,8 @@ def references(settings, spec: FamilySpec) -> tuple[str, ...]:
 # ---------------------------------------------------------------- LoRAs
 def loras(settings, spec: FamilySpec, folder: Path) -> tuple[Lora, ...]:
     """The LoRAs that are on, those of the models folder by their names, others by their files. Raises ModelError."""
-    found: dict[str, Lora] = {}
+    from . import stock             # it looks after the engine, which reads these settings
+    found, experts = {}, stock.two_experts(spec, settings.model_name)
     for index, row in enumerate(settings.loras) if spec.loras else ():
         if not row.on:
             continue
@@ -79,7 +80,7 @@ def loras(settings, spec: FamilySpec, folder: Path) -> tuple[Lora, ...]:
         name = _lora(row.lora.strip(), spec, folder, leave)
         if name in found:
             raise ModelError(f"The LoRA {row.lora} is in the list twice; once is enough.", leave)
-        found[name] = Lora(name=name, strength=round(row.strength, 4))
+        found[name] = Lora(name=name, strength=round(row.strength, 4), expert=EXPERTS.index(row.expert) if experts else 0)
     return tuple(found.values())
 
 
@@ -88,7 +89,7 @@ def _lora(written: str, spec: FamilySpec, folder: Path, leave: Remedy) -> str:
     if not written:
         raise ModelError("A LoRA of the list has no name yet; choose one of the models folder, or a file.", leave)
     if not is_file(written):
-        if written not in [one.name for one in library.known(folder, spec.name)]:
+        if written not in [one.name for one in library.known(folder, spec.name, *spec.kin)]:
             raise ModelError(f"The LoRA {written} is not among those of {spec.label} in {folder}; import it, or choose its file.", leave)
         return written
     path = Path(bpy.path.abspath(written))
@@ -189,7 +190,7 @@ def restore(settings, shot: Shot, spec: FamilySpec, takes: Path) -> None:
     for path in shot.references:
         lines.add(settings, "references", image=path)
     for worn in shot.loras:
-        lines.add(settings, "loras", lora=worn.name, strength=worn.strength)
+        lines.add(settings, "loras", lora=worn.name, strength=worn.strength, expert=EXPERTS[worn.expert])
     _restore_source(settings, shot.source, takes)
     if shot.source and spec.changes:
         settings.source_change = shot.source.strength

@@ -76,7 +76,7 @@ class Listing:
 
     def lacking(self, family: str, name: str) -> Model | None:
         """What has to be there before the family can shoot with the model `name` ("": any) and is not; None when nothing lacks."""
-        known = [model for model in self.of(family) if model.kind != "lora"]
+        known = [model for model in self.of(family) if model.kind in WHOLE]
         if name:
             known = [model for model in known if model.name == name]
         begun = [model for model in known if model.state != "absent"]

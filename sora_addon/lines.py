@@ -2,9 +2,14 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 MOST = 4.0          # a LoRA's strength, to either side
+EXPERT_ITEMS = (    # as protocol.EXPERTS has them
+    ("both", "Both Experts", "The whole model wears it"),
+    ("high", "High Noise", "Only the transformer for much noise, which lays the clip out"),
+    ("low", "Low Noise", "Only the transformer for little noise, which draws the details"),
+)
 RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"}         # a project that moves keeps its pictures
 
 
@@ -20,9 +25,10 @@ def _lora_chosen(self, _context) -> None:
 
 
 def installed(family: str):
-    """The LoRAs of a family in this machine's models folder."""
-    from . import loras, places
-    return loras.known(places.models_folder(), family)
+    """The LoRAs in this machine's models folder that a family takes."""
+    from . import families, loras, places
+    spec = families.known(family)
+    return loras.known(places.models_folder(), family, *(spec.kin if spec else ()))
 
 
 class SoraStill(bpy.types.PropertyGroup):
@@ -49,6 +55,7 @@ class SoraLora(bpy.types.PropertyGroup):
     strength: FloatProperty(
         name="Strength", description="How strongly the LoRA counts. 1 is as it was trained, 0 is nothing, below 0 is its opposite",
         default=1.0, min=-MOST, max=MOST, soft_min=0.0, soft_max=2.0)
+    expert: EnumProperty(name="Expert", description="Which of the model's two transformers wears it", default="both", items=EXPERT_ITEMS)
     triggers: StringProperty(name="Trigger Words", description="Words that call the LoRA up in a prompt")
     on: BoolProperty(name="On", default=True, description="Off: the LoRA stays in the list, and the shot goes without it")
 
@@ -80,14 +87,29 @@ def remove(settings, name: str) -> None:
 
 
 def leave_out(settings, line: str) -> None:
-    """Switches off what a refusal named: `stills 2`, `references 4 5`, `source`, `preset`, or a field such as `first_image` or `draft`."""
-    name, *numbers = line.split()
-    for number in numbers:
-        if int(number) < len(getattr(settings, name)):
-            getattr(settings, name)[int(number)].on = False
+    """Switches off what a refusal named: `source`, `preset`, a field such as `first_image` or `draft`, all of a list (`references`), its
+    lines (`stills 2`), or stills by their frames, and fields with them (`stills_at 12 49 last_image`)."""
+    name, *more = line.split()
     if name == "source":
         settings.source_from = "NONE"
     elif name == "preset":
         settings.preset = "default"
-    elif not numbers:
-        setattr(settings, name, type(getattr(settings, name))())
+    elif name == "stills_at":
+        _stills_off(settings, more)
+    elif name in LISTS:
+        for index, row in enumerate(getattr(settings, name)):
+            row.on = row.on and bool(more) and str(index) not in more
+    else:
+        _empty(settings, name)
+
+
+def _stills_off(settings, named: list[str]) -> None:
+    for row in settings.stills:
+        row.on = row.on and str(row.frame) not in named
+    for field in named:
+        if not field.isdecimal():
+            _empty(settings, field)
+
+
+def _empty(settings, field: str) -> None:
+    setattr(settings, field, type(getattr(settings, field))())

@@ -36,15 +36,15 @@ def default_folder() -> Path:
     return base / "sora" / "models"
 
 
-def known(folder: Path, family: str) -> tuple[Known, ...]:
-    """The LoRAs of a family, by name. A folder that is not there has none; damaged records are logged and left out."""
+def known(folder: Path, *families: str) -> tuple[Known, ...]:
+    """The LoRAs of families, by name. A folder that is not there has none; damaged records are logged and left out."""
     try:
         records = sorted(path / RECORD for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         log.info("%s has no LoRAs: %s", folder, error)
         return ()
     found = [_read(record) for record in records if record.is_file()]
-    return tuple(one for one in found if one is not None and one.family == family)
+    return tuple(one for one in found if one is not None and one.family in families)
 
 
 def _read(record: Path) -> Known | None:

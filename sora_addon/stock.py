@@ -6,6 +6,7 @@ Each is a child process that `tick` looks after; a timer calls it, and tests and
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import bpy
 
@@ -42,6 +43,21 @@ def lacking(family: str, model: str) -> catalogue.Model | None:
 def imported(family: str) -> list[catalogue.Model]:
     """Models of the family that no catalogue has: they came from this machine."""
     return [model for model in (listing.of(family) if listing else ()) if model.is_here and model.kind in catalogue.WHOLE and not model.repository]
+
+
+def two_experts(spec, model: str) -> bool:
+    """Whether the weights `model` ("": the first that are here) have a transformer for much noise and one for little.
+
+    Imported ones are looked at. Where nobody knows yet it is taken for true: the engine refuses what is for an expert that is not there.
+    """
+    if not spec.experts:
+        return False
+    if not model:
+        model = next((one.name for one in (listing.of(spec.name) if listing else ()) if one.is_here and one.kind in catalogue.WHOLE), spec.models[0])
+    if model in spec.models:
+        return model in spec.experts
+    known = listing.named(model) if listing else None
+    return known is None or (Path(known.folder) / "transformer_2").is_dir()
 
 
 # ---------------------------------------------------------------- what operators call

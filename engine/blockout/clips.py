@@ -196,7 +196,7 @@ def _readers(clip: Clip) -> dict[str, Reader]:
         path = Path(guide.path)
         inside = clip.path / path.relative_to(shot.out) if path.is_relative_to(shot.out) else path
         if guide.kind in PICTURES and inside.is_dir():
-            readers[guide.kind] = Reader(replace(guide, path=str(inside)), shot)
+            readers[guide.kind] = Reader(replace(guide, path=str(inside)), replace(shot, out=str(clip.path)))
         elif guide.kind in PICTURES:
             log.warning("%s: its %s guide is no longer at %s; trained on without it", clip.path.name, guide.kind, inside)
     return readers

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HINTS = ("depth", "edges", "layout", "beauty", "normal")     # in the order in which they are shown; `mask` is none
 NOTES = {"normal": "Normals were shown to VACE as grey clay lit from the upper left: it knows no normals",
+         "layout": "Boxes were shown to VACE as outlines without labels: what is in which of them is up to the prompt",
          "beauty": "Beauty was shown to VACE in grey: it adds the colours itself"}
 LIGHT = np.float32([-0.4, 0.5, 0.77])               # towards the light, camera space
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import CHOOSE, ModelError
+from ..errors import CHOOSE, WEIGHTS, ModelError
 from ..protocol import FamilySpec, Size
 from ..models import admission
 from . import blockout, cogvideox, ltx2, sana_wm, skyreels, vace, wan
@@ -113,16 +113,21 @@ def weights(name: str, model: str) -> Path:
     """The folder of a family's model: a name the family knows, or an absolute path. Raises ModelError; pickles are refused."""
     folder = Path(model) if Path(model).is_absolute() else _folder(name, model)
     if not folder.is_dir():
-        raise ModelError(f"The model {model or family(name).SPEC.models[0]!r} is not there: {folder} is not a folder.", CHOOSE)
+        raise ModelError(f"The model {model or family(name).SPEC.models[0]!r} is not there: {folder} is not a folder.", WEIGHTS)
     if (folder / "model_index.json").is_file():
         admission.check_folder(folder)
         return folder
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES)
     if pickles:
-        raise ModelError(f"{folder} holds {pickles[0]}, which could run a program when opened; only safetensors are loaded.", CHOOSE)
+        raise ModelError(f"{folder} holds {pickles[0]}, which could run a program when opened; only safetensors are loaded.", WEIGHTS)
     if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder} holds no weights (*.safetensors).", CHOOSE)
+        raise ModelError(f"{folder} holds no weights (*.safetensors).", WEIGHTS)
     return folder
+
+
+def two_experts(folder: Path) -> bool:
+    """Whether a model's folder has a transformer for much noise and one for little."""
+    return all((folder / part).is_dir() for part in ("transformer", "transformer_2"))
 
 
 def _folder(name: str, model: str) -> Path:
@@ -143,9 +148,9 @@ def lora(name: str, wanted: str) -> Path:
             raise ModelError(f"{wanted} is a model, not a LoRA.", CHOOSE)
         kept.check(found)
         if found.family != name:                # one of a family with the same transformer fits as well
-            recognise.agree(found.path, name, "lora")
+            recognise.agree(found.path, name, lora=True)
         return found.path
     if not Path(wanted).is_file():
         raise ModelError(f"The LoRA {wanted} is not there.", CHOOSE)
-    recognise.agree(Path(wanted), name, "lora")
+    recognise.agree(Path(wanted), name, lora=True)
     return Path(wanted)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GuideError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
+from ..ways_out import with_guide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ SPEC = FamilySpec(
     native_area=720 * 480,
     steps=50,
     guidance=6.0,
-    models=("cogvideox-fun-5b-control", "cogvideox-fun-5b-pose"),
+    models=("cogvideox-fun-5b-control",),
     loras=True,
     plans=True,
     window=49,
@@ -43,7 +44,7 @@ def check(shot: Shot, folder: Path) -> None:
         raise GuideError("CogVideoX-Fun follows one guide at a time; choose depth or edges.",
                          Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
     if not kinds:
-        raise GuideError("CogVideoX-Fun follows a layout; switch on the depth or the edges guide.")
+        raise GuideError("CogVideoX-Fun follows a layout; switch on the depth or the edges guide.", with_guide("depth"))
 
 
 def rehearsed(slope: np.ndarray) -> dict:

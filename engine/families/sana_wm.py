@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GuideError, KeyframeError
 from ..protocol import FamilySpec, FrameGrid, Shot, Size, SizeGrid
+from ..ways_out import with_guide, with_still, without_stills
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,11 +43,12 @@ def check(shot: Shot, folder: Path) -> None:
     from .. import camera
     path = next((guide.path for guide in shot.guides if guide.kind == "camera"), "")
     if not path:
-        raise GuideError("SANA-WM follows a camera; switch on the camera guide.")
-    camera.read(path, shot.frames)
+        raise GuideError("SANA-WM follows a camera; switch on the camera guide.", with_guide("camera"))
+    camera.along(path, shot)
     frames = {keyframe.frame for keyframe in shot.keyframes}
     if frames != {0}:
-        raise KeyframeError("SANA-WM begins from a picture: give it a keyframe at the first frame, and at no other.")
+        raise KeyframeError("SANA-WM begins from a picture: give it a keyframe at the first frame, and at no other.",
+                            without_stills(shot, frames - {0}) if 0 in frames else with_still(shot, 0))
 
 
 def made(folder: Path) -> Size:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import KeyframeError
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
+from ..ways_out import with_still, without_stills
 
 if TYPE_CHECKING:
     from ..device import Device
@@ -26,6 +27,7 @@ SPEC = FamilySpec(
     guidance=6.0,
     models=("skyreels-v2-df-1.3b-540p", "skyreels-v2-df-14b-540p", "skyreels-v2-df-14b-720p"),
     loras=True,
+    kin=("wan",),
     plans=True,
     window=1457,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet
@@ -41,9 +43,9 @@ def check(shot: Shot, folder: Path) -> None:
     frames = {keyframe.frame for keyframe in shot.keyframes}
     odd = sorted(frames - {0, shot.frames - 1})
     if odd:
-        raise KeyframeError(f"SkyReels takes keyframes at the first and the last frame, not at frame {odd[0]}.")
+        raise KeyframeError(f"SkyReels takes keyframes at the first and the last frame, not at frame {odd[0]}.", without_stills(shot, odd))
     if frames and 0 not in frames:
-        raise KeyframeError("SkyReels takes a keyframe at the last frame only together with one at the first.")
+        raise KeyframeError("SkyReels takes a keyframe at the last frame only together with one at the first.", with_still(shot, 0))
 
 
 def load(folder: Path, device: Device) -> Reel:

@@ -36,6 +36,7 @@ SPEC = FamilySpec(
     models=("wan2.1-vace-1.3b", "wan2.1-vace-14b"),
     references=4,
     loras=True,
+    kin=("wan", "skyreels"),
     plans=True,
     window=81,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CHOOSE, KeyframeError, ModelError
+from ..errors import CHOOSE, WEIGHTS, KeyframeError, ModelError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ SPEC = FamilySpec(
     guidance=5.0,
     models=("wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan2.1-i2v-14b-480p", "wan2.1-i2v-14b-720p", "wan2.1-flf2v-14b-720p", "wan2.2-ti2v-5b",
             "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
+    experts=("wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
     loras=True,
+    kin=("skyreels",),
     plans=True,
     window=81,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet
@@ -63,15 +65,16 @@ def check(shot: Shot, folder: Path) -> None:
     frames = {keyframe.frame for keyframe in shot.keyframes}
     if _takes_pictures(folder):
         if 0 not in frames and shot.source is None:
-            raise KeyframeError("This Wan model continues from a picture; give it a keyframe at the first frame, or choose a text model.", CHOOSE)
+            raise KeyframeError("This Wan model continues from a picture; give it a keyframe at the first frame, or choose a text model.", WEIGHTS)
         odd = sorted(frames - {0, shot.frames - 1})
         if odd:
-            raise KeyframeError(f"Wan takes keyframes at the first and the last frame, not at frame {odd[0]}; VACE takes them anywhere.", CHOOSE)
+            raise KeyframeError(f"Wan takes keyframes at the first and the last frame, not at frame {odd[0]}; VACE takes them anywhere.",
+                                Remedy(action="use_family", label="Use VACE", value="vace"))
         _ends(shot, folder, 0 in frames and shot.frames - 1 in frames)
     elif frames and not _grown(folder):
-        raise KeyframeError("This Wan model takes text only; choose one for pictures (I2V), or VACE.", CHOOSE)
+        raise KeyframeError("This Wan model takes text only; choose one for pictures (I2V), or VACE.", WEIGHTS)
     elif frames - {0}:
-        raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", CHOOSE)
+        raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", WEIGHTS)
 
 
 def _ends(shot: Shot, folder: Path, both: bool) -> None:
@@ -82,9 +85,9 @@ def _ends(shot: Shot, folder: Path, both: bool) -> None:
         return
     pair = bool(config.get("pos_embed_seq_len"))
     if pair and (not both or shot.frames > SPEC.window):
-        raise KeyframeError(f"This Wan model goes from a first to a last frame, within {SPEC.window} frames; give it both keyframes.", CHOOSE)
+        raise KeyframeError(f"This Wan model goes from a first to a last frame, within {SPEC.window} frames; give it both keyframes.", WEIGHTS)
     if both and not pair:
-        raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", CHOOSE)
+        raise KeyframeError("This Wan model takes a first frame only; choose one for first and last frames, or VACE.", WEIGHTS)
 
 
 def _grown(folder: Path) -> bool:

@@ -14,8 +14,8 @@ from pathlib import Path
 from ..errors import CHOOSE, ModelError
 
 FILE = Path(__file__).with_name("catalogue.json")
-KINDS = ("diffusers", "native", "single_file", "lora")      # native: a folder of the embedded family's own make
-FOLDERS = ("diffusers", "native")                            # kinds that a loader opens as a folder
+WHOLE = ("diffusers", "native")         # kinds that are a model by themselves, opened as a folder; native: of the embedded family's own make
+KINDS = (*WHOLE, "lora")
 SHARDS = re.compile(r"#{5}-of-(\d{5})")
 
 

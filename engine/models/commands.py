@@ -20,7 +20,7 @@ from .store import ENVIRONMENT, Installed, Store, default_folder
 models_app = typer.Typer(no_args_is_help=True, help="Models: what there is, what is here, download, check, import, remove.")
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 Folder = Annotated[Path | None, typer.Option("--folder", envvar=ENVIRONMENT, help="The models folder")]
-LockFile = Annotated[Path | None, typer.Option("--lock", help=f"A lock file shared with others; otherwise {lock.NAME} in the models folder")]
+LockFile = Annotated[Path | None, typer.Option("--lock", envvar=lock.ENVIRONMENT, help=f"A lock file shared with others; otherwise {lock.NAME} in the models folder")]
 Name = Annotated[str, typer.Argument(help="A model's name, as `list` shows it")]
 
 
@@ -152,7 +152,7 @@ def _catalogued() -> set[str]:
 
 
 def _lock(lock_file: Path | None, store: Store) -> Path:
-    return lock_file or store.folder / lock.NAME
+    return lock_file.expanduser() if lock_file else store.folder / lock.NAME
 
 
 def _facts(name: str, here: dict[str, Installed]) -> dict:

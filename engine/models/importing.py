@@ -29,6 +29,8 @@ CLASSES = {"WanPipeline": "wan", "WanImageToVideoPipeline": "wan", "WanVideoToVi
            "LTX2HDRPipeline": "ltx2", "SanaWMPipeline": "sana_wm",
            "SkyReelsV2DiffusionForcingPipeline": "skyreels", "SkyReelsV2Pipeline": "skyreels", "CogVideoXFunControlPipeline": "cogvideox"}
 
+PARTS = {"vae": "is an autoencoder alone", "checkpoint": "holds an autoencoder without its transformer", "transformer": "is a transformer alone"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
@@ -99,7 +101,7 @@ def _native(source: Path, given: Given) -> tuple[Installed, Assembly]:
 
 
 def _file(source: Path, given: Given, store: Store) -> tuple[Installed, Assembly]:
-    """One safetensors or GGUF file: a LoRA, a transformer to be made a whole model, or another checkpoint."""
+    """One safetensors or GGUF file: a LoRA, or a transformer to be made a whole model. Raises ModelError for what nothing could open."""
     if source.suffix.lower() not in (WEIGHTS, quantised.SUFFIX):
         what = "could run code when it is loaded" if source.suffix.lower() in REFUSED else "is not a safetensors file"
         raise ModelError(f"{source} {what}; convert it to safetensors first.", CHOOSE)
@@ -110,15 +112,17 @@ def _file(source: Path, given: Given, store: Store) -> tuple[Installed, Assembly
         raise ModelError(f"{source.name} does not say whose it is ({', '.join(facts.families) or 'no known tensor names'}); say --family.", CHOOSE)
     if facts.component == "model":
         raise ModelError(f"{source.name} is one file of a model; import its folder, {source.parent}.", CHOOSE)
-    kind = "lora" if given.lora else "single_file"
-    facts = recognise.agree(source, family, kind)
+    facts = recognise.agree(source, family, given.lora)
     if given.lora and not given.triggers and said.get("trigger"):           # as `scripts/train_blockout.py lora` writes them
         given = replace(given, triggers=tuple(said["trigger"].split(", ")))
     if facts.component == "transformer" and family in assembling.FAMILIES:
         return (_installed(given, source.stem, family, "diffusers", facts), assembling.assembly(source, family, store, given.base, given.component))
     if source.suffix.lower() != WEIGHTS:
         raise ModelError(f"{source.name} is of {family}; GGUF files are read for {' and '.join(assembling.FAMILIES)}.", CHOOSE)
-    model = _installed(given, source.stem, family, kind, facts)
+    if not given.lora:
+        raise ModelError(f"{source.name} {PARTS.get(facts.component, 'holds nothing that is known here')}, which is no model by itself; import the "
+                         "whole model's folder, or its transformer's file, which takes the other parts of a model that is here.", CHOOSE)
+    model = _installed(given, source.stem, family, "lora", facts)
     return model, Assembly({str(admit_name(source.name)) if given.link else f"{model.name}{WEIGHTS}": source})
 
 

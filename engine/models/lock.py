@@ -15,6 +15,7 @@ from ..errors import CHOOSE, DiskFull, FolderError, ModelError, Remedy
 from .admission import admit_name
 
 NAME = "models.lock.json"
+ENVIRONMENT = "SORA_MODELS_LOCK"        # a lock that a studio shares, wherever it lies; otherwise the one in the models folder
 VERSION = 1
 REVISION = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

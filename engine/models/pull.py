@@ -276,7 +276,7 @@ def _finish(plan_: Plan, store: Store, staging: Path, lock_file: Path) -> Instal
         if entry.kind == "diffusers":
             check_folder(staging)
         else:
-            facts = recognise.agree(staging / weights[0], entry.family, entry.kind)
+            facts = recognise.agree(staging / weights[0], entry.family, entry.kind == "lora")
     except ModelError:
         shutil.rmtree(staging)
         raise

@@ -70,10 +70,10 @@ def recognise(tensors: dict[str, Tensor]) -> Facts:
     return Facts(False, (), known=False)
 
 
-def agree(path: Path, family: str, kind: str) -> Facts:
-    """The facts of the file at `path`, which must be of `kind` ("lora" or not) and may be of `family`. Raises ModelError."""
+def agree(path: Path, family: str, lora: bool) -> Facts:
+    """The facts of the file at `path`, which must be a LoRA or none and may be of `family`. Raises ModelError."""
     facts = recognise(header(path)[0])
-    if facts.lora != (kind == "lora"):
+    if facts.lora != lora:
         what = "a LoRA" if facts.lora else "no LoRA"
         raise ModelError(f"{path.name} is {what}; import it {'with' if facts.lora else 'without'} --lora.", CHOOSE)
     if facts.known and family not in facts.families:

@@ -20,7 +20,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ..errors import CHOOSE, FolderError, ModelError, Remedy
+from ..errors import CHOOSE, WEIGHTS, FolderError, ModelError, Remedy
 from . import catalogue, links
 from .admission import RECORD, RESERVED, admit_name, check_file, check_folder
 from .lock import unwritable, write_json
@@ -58,8 +58,8 @@ class Installed:
     beside: str = ""                        # the same, relative to the models folder
     triggers: tuple[str, ...] = ()          # LoRA: words that call it up in a prompt
     strength: float = 1.0                   # LoRA: what it is meant to be used with
-    width: int = 0                          # LoRA, single_file: channels of the transformer that it belongs to, 0 when unknown
-    component: str = ""                     # single_file: what its tensors are (transformer, vae, ...)
+    width: int = 0                          # LoRA, or made of one file: channels of the transformer, 0 when unknown
+    component: str = ""                     # made of one file: what its tensors are
     folder: Path = field(default=Path(), compare=False)
 
     @property
@@ -74,8 +74,8 @@ class Installed:
 
     @property
     def path(self) -> Path:
-        """What a loader opens: a model's folder, the file of a LoRA or single file. Raises ModelError."""
-        return self.root if self.kind in catalogue.FOLDERS else self.root / next(iter(self.files))
+        """What a loader opens: a model's folder, the file of a LoRA. Raises ModelError."""
+        return self.root if self.kind in catalogue.WHOLE else self.root / next(iter(self.files))
 
 
 def default_folder() -> Path:
@@ -97,7 +97,7 @@ def resolve(family: str, model: str = "", folder: Path | None = None) -> Path:
 
 
 def chosen(family: str, model: str = "", folder: Path | None = None) -> Installed:
-    """Like `resolve`, with everything that is known of it: a loader needs `kind`, and `component` and `width` of single files."""
+    """Like `resolve`, with everything that is known of it: a loader needs `kind`."""
     store = Store(folder or default_folder())
     found = store.find(family, model)
     store.check(found)
@@ -136,14 +136,14 @@ class Store:
         raise self._absent(name)
 
     def find(self, family: str, model: str = "") -> Installed:
-        """The model of `family` called `model`; "" is the first one that is no LoRA. Raises ModelError, FolderError."""
+        """The model of `family` called `model`; "" is the first whole one. Raises ModelError, FolderError."""
         if model:
             found = self.named(model)
             if found.family != family:
-                raise ModelError(f"{model} is a model of {found.family}, not of {family}.", CHOOSE)
+                raise ModelError(f"{model} is a model of {found.family}, not of {family}.", WEIGHTS)
             return found
         for found in self.installed():
-            if found.family == family and found.kind != "lora":
+            if found.family == family and found.kind in catalogue.WHOLE:
                 return found
         raise self._absent(f"A model of {family}")
 
@@ -154,8 +154,16 @@ class Store:
     def check(self, model: Installed) -> None:
         """Every file is there, as it was and what it should be; those touched since are read again in full.
 
-        Headers and configurations are looked into each time: a record can be written by anybody. Raises ModelError, FolderError.
+        Headers and configurations are looked into each time: a record can be written by anybody. Raises ModelError, FolderError: what can
+        be pulled is to be pulled again.
         """
+        try:
+            self._check(model)
+        except ModelError as error:
+            error.remedy = _way_out(model)
+            raise
+
+    def _check(self, model: Installed) -> None:
         root, seen = model.root, dict(model.files)
         for name, kept in model.files.items():
             seen[name] = _checked(root / name, kept)
@@ -265,6 +273,12 @@ def digest(path: Path) -> Kept:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.", CHOOSE) from error
     return Kept(facts.st_size, sha256, facts.st_mtime_ns)
+
+
+def _way_out(model: Installed) -> Remedy:
+    """Of a damaged model."""
+    known = any(entry.name == model.name for entry in catalogue.entries())
+    return Remedy(action="get_model", label="Get It Again", value=model.name) if known and model.repository else WEIGHTS
 
 
 def _checked(path: Path, kept: Kept) -> Kept:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import ModelError
 from . import lock
 from .admission import check_file, check_folder, files_of
-from .catalogue import FOLDERS
+from .catalogue import WHOLE
 from .progress import Progress
 from .store import Installed, Kept, Store, digest
 
@@ -43,7 +43,7 @@ def _looked(path: Path, kept: Kept, wanted: str) -> tuple[str, Kept]:
 
 def _beside(root: Path, model: Installed) -> list[str]:
     """Files that nobody checked in: harmless ones are named too, because a loader might pick them."""
-    if model.kind not in FOLDERS:
+    if model.kind not in WHOLE:
         return []
     try:
         strangers = sorted(set(files_of(root)) - set(model.files))

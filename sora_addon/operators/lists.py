@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, StringProperty
 
 from .. import families, lines
 
@@ -17,10 +17,11 @@ def _browse(operator, context):
 
 
 class AddStill(bpy.types.Operator):
-    """Choose a picture that the clip must show at the current frame"""
+    """Choose a picture that the clip must show at the current frame, or at the one that was asked for"""
 
     bl_idname, bl_label, bl_options = "sora.add_still", "Add Still", {"REGISTER", "UNDO"}
     filepath: StringProperty(name="Picture", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    frame: IntProperty(name="Frame", description="Scene frame; below 0: the current one", default=-1, options={"SKIP_SAVE", "HIDDEN"})
     filter_image: BoolProperty(default=True, options={"HIDDEN"})
     filter_folder: BoolProperty(default=True, options={"HIDDEN"})
 
@@ -28,7 +29,7 @@ class AddStill(bpy.types.Operator):
         return _browse(self, context)
 
     def execute(self, context):
-        lines.add(context.scene.sora, "stills", frame=context.scene.frame_current, image=self.filepath)
+        lines.add(context.scene.sora, "stills", frame=self.frame if self.frame >= 0 else context.scene.frame_current, image=self.filepath)
         context.scene.sora.use_keyframes = True
         return {"FINISHED"}
 

@@ -8,7 +8,7 @@ from bpy.props import StringProperty
 
 from ...engine.errors import SoraError
 from ...engine.protocol import Size
-from .. import families, lines, places, preferences, pump, viewpoint
+from .. import families, lines, places, preferences, pump, stock, viewpoint
 from ..settings import AUTOMATIC
 from .refusals import forget, refusing
 
@@ -38,6 +38,18 @@ def add_camera(context, _value: str, _shot: str) -> None:
 
 def drop_guide(context, kind: str, _shot: str) -> None:
     setattr(context.scene.sora, f"guide_{kind}", False)
+
+
+def use_guide(context, kind: str, _shot: str) -> None:
+    settings = context.scene.sora
+    settings.use_guides = True
+    setattr(settings, f"guide_{kind}", True)
+
+
+def add_still(context, frame: str, _shot: str) -> None:
+    context.scene.sora.use_keyframes = True
+    if not bpy.app.background:
+        bpy.ops.sora.add_still("INVOKE_DEFAULT", frame=int(frame))
 
 
 def render_guides(_context, _value: str, about: str) -> None:
@@ -86,12 +98,24 @@ def show_log(_context, _value: str, _shot: str) -> None:
     show_text(bpy.context, bpy.data.texts.load(str(path)))
 
 
-def choose_model(context, _value: str, _shot: str) -> None:
-    known = [spec.name for spec in families.specs()]
-    if context.scene.sora.family_name not in known:
-        context.scene.sora.family = known[0]
+def choose_model(context, value: str, _shot: str) -> None:
     if not bpy.app.background:
-        bpy.ops.wm.context_menu_enum(data_path="scene.sora.family")
+        bpy.ops.wm.context_menu_enum(data_path=f"scene.sora.{menu(context, value)}")
+
+
+def menu(context, value: str) -> str:
+    """Which of the settings is chosen: `model`, where `weights` are asked for and the family has several, else `family`."""
+    settings, known = context.scene.sora, families.specs()
+    spec = families.chosen(context)
+    if spec is None:
+        settings.family = known[0].name
+    elif value == "weights" and (len(spec.models) > 1 or stock.imported(spec.name)):
+        return "model"
+    return "family"
+
+
+def use_family(context, name: str, _shot: str) -> None:
+    context.scene.sora.family = name
 
 
 def get_model(_context, name: str, _shot: str) -> None:
@@ -121,13 +145,14 @@ def set_distance(context, metres: str, _shot: str) -> None:
 
 BRANCHES = {
     "set_frames": set_frames, "set_size": set_size, "write_prompt": write_prompt, "add_camera": add_camera, "drop_guide": drop_guide,
+    "use_guide": use_guide, "add_still": add_still, "use_family": use_family,
     "render_guides": render_guides, "choose_folder": choose_folder, "free_disk": free_disk, "install_engine": install_engine,
     "repair_engine": repair_engine, "restart_engine": restart_engine, "update_engine": repair_engine, "unload": unload,
     "shoot_again": shoot_again, "show_log": show_log, "choose_model": choose_model, "get_model": get_model,
     "allow_online": allow_online, "set_plan": set_plan, "leave_out": leave_out,
     "set_channel": set_channel, "set_distance": set_distance,
 }
-CHANGES_SCENE = {"set_frames", "set_size", "set_plan", "add_camera", "drop_guide", "leave_out", "set_channel", "set_distance"}
+CHANGES_SCENE = {"set_frames", "set_size", "set_plan", "add_camera", "drop_guide", "use_guide", "use_family", "leave_out", "set_channel", "set_distance"}
 
 
 class TakeRemedy(bpy.types.Operator):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...engine.errors import Remedy
 from .. import foresight, pump, settings, stock, takes
 from .progress import draw_remedy, draw_trouble
 from .spaces import write_wrapped
@@ -165,6 +166,8 @@ def draw_missing_loras(layout, context, preset) -> None:
 
 def draw_needs(layout, context, spec) -> None:
     """What the shot needs of the device's memory and how it will be kept there; red with a way out where it does not fit."""
+    if spec.plans and pump.engine_ready and pump.engine_ready.slow:
+        _draw_slow(layout, context, spec, pump.engine_ready.slow)
     said = foresight.of(context, spec)
     if said and (said.plan or said.note) and not stock.lacking(spec.name, context.scene.sora.model_name):
         column = layout.column(align=True)
@@ -173,6 +176,14 @@ def draw_needs(layout, context, spec) -> None:
         draw_remedy(layout, said.remedy)
     if pump.holds_model and not pump.slate.rolling:
         layout.operator("sora.unload")
+
+
+def _draw_slow(layout, context, spec, slow) -> None:
+    """That a large model has no graphics card to run on, and the ways on: a repair where that helps, or the embedded family."""
+    column = layout.column(align=True)
+    write_wrapped(column, context, f"{slow.found} {spec.label} will take hours.", icon="INFO")
+    draw_remedy(column, slow.remedy)
+    draw_remedy(column, Remedy(action="use_family", label=f"Use {settings.FIRST.label}", value=settings.FIRST.name))
 
 
 def needs(said) -> str:

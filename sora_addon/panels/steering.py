@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 
 from ...engine.protocol import GUIDE_KINDS
-from .. import beside, compat, families, lines, strengths
+from .. import beside, compat, families, lines, stock, strengths
 from .spaces import Sidebar, write_wrapped
 
 
@@ -172,6 +172,8 @@ class Loras(Sidebar):
             return
         layout.prop(row, "lora")
         layout.prop(row, "strength")
+        if stock.two_experts(families.chosen(context), settings.model_name):
+            layout.prop(row, "expert")
         if row.triggers:
             write_wrapped(layout, context, f"Trigger words: {row.triggers}")
             layout.operator("sora.say_triggers", icon="ADD")

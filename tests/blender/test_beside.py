@@ -10,7 +10,7 @@ import sora
 from sora.engine import guide_files, protocol
 from sora.engine.errors import GuideError, KeyframeError, ModelError
 from sora.engine.protocol import Keyframe, Lora
-from sora.sora_addon import families, shot, takes
+from sora.sora_addon import beside, families, lines, shot, stock, takes
 from tests.blender.landing_stage import make_linear_take, make_take, pixels_of
 
 
@@ -55,7 +55,7 @@ def follow(error):
 
 def images_of(frozen) -> list[str]:
     """What the engine reads as the source clip, by the names of the files that they are."""
-    return [path.resolve().read_bytes().decode() if path.stat().st_size < 40 else path.name for path in guide_files.sequence(frozen.source, frozen)]
+    return [path.resolve().read_bytes().decode() if path.stat().st_size < 40 else path.name for path in guide_files.sequence(frozen.source, frozen)[0]]
 
 
 def clip_of(tmp_path, numbers, name="clip ü") -> Path:
@@ -141,6 +141,26 @@ def test_loras_of_the_models_folder_and_files(scene, picture, tmp_path):
     scene.sora.loras_index = 0
     bpy.ops.sora.say_triggers()
     assert scene.sora.prompt == "clay style, a stone arch"
+
+
+def test_a_lora_for_one_of_two_experts(scene, tmp_path):
+    lora_record(tmp_path, "clay")
+    settings = scene.sora
+    settings.family, settings.model = "wan", "wan2.2-t2v-a14b"
+    lora_record(tmp_path, "film", family="wan")
+    bpy.ops.sora.add_lora(lora="film")
+    assert stock.two_experts(families.spec("wan"), settings.model_name) and [item[0] for item in lines.EXPERT_ITEMS] == list(protocol.EXPERTS)
+    assert beside.loras(settings, families.spec("wan"), tmp_path / "models") == (Lora(name="film"),)
+    settings.loras[0].expert = "low"
+    frozen = shot.frozen(bpy.context)
+    assert frozen.loras == (Lora(name="film", expert=2),)
+    assert [one.name for one in lines.installed("vace")] == ["clay", "film"], "VACE takes Wan's"
+    assert [one.name for one in lines.installed("wan")] == ["film"]
+    fresh = bpy.data.scenes.new("Other")
+    shot.restore(fresh, frozen)
+    assert fresh.sora.loras[0].expert == "low"
+    settings.model = "wan2.1-t2v-1.3b"                 # it has one transformer: the line is not drawn, and says nothing
+    assert not stock.two_experts(families.spec("wan"), settings.model_name) and shot.frozen(bpy.context).loras == (Lora(name="film"),)
 
 
 @pytest.mark.parametrize(("written", "said"), [

@@ -244,6 +244,16 @@ def test_what_a_shot_needs_is_said_by_a_running_engine_only(engine, scene):
     assert engine.plan == "automatic"
 
 
+def test_a_large_model_without_a_card_takes_hours_and_there_are_ways_on(engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("SORA_ENGINE_PYTHON", str(scripted_engine.python_for(tmp_path, "large_without_card")))
+    assert "hours" not in sidebar().text
+    pump.warm()
+    until(lambda: pump.engine_ready)
+    shown = sidebar()
+    assert "A Card is not used. Scripted will take hours." in shown.text.replace("\n", " ")
+    assert any("repair_engine" in each for each in shown.operators) and any("use_family" in each and "blockout" in each for each in shown.operators)
+
+
 def test_rendering_frees_the_memory_that_a_model_holds_unless_told_not_to(engine):
     choices = bpy.context.preferences.addons["sora"].preferences
     bpy.ops.sora.generate()

@@ -10,7 +10,7 @@ import pytest
 import sora
 from sora.engine import protocol
 from sora.engine.errors import ACTIONS
-from sora.sora_addon import errands, operators, pump, reel, slate, takes
+from sora.sora_addon import errands, lines, operators, pump, reel, slate, takes
 from sora.sora_addon.operators import remedies
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -266,6 +266,35 @@ def test_remedies_change_what_they_say(press, action, value):
     now = {"drop_guide": not settings.guide_depth, "set_channel": settings.strip_channel == 4, "set_distance": settings.backdrop_distance == 7.5,
            "set_size": (settings.size_source, settings.size_width) == ("CUSTOM", 640), "set_frames": settings.frame_end == 25}
     assert now.get(action, True)
+
+
+def test_remedies_that_the_families_offer_do_what_they_say(press):
+    """Those of the refusals in tests/engine/test_families_open.py."""
+    settings = press("prints")
+
+    def pressed(action: str, value: str) -> None:
+        assert bpy.ops.sora.remedy(action=action, value=value) == {"FINISHED"}
+    pressed("use_guide", "edges")
+    assert settings.use_guides and settings.guide_edges
+    settings.first_image, settings.last_image, settings.use_keyframes = "//first.png", "//last.png", True
+    for frame in (1, 3, 5):
+        lines.add(settings, "stills", frame=frame, image="//still.png")
+    pressed("leave_out", "stills_at 3 5 last_image")
+    assert [row.on for row in settings.stills] == [True, False, False] and (settings.first_image, settings.last_image) == ("//first.png", "")
+    pressed("leave_out", "use_keyframes")
+    assert not settings.use_keyframes
+    pressed("add_still", "1")
+    assert settings.use_keyframes
+    for index in range(2):
+        lines.add(settings, "references", image=f"//{index}.png")
+        lines.add(settings, "loras", lora=f"//{index}.safetensors")
+    pressed("leave_out", "loras 1")
+    pressed("leave_out", "references")
+    assert [row.on for row in settings.loras] == [True, False] and not any(row.on for row in settings.references)
+    settings.family, several = "sana_wm", []
+    several.append(remedies.menu(bpy.context, "weights"))       # it has but one
+    pressed("use_family", "wan")
+    assert settings.family == "wan" and [*several, remedies.menu(bpy.context, "weights"), remedies.menu(bpy.context, "")] == ["family", "model", "family"]
 
 
 def test_the_log_opens_as_text(press, tmp_path):

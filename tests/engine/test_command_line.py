@@ -50,6 +50,13 @@ def test_a_bad_request_leaves_with_2_and_a_sentence(engine_cli, flags, extra, co
     assert isinstance(failed, Failed) and failed.code == code and failed.sentence.endswith(".")
 
 
+@pytest.mark.parametrize(("lora", "said"), [("a=0.8@high", "a is for one of two experts"), ("/b/c.safetensors@low", "/b/c.safetensors is for one of two"),
+                                            ("a=9@both", "cannot have the strength 9"), ("a=0.8@middle", "add @high or @low")])
+def test_a_lora_says_its_strength_and_its_expert(engine_cli, flags, lora, said):
+    bad = engine_cli("shoot", *flags, "--lora", lora)
+    assert bad.returncode == 2 and said in " ".join(bad.stderr.split())
+
+
 def test_flags_that_are_no_flags_leave_with_2(engine_cli):
     assert engine_cli("shoot", "--frames", "many").returncode == 2
     assert engine_cli("shoot", "--prompt", "a red car").returncode == 2

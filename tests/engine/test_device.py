@@ -47,13 +47,24 @@ def test_a_gpu_that_is_here_and_not_used_is_told(tmp_path):
 import json
 from engine import device, driver
 card, place = driver.card(), device.Device("cpu", "CPU", "float32", 1, 1)
-print(json.dumps([card.name, card.cuda, device.announced(), device.passed_over(place), device.passed_over(device.Device("cuda", "a", "b", 1, 1))]))
+idle, slow = device.idle_card(place), device.slow()
+print(json.dumps([card.name, card.cuda, device.announced(), device.passed_over(place), device.passed_over(device.Device("cuda", "a", "b", 1, 1)),
+                  idle and idle.remedy and idle.remedy.action, slow and [slow.found, slow.remedy and slow.remedy.action]]))
 """))
     assert found[:2] == ["A Card 9000", [12, 4]] and found[4] == ""
     build = subprocess.run([sys.executable, "-c", "import torch; print(torch.version.cuda or '')"], capture_output=True, text=True, check=True).stdout.strip()
     if not build:
-        assert found[2].endswith(", not A Card 9000") and "made for processors alone" in found[3]
+        assert found[2].endswith(", not A Card 9000") and "made for processors alone" in found[3] and found[5] == "repair_engine"
+        assert found[6] == [found[3], "repair_engine"]
     assert "" == _with(tmp_path, "from engine import device; print(device.passed_over(device.Device('cpu', 'CPU', 'float32', 1, 1)))", SORA_DEVICE="cpu")
+
+
+def test_without_a_card_large_models_are_slow_and_that_is_said(tmp_path):
+    if driver.card() or device.announced().endswith("GPU"):
+        pytest.skip("this machine has a GPU")
+    assert _with(tmp_path, "from engine import device; print(device.slow().found, device.slow().remedy)") == "No graphics card was found. None"
+    assert _with(tmp_path, "from engine import device; print(device.slow().found)", SORA_DEVICE="cpu") == "SORA_DEVICE asks for the processor."
+    assert _with(tmp_path, "from engine import device; print(device.slow())", SORA_DEVICE="cuda") == "None"
 
 
 def _with(folder: Path, code: str, **more: str) -> str:

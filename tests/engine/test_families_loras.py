@@ -53,6 +53,15 @@ def test_loras_count_with_their_strength_and_leave_without_a_trace(stage, bare):
     assert stage.studio._loaded[1] is loaded, "nothing was loaded again"
 
 
+def test_a_lora_for_one_of_two_experts(stage):
+    one = lora(stage, "one")
+    high, low, both = (stage.latent("wan", "wan_experts", steps=8, loras=(Lora(name=one, expert=expert),)) for expert in (1, 2, 0))
+    assert differing(high, low) and differing(high, both) and differing(low, both)
+    with pytest.raises(ModelError, match="one of two experts") as refused:
+        stage.roll("wan", "wan_text", loras=(Lora(name=one, expert=1),))
+    assert refused.value.remedy.value == "loras"
+
+
 def test_a_take_tells_its_loras(stage):
     take = stage.roll("wan", "wan_text", loras=(Lora(name=lora(stage, "told"), strength=0.7),))
     assert "LoRA told at 0.7" in take.notes and take.shot.loras[0].strength == 0.7

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from engine import device, families
-from engine.errors import Cut, GuideError, KeyframeError, ShotError
+from engine.errors import ACTIONS, Cut, GuideError, KeyframeError, ShotError
 from engine.families import Window
-from engine.protocol import Guide, Progress, Size, Span
+from engine.protocol import Guide, Keyframe, Progress, Size, Span
 from tests.engine.open_stage import FRAMES, SIZE, Stage, differing, noise, pixels, staged
 
 TALL = Size(64, 64)         # on every family's native grid
@@ -280,7 +280,9 @@ def test_a_cut_leaves_every_stage_and_nothing_behind(stage, family, model):
 
 
 # ---------------------------------------------------------------- refusals
-def test_what_a_family_does_not_take_is_refused_in_a_sentence(stage):
+def test_what_a_family_does_not_take_is_refused_in_a_sentence_with_a_way_out(stage):
+    """A button for each: tests/blender/test_operators.py presses them."""
+    ways = {}
     for family, model, fields, error in (
             ("wan", "wan_text", {"guides": (stage.guide("depth", 1),)}, GuideError),
             ("wan", "wan_text", {"keyframes": (stage.keyframe(0),)}, KeyframeError),
@@ -303,7 +305,21 @@ def test_what_a_family_does_not_take_is_refused_in_a_sentence(stage):
             ("skyreels", "skyreels", {"source": stage.guide("beauty", 1)}, GuideError)):
         with pytest.raises(error) as refused:
             stage.roll(family, model, **fields)
-        assert refused.value.sentence.endswith(".")
+        assert refused.value.sentence.endswith(".") and refused.value.remedy and refused.value.remedy.action in ACTIONS, refused.value
+        ways.setdefault(family, []).append((refused.value.remedy.action, refused.value.remedy.value))
+    assert ("leave_out", "use_keyframes") not in ways["vace"] and ("choose_model", "weights") in ways["wan"] and ("use_family", "vace") in ways["wan"]
+    assert ("use_guide", "depth") in ways["cogvideox"] and ("leave_out", "stills_at 5") in ways["skyreels"]
+    assert ways["sana_wm"] == [("use_guide", "camera"), ("add_still", "1")]
+
+
+def test_keyframes_that_no_family_can_show_can_be_left_out(stage):
+    damaged = stage.folder / "damaged.png"
+    damaged.write_bytes(b"no picture")
+    for frames, value in (((0, FRAMES), f"stills_at {FRAMES + 1}"), ((3, 3), "stills_at 4"), ((FRAMES - 1,), f"stills_at {FRAMES} last_image")):
+        path = str(damaged) if len(frames) == 1 else stage.still(1)
+        with pytest.raises(KeyframeError) as refused:
+            stage.roll("vace", "vace", keyframes=tuple(Keyframe(frame=frame, path=path) for frame in frames))
+        assert (refused.value.remedy.action, refused.value.remedy.value) == ("leave_out", value)
 
 
 # ---------------------------------------------------------------- the wire

@@ -1,4 +1,4 @@
-"""Guides of every layout and kind read back as what was written; broken ones are refused by the name of the first bad frame."""
+"""Guides of every layout and kind read back as what was written; what does not fit is conformed and told, what is broken refused by name."""
 import dataclasses
 import json
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from engine import exr, guides
+from engine import camera, exr, guides
 from engine.errors import GuideError
 from engine.outlines import outlines
 from engine.protocol import Guide, Shot, Size
@@ -233,6 +233,76 @@ def test_what_is_read_is_contiguous(tmp_path):
     assert found.flags.c_contiguous and np.array_equal(found[..., 0], wide + 2) and np.array_equal(found[..., 1], wide)
 
 
+# ---------------------------------------------------------------- what is made to fit
+NEAREST = 1.0
+
+
+def shown(tmp_path, count, name, start=1, frames=FRAMES, first=1):
+    """Which files a shot's frames show, by the metres in them, and what is said of it. `start` numbers the files, `first` the shot's frames."""
+    guide = dataclasses.replace(depths(tmp_path, [filled(number) for number in range(start + 1, start + 1 + count)], name, start=start),
+                                near=NEAREST, far=1e6)
+    asked = shot(tmp_path, guide, frames=frames, start=first)
+    guides.check(asked)
+    reader = guides.Reader(guide, asked)
+    return [round(NEAREST / value - 1) for value in reader.read(0, frames)[:, 0, 0, 0].tolist()], reader.notes
+
+
+def test_a_longer_guide_is_cut_and_the_take_says_so(tmp_path):
+    assert shown(tmp_path, 5, "long") == ([1, 2, 3], ("The depth guide has 5 frames, 1 to 5, the shot 3: 1 to 3 are shown",))
+    assert shown(tmp_path, 8, "scene", first=4) == ([4, 5, 6], ("The depth guide has 8 frames, 1 to 8, the shot 3: 4 to 6 are shown",))
+    assert shown(tmp_path, 5, "far", start=11) == ([11, 12, 13], ("The depth guide has 5 frames, 11 to 15, the shot 3: 11 to 13 are shown",))
+
+
+def test_of_a_shorter_guide_the_last_frame_holds_and_the_take_says_so(tmp_path):
+    assert shown(tmp_path, 2, "short", frames=4) == ([1, 2, 2, 2], ("The depth guide has 2 frames, 1 to 2, the shot 4: its last one holds",))
+    assert shown(tmp_path, 1, "still") == ([1, 1, 1], ("The depth guide has 1 frame, the shot 3: its last one holds",))
+    assert shown(tmp_path, 5, "scene", frames=4, first=3) == (
+        [3, 4, 5, 5], ("The depth guide has 5 frames, 1 to 5, the shot 4: it begins with 3, and its last one holds",))
+
+
+def test_a_guide_of_the_shots_length_fits_without_a_word(tmp_path):
+    assert shown(tmp_path, 3, "fits") == ([1, 2, 3], ()) and shown(tmp_path, 3, "far", start=11) == ([11, 12, 13], ())
+
+
+def test_a_guide_of_another_size_is_fitted_and_told(tmp_path):
+    plane = np.full((2 * HEIGHT, 2 * WIDTH), 2, np.float32)
+    reader, found = read(depths(tmp_path, [plane] * 3), tmp_path, Size(WIDTH, HEIGHT))
+    assert found.shape[1:3] == (HEIGHT, WIDTH) and reader.notes == ("The depth guide was conformed from 24x16 to 12x8",)
+    assert read(depths(tmp_path, [filled(2)] * 3, "own"), tmp_path, Size(WIDTH // 2, HEIGHT // 2))[0].notes == ()      # the model's size is another matter
+
+
+def test_a_guide_of_another_shape_is_cropped_around_its_middle_and_told(tmp_path):
+    wide = np.full((HEIGHT, 2 * WIDTH), 8, np.float32)
+    wide[:, WIDTH // 2:WIDTH // 2 + WIDTH] = 2
+    guide = dataclasses.replace(depths(tmp_path, [wide] * 3), near=2.0, far=8.0)
+    reader, found = read(guide, tmp_path, Size(WIDTH, HEIGHT))
+    assert (found == 1).all() and reader.notes == ("The depth guide was conformed from 24x8 to 12x8: of another shape, it was cropped to 12x8 around its middle",)
+    for index in range(FRAMES):
+        write(tmp_path / "v" / f"{index}.exr", {"Vector": dict.fromkeys("XY", np.full((HEIGHT, 2 * WIDTH), 4))})
+    moved = read(Guide(kind="vector", path=str(tmp_path / "v")), tmp_path, Size(WIDTH // 2, HEIGHT // 2))[1]
+    assert np.allclose(moved[0, 0, 0], (2, -2))                     # half the size of what is left, not a quarter
+
+
+def test_a_camera_of_another_length_turns_the_normals_of_its_frames(tmp_path):
+    """The camera's numbers are the shot's, the normals' are not."""
+    guide = normals(tmp_path, (0, -1, 0))
+    turned = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
+    camera_json(tmp_path / "guides", turned, frames=9)
+    reader, found = read(guide, tmp_path)
+    assert np.allclose(found[0, 0, 0], (0, 0, 1), atol=1e-6)
+    assert reader.notes == ("The camera of the normal guide has 9 frames, 1 to 9, the shot 3: 1 to 3 are shown",)
+
+
+def test_a_camera_to_follow_is_cut_held_and_cropped_like_the_pictures(tmp_path):
+    (tmp_path / "guides").mkdir()
+    rows = [{"frame": n, "c2w": [1, 0, 0, n, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], "K": [10.0, 10.0, 12.0, 4.0]} for n in range(1, 6)]
+    (tmp_path / "guides" / "camera.json").write_text(json.dumps({"size": [2 * WIDTH, HEIGHT], "fps": 24, "frames": rows}))
+    guide = Guide(kind="camera", path=str(tmp_path / "guides" / "camera.json"))
+    followed, notes = camera.along(guide.path, shot(tmp_path, guide, frames=4, start=3))
+    assert followed.c2w[:, 0, 3].tolist() == [3, 4, 5, 5] and followed.K[0].tolist() == [10, 10, 6, 4] and followed.size == Size(WIDTH, HEIGHT)
+    assert "begins with 3" in notes[0] and "cropped to 12x8" in notes[1]
+
+
 # ---------------------------------------------------------------- what is refused
 def refusal(tmp_path, guide, frames=FRAMES, start=1):
     with pytest.raises(GuideError) as raised:
@@ -248,7 +318,7 @@ def test_a_missing_frame_is_named(tmp_path):
     assert "Frame 3" in refused.sentence and (refused.remedy.action, refused.remedy.value) == ("drop_guide", "depth")
     own = depths(tmp_path, [filled(2)] * 2, "take/guides")
     refused = refusal(tmp_path, own)
-    assert "Frame 3" in refused.sentence and refused.remedy.action == "render_guides"
+    assert "2 frames, 1 to 2" in refused.sentence and refused.remedy.action == "render_guides"
 
 
 def test_a_source_clip_that_is_wrong_can_be_left_out(tmp_path):
@@ -258,8 +328,9 @@ def test_a_source_clip_that_is_wrong_can_be_left_out(tmp_path):
     assert (refused.value.remedy.action, refused.value.remedy.value) == ("leave_out", "source")
 
 
-def test_an_extra_frame_is_named(tmp_path):
-    assert "0004.exr" in refusal(tmp_path, depths(tmp_path, [filled(2)] * 4)).sentence
+def test_too_much_of_what_was_rendered_for_the_shot_is_refused(tmp_path):
+    refused = refusal(tmp_path, depths(tmp_path, [filled(2)] * 4, "take/guides"))
+    assert "4 frames, 1 to 4" in refused.sentence and refused.remedy.action == "render_guides"
 
 
 def test_any_first_number_will_do(tmp_path):
@@ -302,7 +373,9 @@ def test_a_camera_file_is_checked(tmp_path):
     guide = Guide(kind="camera", path=str(tmp_path / "guides" / "camera.json"))
     assert "cannot be read" in refusal(tmp_path, guide).sentence
     camera_json(tmp_path / "guides", np.eye(3), frames=2)
-    assert "2 frames" in refusal(tmp_path, guide).sentence
+    guides.check(shot(tmp_path, guide))             # its last one holds
+    camera_json(tmp_path / "guides", np.eye(3), frames=0)
+    assert "no frames" in refusal(tmp_path, guide).sentence
     (tmp_path / "guides" / "camera.json").write_text('{"frames": [{"frame": 1, "c2w": [1, 2], "K": [1, 2, 3, 4]}]}')
     assert "frame 1" in refusal(tmp_path, guide).sentence
     (tmp_path / "guides" / "camera.json").write_text("{")

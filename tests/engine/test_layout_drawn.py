@@ -49,8 +49,21 @@ def test_frames_without_boxes_are_empty_and_what_lies_outside_is_cut(stage):
     assert found[30].all() and found[10, 0] == found[10, -1] == 1 and not found[10, 2:-2].any() and not found[34:].any()
 
 
-@pytest.mark.parametrize("fields", [{"size": []}, {"size": [0, 48]}, {"frames": []}, {"frames": [{"boxes": [[1, 2, 3]]}] * FRAMES},
-                                    {"frames": [{"boxes": [[40, 8, 10, 30]]}] * FRAMES}, {"frames": [{"boxes": [["a", 2, 3, 4]]}] * FRAMES}])
+def test_boxes_of_another_shape_and_length_are_fitted_and_told(stage):
+    """Of a picture twice as wide, the middle half: a box that lies beside it is not drawn at its edge."""
+    rows = [{"frame": at + 1, "boxes": [[20 + SIZE.width // 2, 8, 40 + SIZE.width // 2, 30], [0, 8, 20, 30]]} for at in range(4)]
+    wide = boxed(stage, name="wide", size=[2 * SIZE.width, SIZE.height], frames=rows)
+    shot = stage.shot("vace", "vace", guides=(wide,))
+    guides.check(shot)
+    reader = guides.Reader(wide, shot)
+    found = reader.read(0, FRAMES, SIZE)
+    assert len(found) == FRAMES and np.array_equal(found[-1], read(stage, boxed(stage, [20, 8, 40, 30], name="middle"), SIZE)[0])
+    assert "4 frames" in reader.notes[0] and "its last one holds" in reader.notes[0] and "cropped" in reader.notes[1]
+
+
+@pytest.mark.parametrize("fields", [{"size": []}, {"size": [0, 48]}, {"frames": []}, {"frames": [{"frame": 1, "boxes": [[1, 2, 3]]}] * FRAMES},
+                                    {"frames": [{"frame": 1, "boxes": [[40, 8, 10, 30]]}] * FRAMES},
+                                    {"frames": [{"frame": 1, "boxes": [["a", 2, 3, 4]]}] * FRAMES}])
 def test_what_is_no_layout_is_refused(stage, fields):
     with pytest.raises(GuideError) as refused:
         read(stage, boxed(stage, BOX, name="odd", **fields))

@@ -303,9 +303,16 @@ def test_a_missing_shard_is_said(served, folder):
     assert "00002-of-00002" in failure(pull(served, folder))
 
 
+def test_a_studios_lock_is_found_by_the_environment(served, folder, tmp_path):
+    assert pull(served, folder, SORA_MODELS_LOCK=str(tmp_path / "shared.json")).returncode == 0
+    assert NAME in json.loads((tmp_path / "shared.json").read_text())["models"] and not (folder / "models.lock.json").exists()
+
+
 def test_offline_means_offline(served, folder):
     for name in ("SORA_OFFLINE", "HF_HUB_OFFLINE"):
-        assert name in failure(pull(served, folder, **{name: "1"}))
+        refused = pull(served, folder, **{name: "1"})
+        said = last(refused)
+        assert refused.returncode == 2 and name in said["sentence"] and said["remedy"] is None, "a button would not help"
     models("list", "--folder", folder, HF_ENDPOINT=served.address)
     models("info", NAME, "--folder", folder, HF_ENDPOINT=served.address)
     assert served.requests() == []

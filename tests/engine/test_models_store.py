@@ -4,11 +4,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.engine.models_stage import INDEX, WEIGHTS, command, failure, last, make_model, models
+from tests.engine.models_stage import INDEX, NAME, WEIGHTS, command, failure, last, make_model, models
 
 from engine.errors import ModelError
 from engine.models.store import Store, digest, resolve
@@ -73,6 +74,17 @@ def test_a_drive_that_moved_with_everything_on_it_is_found_again(tmp_path):
     assert resolve("wan", "linked", tmp_path / "mounted/models") == tmp_path / "mounted/deep/er/wan"
 
 
+def test_what_was_pulled_and_is_damaged_is_to_be_pulled_again(folder, source):
+    taken(folder, source, "--name", "mine")
+    kept = Store(folder)
+    of_the_hub = replace(kept.named("mine"), name=NAME, repository="Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
+    for model, way in ((kept.named("mine"), ("choose_model", "weights")), (of_the_hub, ("get_model", NAME))):
+        (model.root / WEIGHTS).write_bytes(b"cut short")
+        with pytest.raises(ModelError, match="where it had") as raised:
+            kept.check(model)
+        assert (raised.value.remedy.action, raised.value.remedy.value) == way
+
+
 def test_a_linked_folder_that_is_gone_is_said(folder, source):
     taken(folder, source, "--link", "--name", "linked")
     shutil.rmtree(source)
@@ -92,11 +104,12 @@ def test_the_models_folder_may_move_and_be_renamed(folder, source, tmp_path):
     assert raised.value.remedy.action == "choose_folder"
 
 
-def test_a_single_file_is_recognised_by_its_tensors(folder, tmp_path):
-    said = taken(folder, checkpoint(tmp_path / "ltx-2 vae [bf16].safetensors", ("audio_vae.per_channel_statistics.mean-of-means",)))
-    assert (said["family"], said["kind"]) == ("ltx2", "single_file") and said["path"].endswith("ltx-2-vae-bf16.safetensors")
-    found = Store(folder).named(said["name"])
-    assert found.component == "checkpoint" and found.path.is_file()
+@pytest.mark.parametrize(("tensor", "said"), [("audio_vae.per_channel_statistics.mean-of-means", "an autoencoder without its transformer"),
+                                              ("decoder.middle.0.residual.0.gamma", "is an autoencoder alone")])
+def test_an_autoencoder_alone_is_no_model(folder, tmp_path, tensor, said):
+    refused = failure(models("import", checkpoint(tmp_path / "a vae [bf16].safetensors", (tensor,)), "--folder", folder))
+    assert said in refused and "import the whole model's folder" in refused
+    assert not Store(folder).installed()
 
 
 def test_a_transformer_alone_is_nothing_to_shoot_with(folder, tmp_path):
@@ -108,7 +121,7 @@ def test_a_transformer_alone_is_nothing_to_shoot_with(folder, tmp_path):
 def test_a_file_without_known_names_needs_a_family(folder, tmp_path):
     save_file({"a": np.zeros(3, np.float32)}, tmp_path / "odd.safetensors")
     assert "--family" in failure(models("import", tmp_path / "odd.safetensors", "--folder", folder))
-    assert taken(folder, tmp_path / "odd.safetensors", "--family", "wan")["family"] == "wan"
+    assert "nothing that is known" in failure(models("import", tmp_path / "odd.safetensors", "--family", "wan", "--folder", folder))
 
 
 def test_a_checkpoint_of_another_family_is_refused(folder, tmp_path, source):

@@ -41,8 +41,9 @@ def test_what_the_scene_moves_is_made_frame_by_frame():
 def test_keyframes_keep_their_time():
     found = pace.Pace(shot(), 16)
     assert found.stills({0: "a", 24: "b", 48: "c"}) == {0: "a", 16: "b", 32: "c"}
-    with pytest.raises(KeyframeError, match="16 frames a second"):
+    with pytest.raises(KeyframeError, match="16 frames a second") as refused:
         pace.Pace(shot(fps=48), 16).stills({9: "a", 10: "b"})
+    assert refused.value.remedy.value == "stills_at 11"            # the later one, by its scene frame
 
 
 @pytest.mark.parametrize("part", [0.25, 0.5, 0.75])

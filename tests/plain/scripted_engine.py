@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 BEHAVIOURS = ("prints", "fails", "dies", "killed", "garbage", "other_version", "truncated", "hangs_on_cancel", "slow", "silent",
-              "does_not_start", "stubborn", "overlong", "poses")
+              "does_not_start", "stubborn", "overlong", "poses", "large_without_card")
 
 
 def python_for(folder: Path, behaviour: str) -> Path:
@@ -70,8 +70,10 @@ class ScriptedEngine:
             sys.exit("ModuleNotFoundError: No module named 'torch'")
         if self.behaviour == "silent":
             time.sleep(60)
-        spec = self.protocol.FamilySpec(name="blockout", label="Scripted", note="Stands in", licence="GPL-3.0-or-later")
-        ready = self.protocol.write(self.protocol.Ready(engine="scripted", device="cpu", families=(spec,), pid=os.getpid()))
+        large = self.behaviour == "large_without_card"
+        spec = self.protocol.FamilySpec(name="blockout", label="Scripted", note="Stands in", licence="GPL-3.0-or-later", plans=large)
+        slow = self.protocol.Finding(what="GPU", found="A Card is not used.", well=False, remedy=self.errors.REPAIR) if large else None
+        ready = self.protocol.write(self.protocol.Ready(engine="scripted", device="cpu", families=(spec,), pid=os.getpid(), slow=slow))
         self.write(ready.replace('"v":1', '"v":99') if self.behaviour == "other_version" else ready)
         for line in sys.stdin:
             request = self.protocol.read(line, self.protocol.REQUESTS)

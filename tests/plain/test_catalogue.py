@@ -12,7 +12,7 @@ ENTRIES = catalogue.entries()
 def test_every_kind_of_model_is_in_it():
     assert {entry.family for entry in ENTRIES} == {"wan", "vace", "ltx2", "sana_wm", "skyreels", "cogvideox"}
     for name in ("wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan2.1-i2v-14b-480p", "wan2.1-flf2v-14b-720p", "wan2.2-t2v-a14b", "wan2.2-i2v-a14b",
-                 "wan2.2-ti2v-5b", "wan2.1-vace-1.3b", "wan2.1-vace-14b", "ltx-2", "sana-wm", "skyreels-v2-df-14b-540p", "cogvideox-fun-5b-pose"):
+                 "wan2.2-ti2v-5b", "wan2.1-vace-1.3b", "wan2.1-vace-14b", "ltx-2", "sana-wm", "skyreels-v2-df-14b-540p", "cogvideox-fun-5b-control"):
         assert catalogue.entry(name).name == name
 
 

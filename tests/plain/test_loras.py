@@ -24,6 +24,7 @@ def test_the_engine_writes_what_the_panel_reads(tmp_path):
                                     strength=0.8, folder=tmp_path / name))
     assert loras.known(tmp_path, "wan") == (loras.Known(name="clay", family="wan", label="Clay", triggers=("clay style",), strength=0.8),)
     assert [one.name for one in kept.loras("wan")] == ["clay"] and loras.known(tmp_path, "vace") == ()
+    assert [one.name for one in loras.known(tmp_path, "vace", "wan")] == ["clay"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"kind": "lora"}', json.dumps({"kind": "lora", "name": "a", "family": "wan", "strength": []})])

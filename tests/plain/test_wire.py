@@ -15,7 +15,8 @@ SHOT = Shot(id="ü 汉 {#%}", family="blockout", prompt="a red\ncar \u2028 “qu
 TAKE = Take(id="t", shot=SHOT, files=Files(folder="frames", pattern="plate.%04d.png", first=98, count=3, colourspace="sRGB"), native=Size(96, 56), native_frames=49,
             device="CPU", created="2026-01-01T00:00:00+00:00", engine={"torch": "2"}, seconds={"denoise": 1.5}, peak_bytes=2 ** 40, notes=("Up-scaled",))
 SPEC = protocol.FamilySpec(name="b", label="B", note="", licence="MIT", guides=("depth",))
-MESSAGES = [Shoot(shot=SHOT), Cancel(shot="a"), Unload(), Quit(), Ready(engine="1", device="CPU", families=(SPEC,), pid=3),
+MESSAGES = [Shoot(shot=SHOT), Cancel(shot="a"), Unload(), Quit(), Ready(engine="1", device="CPU", families=(SPEC,), pid=3,
+            slow=protocol.Finding(what="GPU", found="No.", well=False, remedy=Remedy(action="repair_engine", label="Repair"))),
             Progress(shot="a", stage="denoise", step=1, steps=8, eta=2.5, preview="/p.png", note="n",
                      reel=Reel(folder="/t/preview", pattern="%02d.png", count=16, fps=6.5)), Done(shot="a", take="/t", notes=("x",)),
             Failed(shot="", code="bad_message", sentence="No.", remedy=Remedy(action="show_log", label="Log")), Failed(shot="a", code="c", sentence="s"),
