@@ -80,7 +80,7 @@ class Beside:
         """`cameras`: whether the family follows them. An orthographic one cannot be followed, which `notes` says. Raises GuideError."""
         self._shot = shot
         self._source = Guides(dataclasses.replace(shot, guides=(shot.source,))) if shot.source else None
-        self._references = tuple(map(picture, shot.references))
+        self._references = tuple(map(subject, shot.references))
         paths = [guide.path for guide in shot.guides if cameras and guide.kind == "camera"]
         self._cameras, self._notes = _cameras(paths[0], shot) if paths else (None, ())
         self._near, self._far = next(((guide.near or 0.0, guide.far or 0.0) for guide in shot.guides if guide.kind == "depth"), (0.0, 0.0))
@@ -176,6 +176,17 @@ def picture(path: str, what: str = "keyframe", remedy: Remedy | None = None) -> 
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise KeyframeError(f"The {what} {path} is not an image that can be read; use PNG, JPEG, TIFF or WebP.", remedy)
     return image.astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def subject(path: str) -> np.ndarray:
+    """A picture of a subject as `picture` reads it; one that is cut out stands on white. Raises KeyframeError."""
+    import cv2
+    shown = picture(path, "picture of the subject")
+    whole = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if whole.ndim < 3 or whole.shape[2] < 4:
+        return shown
+    cover = whole[..., 3:].astype(np.float32) / np.iinfo(whole.dtype).max
+    return shown * cover + (1 - cover)
 
 
 def conformed(image: np.ndarray, size: Size) -> np.ndarray:

@@ -3,10 +3,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from engine import clip
 from engine.blockout import coarse, conditions, data, model, portraits, shards, text, timed, train, train_transformer, varied, world
 from engine.blockout.autoencoder import AutoencoderConfig
 from engine.blockout.footage import Footage
@@ -146,6 +148,16 @@ def test_a_shot_tells_its_rate_and_its_subject():
     assert torch.equal(fast, last(fps=30.)) and not footage.remarks()
     last(fps=60., guides={"depth": np.ones((5, 40, 64, 1), np.float32)})
     assert not footage.remarks()                               # the layout says how things move
+
+
+def test_a_subject_that_is_cut_out_stands_on_white(tmp_path):
+    picture = np.zeros((6, 8, 4), np.uint8)
+    picture[2:4, 3:5] = 10, 20, 250, 255                       # as OpenCV has it: blue, green, red
+    cv2.imwrite(str(tmp_path / "cut.png"), picture)
+    seen = clip.subject(str(tmp_path / "cut.png"))
+    assert seen.shape == (6, 8, 3) and (seen[0] == 1).all() and seen[2, 3] == pytest.approx(np.array([250, 20, 10]) / 255)
+    cv2.imwrite(str(tmp_path / "whole.png"), picture[..., :3])
+    assert (clip.subject(str(tmp_path / "whole.png"))[0] == 0).all()
 
 
 def test_motion_alone_is_no_layout():
