@@ -36,6 +36,7 @@ class Device:
     dtype: str                  # torch's name of the precision for weights and latents
     memory: int                 # bytes altogether
     free: int                   # bytes right now
+    decoding: str = "float32"   # precision for autoencoders that are as good in 16 bits: "bfloat16" only where that is computed, not emulated
 
 
 def chosen() -> Device:
@@ -90,10 +91,16 @@ def _described(torch, name: str, kind: str) -> Device:
         where = torch.device(name)
         free, total = module.mem_get_info(where)
         dtype = "bfloat16" if kind == "xpu" or module.is_bf16_supported() else "float16"
-        return Device(name, module.get_device_name(where), dtype, total, free)
+        return Device(name, module.get_device_name(where), dtype, total, free, _decoding(module, where))
     if kind == "mps":
         return Device(name, f"Apple {platform.machine()} GPU", "float32", memory.total, memory.available)
     return Device(name, f"CPU ({torch.get_num_threads()} threads)", "float32", memory.total, memory.available)
+
+
+def _decoding(module, where) -> str:
+    """By the device's own word: torch says that every card supports bfloat16, for it emulates it."""
+    with module.device(where):
+        return "bfloat16" if module.is_bf16_supported(including_emulation=False) else "float32"
 
 
 def announced() -> str:

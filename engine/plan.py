@@ -69,12 +69,13 @@ class Plan:
         return f"{self.name}, about {self.bytes / 2**30:.1f} GB"
 
 
-def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Given()) -> Need:
-    """What `frames` of `pixels` each need with the diffusers model in `folder`, beside what the shot gives it. Raises ModelError."""
-    counted, bits = parameters(folder), BITS[dtype]
+def need(folder: Path, place: Device, frames: int, pixels: int, given: Given = Given()) -> Need:
+    """What `frames` of `pixels` each need on `place` with the diffusers model in `folder`, beside what the shot gives it. Raises ModelError."""
+    counted, bits = parameters(folder), BITS[place.dtype]
     files = {name: sum(map(_packed, folder.glob(f"{name}/*{quantised.SUFFIX}"))) for name in TRANSFORMERS}
-    weights = {name: files.get(name) or count * (32 if name == "vae" else bits) // 8 for name, count in counted.items()}
     config, vae = _configuration(folder), _configuration(folder, "vae")
+    coded = 32 if given.precise else BITS[place.decoding] if vae.get("_class_name") == "AutoencoderKLWan" else bits
+    weights = {name: files.get(name) or count * (coded if name == "vae" else bits) // 8 for name, count in counted.items()}
     width = config.get("hidden_size") or config.get("num_attention_heads", 16) * config.get("attention_head_dim", 64)
     inner = config.get("ffn_dim") or 4 * width
     area, time = strides(folder)
@@ -86,7 +87,7 @@ def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Give
     sampling += given.kept * tokens * width * bits // 8
     if packed:                  # one block at most is widened at a time
         sampling += max(counted.get(name, 0) for name in TRANSFORMERS) // layers * bits // 8
-    return Need(weights, layers, int(sampling), int(footprint.decoding(vae, frames, pixels, 32 if given.precise else bits)), bits, packed)
+    return Need(weights, layers, int(sampling), int(footprint.decoding(vae, frames, pixels, coded, place.memory)), bits, packed)
 
 
 def _timed(folder: Path) -> bool:

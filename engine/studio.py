@@ -60,7 +60,7 @@ class Studio:
             return None
         from .estimate import need
         wanted = self._loaded[0]
-        plan = model.fit(need(shot, wanted[1], self._device.dtype), self._floors.get(wanted, "full"), asked)
+        plan = model.fit(need(shot, wanted[1], self._device), self._floors.get(wanted, "full"), asked)
         self._plan = plan.name
         return plan
 

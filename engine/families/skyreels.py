@@ -10,6 +10,7 @@ from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 if TYPE_CHECKING:
     from ..device import Device
     from ..diffusers_line.skyreels import Reel
+    from ..footprint import Given
 
 SPEC = FamilySpec(
     name="skyreels",
@@ -44,6 +45,12 @@ def check(shot: Shot, folder: Path) -> None:
         raise KeyframeError(f"SkyReels takes keyframes at the first and the last frame, not at frame {odd[0]}.")
     if frames and 0 not in frames:
         raise KeyframeError("SkyReels takes a keyframe at the last frame only together with one at the first.")
+
+
+def given(shot: Shot) -> Given:
+    """Pictures are in channels of their own, or in the clip; what takes room is how its files want it decoded."""
+    from ..footprint import Given
+    return Given(precise=shot.deep)
 
 
 def load(folder: Path, device: Device) -> Reel:

@@ -58,7 +58,7 @@ def given(shot: Shot) -> Given:
     """Hints and references; known frames and a mask are in a hint's own pictures."""
     from ..footprint import Given
     from ..diffusers_line import vace_guides
-    return Given(hints=len(vace_guides.counting(shot.guides)), pictures=len(shot.references))
+    return Given(hints=len(vace_guides.counting(shot.guides)), pictures=len(shot.references), precise=shot.deep)
 
 
 def notes(shot: Shot) -> tuple[str, ...]:
