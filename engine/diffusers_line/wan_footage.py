@@ -99,14 +99,19 @@ class Footage:
         return steps.fresh(self.parts["scheduler"], window.steps, self.place)
 
     def expert(self, timestep: Tensor):
-        """The transformer for a timestep: Wan 2.2's first one for much noise, its second for little."""
+        """The transformer for a timestep, on the device."""
+        name = self.called(timestep)
+        if len(self.named()) > 1:
+            self.placing.bring(name)
+        return self.parts[name]
+
+    def called(self, timestep: Tensor) -> str:
+        """Which transformer a timestep is for: Wan 2.2's first one for much noise, its second for little."""
         boundary = self.index.get("boundary_ratio")
         if boundary is None or self.parts.get("transformer_2") is None:
-            return self._any_transformer()
+            return next(iter(self.named()))
         early = float(timestep) >= boundary * self.parts["scheduler"].config.num_train_timesteps
-        name = "transformer" if early and self.parts.get("transformer") is not None else "transformer_2"
-        self.placing.bring(name)
-        return self.parts[name]
+        return "transformer" if early and self.parts.get("transformer") is not None else "transformer_2"
 
     def placed(self, estimates: Iterator[Tensor]) -> Iterator[Tensor]:
         """The estimates, with the transformer on the device meanwhile."""
