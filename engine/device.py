@@ -38,6 +38,11 @@ class Device:
     free: int                   # bytes right now
     decoding: str = "float32"   # precision for autoencoders that are as good in 16 bits: "bfloat16" only where that is computed, not emulated
 
+    @property
+    def shares(self) -> bool:
+        """Whether its memory is the processor's."""
+        return self.name in ("cpu", "mps")
+
 
 def chosen() -> Device:
     """The device of this process. Imports torch. Raises EngineBroken or ModelError."""

@@ -20,7 +20,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .diffusers_line import tiles
+from .diffusers_line import glimpses, tiles
+from .diffusers_line.remembered import ENCODED_BYTES
 from .diffusers_line.wan_autoencoder import STRETCH, TOGETHER
 
 ROOM = 1.2                      # of what is counted: holes between blocks of different sizes, workspaces of the kernels
@@ -45,6 +46,7 @@ class Given:
     kept: int = 0               # tokens' widths that a draft keeps from step to step
     two_stages: bool = False    # a second stage, without guidance, at four times the pixels of the first: its steps take the most
     precise: bool = False       # decoded in full precision
+    encoded: int = 0            # frames that are encoded for the whole shot; their latents are remembered, in the processor's memory
 
 
 def sampling(config: dict, tokens: int, given: Given, width: int, inner: int, timed: bool) -> float:
@@ -57,6 +59,27 @@ def sampling(config: dict, tokens: int, given: Given, width: int, inner: int, ti
         latents = math.prod(config["patch_size"]) * config.get("vace_in_channels", 96)
         each += (layers + (2 if hints > 1 else 1)) * width + 3 * hints * latents        # once in the weights' precision and once in full
     return ROOM * tokens * each
+
+
+def remembered(vae: dict, pixels: int, given: Given) -> int:
+    """Bytes of the latents that a shot leaves in the processor's memory (diffusers_line.remembered): never more than that keeps.
+
+    Wan's are kept as they are used, in full precision; of others a pipeline asks for mean and variance, and for those of the few small pictures
+    that previews are fitted on.
+    """
+    wan = vae.get("_class_name") == "AutoencoderKLWan"
+    side, time = strides(vae)
+    channels = vae.get("z_dim", 16) if wan else 2 * vae.get("latent_channels", 128)
+    previews = glimpses.SAMPLES * math.ceil(glimpses.SIDE / side) ** 2 * channels * (2 if wan else 1)
+    return min(4 * (math.ceil(given.encoded / time) * pixels // side ** 2 * channels + previews), ENCODED_BYTES)
+
+
+def strides(vae: dict) -> tuple[int, int]:
+    """Pixels of a side, and frames, that a latent pixel of this autoencoder stands for."""
+    halved = sum(vae.get("spatio_temporal_scaling", (True,) * 3))          # how often LTX-2's makes it half, when it does not say it itself
+    patched = vae.get("_class_name") == "AutoencoderKLLTX2Video"
+    side = vae.get("scale_factor_spatial") or vae.get("spatial_compression_ratio") or (vae.get("patch_size", 4) * 2 ** halved if patched else 8)
+    return side, vae.get("scale_factor_temporal") or vae.get("temporal_compression_ratio") or (2 ** halved if patched else 4)
 
 
 def decoding(vae: dict, frames: int, pixels: int, bits: int, memory: int = 0) -> float:

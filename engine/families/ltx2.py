@@ -124,7 +124,8 @@ def given(shot: Shot) -> Given:
     from ..light import SRGB
     precise = light(shot) != SRGB
     clips = sum(guide.kind != "camera" for guide in shot.guides) if precise or not shot.two_stages else 0
-    return Given(clips=clips, pictures=sum(keyframe.frame > 0 for keyframe in shot.keyframes), two_stages=shot.two_stages, precise=precise)
+    return Given(clips=clips, pictures=sum(keyframe.frame > 0 for keyframe in shot.keyframes), two_stages=shot.two_stages, precise=precise,
+                 encoded=clips * (shot.frames + SPEC.frames.stride - 1) + SPEC.frames.stride * len(shot.keyframes))
 
 
 def load(folder: Path, device: Device) -> Sound:

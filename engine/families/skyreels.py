@@ -48,9 +48,9 @@ def check(shot: Shot, folder: Path) -> None:
 
 
 def given(shot: Shot) -> Given:
-    """Pictures are in channels of their own, or in the clip; what takes room is how its files want it decoded."""
+    """Keyframes take the place of frames of the clip; each is encoded for itself."""
     from ..footprint import Given
-    return Given(precise=shot.deep)
+    return Given(precise=shot.deep, encoded=2 * SPEC.frames.stride * len(shot.keyframes))      # mean and variance of each
 
 
 def load(folder: Path, device: Device) -> Reel:

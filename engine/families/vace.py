@@ -55,10 +55,12 @@ def check(shot: Shot, folder: Path) -> None:
 
 
 def given(shot: Shot) -> Given:
-    """Hints and references; known frames and a mask are in a hint's own pictures."""
+    """Hints and references; known frames and a mask are in a hint's own pictures. Of each hint what is kept and what is made are encoded."""
     from ..footprint import Given
     from ..diffusers_line import vace_guides
-    return Given(hints=len(vace_guides.counting(shot.guides)), pictures=len(shot.references), precise=shot.deep)
+    hints, pictures = len(vace_guides.counting(shot.guides)), len(shot.references)
+    stride = SPEC.frames.stride
+    return Given(hints=hints, pictures=pictures, precise=shot.deep, encoded=2 * max(hints, 1) * (shot.frames + stride - 1) + stride * pictures)
 
 
 def notes(shot: Shot) -> tuple[str, ...]:

@@ -102,9 +102,10 @@ def _takes_pictures(folder: Path) -> bool:
 
 
 def given(shot: Shot) -> Given:
-    """Pictures are in channels of their own, or in the clip; what takes room is how its files want it decoded."""
+    """Pictures are in channels of their own, or in the clip. A clip to begin from is encoded, and so is one that is grey but for keyframes."""
     from ..footprint import Given
-    return Given(precise=shot.deep)
+    clips = (shot.source is not None) + bool(shot.keyframes)
+    return Given(precise=shot.deep, encoded=clips * (shot.frames + SPEC.frames.stride - 1))
 
 
 def load(folder: Path, device: Device) -> Film:

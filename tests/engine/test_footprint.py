@@ -292,10 +292,10 @@ def test_shots_give_what_their_families_say(a_shot):
     guides = tuple(Guide(kind=kind, path="") for kind in ("depth", "mask", "edges"))
     off = (Guide(kind="depth", path="", strength=0.0), Guide(kind="normal", path="", strength=0.0, spans=(Span(first=0, last=3, strength=0.5),)))
     vace, ltx2 = families.family("vace").given, families.family("ltx2").given
-    assert vace(a_shot(guides=guides, references=("a", "b"))) == Given(hints=2, pictures=2)
-    assert vace(a_shot(guides=off)) == Given(hints=1) and vace(a_shot()) == Given()
+    assert vace(a_shot(guides=guides, references=("a", "b"))) == Given(hints=2, pictures=2, encoded=4 * 8 + 8)
+    assert vace(a_shot(guides=off)) == Given(hints=1, encoded=2 * 8) == dataclasses.replace(vace(a_shot()), hints=1)
     stills = tuple(Keyframe(frame=frame, path="") for frame in (0, 8, 16))
-    assert ltx2(a_shot(guides=guides[:1], keyframes=stills)) == Given(clips=1, pictures=2)
+    assert ltx2(a_shot(guides=guides[:1], keyframes=stills)) == Given(clips=1, pictures=2, encoded=12 + 3 * 8)
 
 
 def test_long_takes_of_skyreels_need_no_more_than_a_stretch(tmp_path, a_shot):
