@@ -84,7 +84,7 @@ def show_plan(shot_file: Annotated[Path, typer.Argument(metavar="SHOT.JSON", hel
     if not (folder / "model_index.json").is_file():
         typer.echo(f"{spec.label} needs no plan: it fits wherever the engine runs.")
         return 0
-    needed = estimate.need(shot, folder, place.dtype)
+    needed = estimate.need(shot, folder, place)
     chosen = plan.choose(needed, place, asked=shot.plan)
     if as_lines:
         typer.echo(json.dumps({"chosen": chosen.name, "fits": chosen.fits, "free": place.free, "bytes": {name: needed.bytes(name) for name in plan.PLANS}}))

@@ -37,6 +37,12 @@ class Device:
     dtype: str                  # torch's name of the precision for weights and latents
     memory: int                 # bytes altogether
     free: int                   # bytes right now
+    decoding: str = "float32"   # precision for autoencoders that are as good in 16 bits: "bfloat16" only where that is computed, not emulated
+
+    @property
+    def shares(self) -> bool:
+        """Whether its memory is the processor's."""
+        return self.name in ("cpu", "mps")
 
 
 def chosen() -> Device:
@@ -91,7 +97,7 @@ def _described(torch, name: str, kind: str) -> Device:
         where = torch.device(name)
         free, total = module.mem_get_info(where)
         dtype = "bfloat16" if kind == "xpu" or module.is_bf16_supported() else "float16"
-        return Device(name, module.get_device_name(where), dtype, total, free)
+        return Device(name, module.get_device_name(where), dtype, total, free, _decoding(module, where))
     if kind == "mps":
         return Device(name, f"Apple {platform.machine()} GPU", "float32", memory.total, memory.available)
     return Device(name, f"CPU ({torch.get_num_threads()} threads)", "float32", memory.total, memory.available)
@@ -100,6 +106,12 @@ def _described(torch, name: str, kind: str) -> Device:
 def half_products() -> bool:
     """Whether the processor has units for products of bfloat16 (AMX), which make them several times as fast as those of float32."""
     return bool(torch_module().cpu.get_capabilities().get("amx_bf16"))
+
+
+def _decoding(module, where) -> str:
+    """By the device's own word: torch says that every card supports bfloat16, for it emulates it."""
+    with module.device(where):
+        return "bfloat16" if module.is_bf16_supported(including_emulation=False) else "float32"
 
 
 def announced() -> str:

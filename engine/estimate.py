@@ -29,15 +29,15 @@ def estimated(shot: Shot, place: Device, floor: str = "full") -> Estimated:
         return Estimated(shot=shot.id, free=place.free, fits=False, note=error.sentence, remedy=error.remedy)
 
 
-def need(shot: Shot, folder: Path, dtype: str) -> plan.Need:
-    """What the shot needs with the diffusers model in `folder`: of one window, at the size that the model makes. Raises ModelError."""
+def need(shot: Shot, folder: Path, place: Device) -> plan.Need:
+    """What the shot needs on `place` with the diffusers model in `folder`: of one window, at the size that the model makes. Raises ModelError."""
     family = families.family(shot.family)
     frames = min(shot.frames, getattr(family, "TOGETHER", family.SPEC.window) or shot.frames)
     given = family.given(shot) if hasattr(family, "given") else plan.Given()
     if shot.draft and family.SPEC.drafts and not shot.two_stages:        # the second stage takes the most, and keeps nothing
         guided = (shot.guidance if shot.guidance >= 0 else family.SPEC.guidance) > 1
         given = dataclasses.replace(given, kept=CACHED.get(shot.draft_by, 0) * (1 + guided + (guided and shot.limited)))
-    return plan.need(folder, dtype, frames, _pixels(shot, family, folder), given)
+    return plan.need(folder, place, frames, _pixels(shot, family, folder), given)
 
 
 def _pixels(shot: Shot, family, folder: Path) -> int:
@@ -51,7 +51,7 @@ def _pixels(shot: Shot, family, folder: Path) -> int:
 
 
 def _chosen(shot: Shot, spec: FamilySpec, folder: Path, place: Device, floor: str = "full") -> plan.Plan:
-    needed = need(shot, folder, place.dtype)
+    needed = need(shot, folder, place)
     if spec.plans:
         return plan.choose(needed, place, floor, shot.plan)
     whole = needed.bytes("full")

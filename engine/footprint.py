@@ -11,14 +11,18 @@ VACE (`WanVACETransformer3DModel.forward`): the control blocks run first; what e
 to, so the first main block, or the last control block, has all of them beside it, and the control's own state. Several controls
 (`vace_transformer.Transformer`) are added up one after the other: one state more. The control latents stay throughout, once in full
 precision. VACE encodes each clip twice before it samples: encoding takes less than decoding, so it never is the peak.
+
+Wan's autoencoder goes through pictures in tiles where whole ones would take more than HALF of the device's memory, whatever is free of it:
+a tile takes no more than that. In 16 bits its norms and its resizing are widened, so that it takes more than half of what 32 bits take.
 """
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from .diffusers_line import tiles
-from .diffusers_line.wan_autoencoder import TOGETHER
+from .diffusers_line import glimpses, tiles
+from .diffusers_line.remembered import ENCODED_BYTES
+from .diffusers_line.wan_autoencoder import STRETCH, TOGETHER
 
 ROOM = 1.2                      # of what is counted: holes between blocks of different sizes, workspaces of the kernels
 PLAIN, TIMED = (11.2, 4.4), (32.2, 23.6)            # a token's width: around attention; beside the feed-forward's widest part
@@ -27,7 +31,9 @@ PLAIN, TIMED = (11.2, 4.4), (32.2, 23.6)            # a token's width: around at
 CACHED = {"first_block": 3, "magnitude": 2}
 TOKENS = {"SkyReelsV2Transformer3DModel": TIMED, "LTX2VideoTransformer3DModel": (36.4, 36.4), "CogVideoXTransformer3DModel": (13.2, 5.2),
           "SanaWMTransformer3DModel": (46.7, 0.0)}         # linear attention in full precision, and once more along the camera
-MAPS = {"": (28.3, 5.65), "residual": (64.0, 5.1)}  # Wan's autoencoder: its memory of former frames, and each frame decoded together
+# Wan's autoencoder, by its kind and bits: its memory of former frames, and each frame decoded together
+MAPS = {("", 32): (28.3, 5.75), ("residual", 32): (42.0, 10.6), ("", 16): (25.0, 7.05), ("residual", 16): (34.7, 12.5)}
+HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Given:
     kept: int = 0               # tokens' widths that a draft keeps from step to step
     two_stages: bool = False    # a second stage, without guidance, at four times the pixels of the first: its steps take the most
     precise: bool = False       # decoded in full precision
+    encoded: int = 0            # frames that are encoded for the whole shot; their latents are remembered, in the processor's memory
 
 
 def sampling(config: dict, tokens: int, given: Given, width: int, inner: int, timed: bool) -> float:
@@ -54,8 +61,29 @@ def sampling(config: dict, tokens: int, given: Given, width: int, inner: int, ti
     return ROOM * tokens * each
 
 
-def decoding(vae: dict, frames: int, pixels: int, bits: int) -> float:
-    """Bytes of an autoencoder's activations; `bits` of the weights' precision, in which pipelines run it. Wan's runs in full precision."""
+def remembered(vae: dict, pixels: int, given: Given) -> int:
+    """Bytes of the latents that a shot leaves in the processor's memory (diffusers_line.remembered): never more than that keeps.
+
+    Wan's are kept as they are used, in full precision; of others a pipeline asks for mean and variance, and for those of the few small pictures
+    that previews are fitted on.
+    """
+    wan = vae.get("_class_name") == "AutoencoderKLWan"
+    side, time = strides(vae)
+    channels = vae.get("z_dim", 16) if wan else 2 * vae.get("latent_channels", 128)
+    previews = glimpses.SAMPLES * math.ceil(glimpses.SIDE / side) ** 2 * channels * (2 if wan else 1)
+    return min(4 * (math.ceil(given.encoded / time) * pixels // side ** 2 * channels + previews), ENCODED_BYTES)
+
+
+def strides(vae: dict) -> tuple[int, int]:
+    """Pixels of a side, and frames, that a latent pixel of this autoencoder stands for."""
+    halved = sum(vae.get("spatio_temporal_scaling", (True,) * 3))          # how often LTX-2's makes it half, when it does not say it itself
+    patched = vae.get("_class_name") == "AutoencoderKLLTX2Video"
+    side = vae.get("scale_factor_spatial") or vae.get("spatial_compression_ratio") or (vae.get("patch_size", 4) * 2 ** halved if patched else 8)
+    return side, vae.get("scale_factor_temporal") or vae.get("temporal_compression_ratio") or (2 ** halved if patched else 4)
+
+
+def decoding(vae: dict, frames: int, pixels: int, bits: int, memory: int = 0) -> float:
+    """Bytes of an autoencoder's activations in `bits` on a device of so much `memory` altogether; 0: enough for any picture."""
     kind = vae.get("_class_name")
     if kind == "AutoencoderKLLTX2Video":            # the whole clip at once, or a tile of it beside those that are done
         each = 2.9 / vae.get("patch_size", 4) ** 2 * vae.get("decoder_block_out_channels", (256,))[0]
@@ -63,7 +91,25 @@ def decoding(vae: dict, frames: int, pixels: int, bits: int) -> float:
         return ROOM * frames * numbers * bits // 8
     if kind == "AutoencoderKLCogVideoX":            # eight frames at a time
         return ROOM * 180 * pixels * vae.get("block_out_channels", (128,))[0] * bits // 8
-    side, patch = vae.get("scale_factor_spatial", 8), vae.get("patch_size") or 1
-    kept, more = MAPS["residual" if vae.get("is_residual") else ""]
-    together = min(max(1, TOGETHER * side ** 2 // pixels), max(1, (frames - 1) // 4))       # latent frames
-    return ROOM * (kept + more * 4 * together) * pixels // patch ** 2 * (vae.get("decoder_base_dim") or vae.get("base_dim", 96)) * 4
+    side, each, most = vae.get("scale_factor_spatial", 8), _each(vae, bits), tile(vae, bits, memory)
+    kept, more = _maps(vae, bits)
+    together = min(max(1, min(TOGETHER * side ** 2, most) // pixels), max(1, (frames - 1) // 4))        # latent frames
+    if pixels <= most:
+        return ROOM * (kept + more * 4 * together) * pixels * each
+    middle = min(frames // 4 + 1, STRETCH) * pixels / side ** 2 * vae.get("dim_mult", (4,))[-1]         # what a stretch's tiles are cut from
+    return ROOM * ((kept + more * 4) * most + middle) * each
+
+
+def tile(vae: dict, bits: int, memory: int) -> float:
+    """Pixels of the largest picture that Wan's autoencoder decodes whole, and of the largest tile, on a device of so much memory."""
+    kept, more = _maps(vae, bits)
+    return HALF * memory / (ROOM * (kept + more * 4) * _each(vae, bits)) if memory else math.inf
+
+
+def _maps(vae: dict, bits: int) -> tuple[float, float]:
+    return MAPS["residual" if vae.get("is_residual") else "", bits]
+
+
+def _each(vae: dict, bits: int) -> float:
+    """Bytes of one picture's pixel in the widest channels."""
+    return (vae.get("decoder_base_dim") or vae.get("base_dim", 96)) / (vae.get("patch_size") or 1) ** 2 * bits / 8

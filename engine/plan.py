@@ -8,8 +8,8 @@
 
 A transformer of a GGUF file is narrow already; 8 bits would not make it smaller.
 
-Estimates are of weights from the files' headers and of activations as footprint.py counts them; the take records them beside the
-measured peak.
+Estimates are of weights from the files' headers and of activations as footprint.py counts them, and, where the device has no memory of its
+own, of the latents that are remembered; the take records them beside the measured peak.
 """
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Need:
     decoding: int               # activations of the autoencoder
     bits: int = 16              # of one of the transformer's weights while it runs
     packed: bool = False        # the transformer's weights are kept as its file has them, narrower than that
+    remembered: int = 0         # latents that stay, where the device has no other memory than the processor's
 
     def bytes(self, plan: str) -> int:
         """The most that `plan` has on the device at once."""
@@ -52,11 +53,11 @@ class Need:
         rest = max((size for name, size in self.weights.items() if name not in TRANSFORMERS and name != "vae"), default=0)
         decode = self.weights.get("vae", 0) + self.decoding
         if plan == "full":
-            return sum(self.weights.values()) + max(self.sampling, self.decoding)
+            return sum(self.weights.values()) + max(self.sampling, self.decoding) + self.remembered
         block = largest // max(self.blocks, 1)
         narrow = largest * 8 // self.bits + block
         held = {"turns": largest, "int8": narrow, "fp8": narrow, "blocks": min(3, self.blocks) * block}[plan]
-        return max(rest, held + self.sampling, decode)
+        return max(rest, held + self.sampling, decode) + self.remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,13 @@ class Plan:
         return f"{self.name}, about {self.bytes / 2**30:.1f} GB"
 
 
-def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Given()) -> Need:
-    """What `frames` of `pixels` each need with the diffusers model in `folder`, beside what the shot gives it. Raises ModelError."""
-    counted, bits = parameters(folder), BITS[dtype]
+def need(folder: Path, place: Device, frames: int, pixels: int, given: Given = Given()) -> Need:
+    """What `frames` of `pixels` each need on `place` with the diffusers model in `folder`, beside what the shot gives it. Raises ModelError."""
+    counted, bits = parameters(folder), BITS[place.dtype]
     files = {name: sum(map(_packed, folder.glob(f"{name}/*{quantised.SUFFIX}"))) for name in TRANSFORMERS}
-    weights = {name: files.get(name) or count * (32 if name == "vae" else bits) // 8 for name, count in counted.items()}
     config, vae = _configuration(folder), _configuration(folder, "vae")
+    coded = 32 if given.precise else BITS[place.decoding] if vae.get("_class_name") == "AutoencoderKLWan" else bits
+    weights = {name: files.get(name) or count * (coded if name == "vae" else bits) // 8 for name, count in counted.items()}
     width = config.get("hidden_size") or config.get("num_attention_heads", 16) * config.get("attention_head_dim", 64)
     inner = config.get("ffn_dim") or 4 * width
     area, time = strides(folder)
@@ -86,7 +88,8 @@ def need(folder: Path, dtype: str, frames: int, pixels: int, given: Given = Give
     sampling += given.kept * tokens * width * bits // 8
     if packed:                  # one block at most is widened at a time
         sampling += max(counted.get(name, 0) for name in TRANSFORMERS) // layers * bits // 8
-    return Need(weights, layers, int(sampling), int(footprint.decoding(vae, frames, pixels, 32 if given.precise else bits)), bits, packed)
+    decoding = int(footprint.decoding(vae, frames, pixels, coded, place.memory))
+    return Need(weights, layers, int(sampling), decoding, bits, packed, footprint.remembered(vae, pixels, given) if place.shares else 0)
 
 
 def _timed(folder: Path) -> bool:
@@ -97,12 +100,9 @@ def _timed(folder: Path) -> bool:
 
 def strides(folder: Path) -> tuple[int, int]:
     """Pixels and frames that one token of the transformer stands for."""
-    vae, patch = _configuration(folder, "vae"), _configuration(folder).get("patch_size", (1, 2, 2))
-    halved = sum(vae.get("spatio_temporal_scaling", (True,) * 3))          # how often LTX-2's makes it half, when it does not say it itself
-    patched = vae.get("_class_name") == "AutoencoderKLLTX2Video"
-    side = vae.get("scale_factor_spatial") or vae.get("spatial_compression_ratio") or (vae.get("patch_size", 4) * 2 ** halved if patched else 8)
-    patch = patch[-1] if isinstance(patch, (list, tuple)) else patch
-    return (side * patch) ** 2, vae.get("scale_factor_temporal") or vae.get("temporal_compression_ratio") or (2 ** halved if patched else 4)
+    side, time = footprint.strides(_configuration(folder, "vae"))
+    patch = _configuration(folder).get("patch_size", (1, 2, 2))
+    return (side * (patch[-1] if isinstance(patch, (list, tuple)) else patch)) ** 2, time
 
 
 def parameters(folder: Path) -> dict[str, int]:

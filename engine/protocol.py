@@ -224,6 +224,11 @@ class Shot:
         """Whether some steps do without guidance."""
         return (self.guided_from, self.guided_until) != (0.0, 1.0)
 
+    @property
+    def deep(self) -> bool:
+        """Whether its files have more than 8 bits a colour."""
+        return self.format != "png"
+
     def numbered(self, index: int) -> int:
         """Scene frame (and file number) of the image `index`, which counts from 0."""
         return self.frame_start + index

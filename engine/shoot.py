@@ -147,7 +147,7 @@ class _Rolling:
         return Window(frames=stretch.frames, size=self.native, seed=clip.seed(self.shot.seed, stretch.index), index=stretch.index, guides=guides,
                       strengths={guide.kind: guide.strength for guide in self.shot.guides}, spans=clip.spans(self.shot, stretch), tail=tail,
                       stills=clip.within(self.anchors, stretch), source_latent=self.clip.latent(stretch), fps=self.pace.fps,
-                      **self.source.fields(), **self.beside.window(stretch, self.native, self.cut))
+                      precise=self.shot.deep, **self.source.fields(), **self.beside.window(stretch, self.native, self.cut))
 
     def _glimpse(self, latent, window: Window) -> Reel | None:
         """A moving preview now and then, or None: looking costs time as well."""

@@ -62,7 +62,7 @@ class Studio:
         from .estimate import need
         from .plan import choose
         wanted, place = self._loaded[0], self._device
-        asking = need(shot, wanted[1], place.dtype), self._floors.get(wanted, "full"), asked
+        asking = need(shot, wanted[1], place), self._floors.get(wanted, "full"), asked
         self._plan = self._plan if self._lasts() else choose(asking[0], place, *asking[1:]).name      # known also where memory ends while it is gone over to
         plan = model.fit(*asking)
         self._plan = plan.name

@@ -21,6 +21,7 @@ from .text import TextEncoder
 
 
 PORTRAIT = 4                                                   # tokens of a picture of the subject: what words would say of it, and what they could not
+LOUD = 8.                                                      # few numbers beside many words: small ones are not heard
 ALIKE = 24., 40.                                               # frames a second and latent pixels a frame that settings are told against
 
 
@@ -166,7 +167,7 @@ class Transformer(nn.Module):
         said = (fps > 0).to(fps)
         rate = said * torch.log2(torch.where(fps > 0, fps, ALIKE[0]) / ALIKE[0])
         area, aspect = (fps.new_full(fps.shape, math.log2(x)) for x in (h * w / ALIKE[1], w / h))
-        return self.measures(torch.stack([said, rate, area, aspect], 1))
+        return self.measures(torch.stack([said, rate, area, aspect], 1) * LOUD)
 
     def denoised(self, x: Tensor, sigma: Tensor, text: Tensor, layout: Tensor, known: Tensor, mask: Tensor, fps: Tensor,
                  portrait: Tensor | None = None, cache: Memory | None = None) -> Tensor:

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ENVIRONMENT = "SORA_CACHE"          # folder; "" keeps nothing on disk
+ENCODED_BYTES = 2**30               # of encoded pictures in the processor's memory; likewise
 KEPT_BYTES = 2 * 2**30              # of embeddings on disk; the longest unused go first
 
 
 class Encoded:
     """The latents of recent pictures, on the CPU, found by what was in them. A new seed needs no encoding."""
 
-    def __init__(self, most: int = 2**30):
+    def __init__(self, most: int = ENCODED_BYTES):
         self._most, self._held = most, OrderedDict()
         self.hits = 0
 

@@ -1,7 +1,7 @@
-"""VACE at work: its control branch is shown the layout, masks and references, each with a strength for every frame."""
+"""VACE at work, with one transformer or two experts: the control branch is shown the layout, masks and references, each with a strength for
+every frame."""
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..families import Window
+    from ..sampling.draft import Memory
     from . import vace_guides
 
 
@@ -36,7 +37,7 @@ class Layout(Footage):
     def _scale(self, control: vace_guides.Control, sides) -> Tensor:
         """(layers,) for one strength, (layers, 1, tokens, 1) for one that differs between latent frames."""
         import torch
-        config = self.parts["transformer"].config
+        config = self._any_transformer().config
         layers, patch = len(config.vace_layers), config.patch_size
         if len(set(control.strengths)) == 1:
             return torch.full((layers,), control.strengths[0], device=self.place, dtype=self.dtype)
@@ -45,17 +46,25 @@ class Layout(Footage):
         return tokens.expand(layers, -1, -1, -1).to(self.place, self.dtype)
 
     def _velocity(self, window: Window, latents: list[Tensor], scales: list[Tensor]):
-        transformer = self.parts["transformer"]
+        config = self._any_transformer().config
         draft = window.draft if window.draft and possible(window.draft, self.placing.plan) else None
         control, scale = (latents[0], scales[0]) if len(latents) == 1 and draft is None else (tuple(latents), tuple(scales))
-        blocks = len(transformer.blocks) + len(latents) * len(transformer.vace_blocks)
-        caches = defaultdict(lambda: draft and draft.memory(blocks))
+        blocks = config.num_layers + len(latents) * len(config.vace_layers)
+        caches: dict[tuple[str, str], Memory | None] = {}
+
+        def cached(name: str, text: str) -> Memory | None:
+            """What a draft remembers of one transformer and text, of which another one knows nothing."""
+            if draft and (name, text) not in caches:
+                caches[name, text] = draft.memory(blocks, (name,))
+            return caches.get((name, text))
 
         def velocity(one: Window, latent: Tensor, timestep: Tensor) -> Tensor:
+            name, transformer = self.called(timestep), self.expert(timestep)
+
             def call(copies: int, text: Tensor, which: str) -> Tensor:
                 each = (copies, -1, -1, -1, -1)
                 shown = tuple(one.expand(each) for one in control) if isinstance(control, tuple) else control.expand(each)
                 return transformer(hidden_states=latent.to(self.dtype).expand(each), timestep=timestep.expand(copies), encoder_hidden_states=text,
-                                   control_hidden_states=shown, control_hidden_states_scale=scale, return_dict=False, cache=caches[which])[0]
+                                   control_hidden_states=shown, control_hidden_states_scale=scale, return_dict=False, cache=cached(name, which))[0]
             return steps.answered(call, self.texts(one), one.guidance, self.tokens(latent.shape))
         return velocity

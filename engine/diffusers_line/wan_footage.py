@@ -42,11 +42,12 @@ class Footage:
         self.dtype = getattr(torch, place.dtype)
         self._device = place
         self.placing = self.placed_by(parts, self.place)
-        self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using)
+        self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using, place.memory)
         self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
         self._wardrobe = Wardrobe(self.experts())
         self._seen_by: Linear | Tiny | None = None
         self._tuning = Tuning(place, self.experts(), self.experts())
+        self._decoding: tuple[str, ...] = ()
 
     def fit(self, needed: Need, floor: str, asked: str = "") -> Plan:
         """Places the components by the plan `asked` for, or the fastest from `floor` on that fits. Raises ModelError."""
@@ -85,10 +86,11 @@ class Footage:
     def tune(self, window: Window, tokens: int) -> None:
         """Goes over to what is fastest for so many tokens. Raises ModelError."""
         self._tuning.ask(window, self.placing.plan, tokens)
+        self._decoding = self.autoencoder.remarks(window.size, window.precise)
 
     def remarks(self) -> tuple[str, ...]:
         """What was chosen for the shot before, for its take."""
-        return self._tuning.remarks()
+        return (*self._tuning.remarks(), *self._decoding)
 
     def schedule(self, window: Window):
         """The model's own scheduler, or a preset's few steps, for a window."""
@@ -97,14 +99,19 @@ class Footage:
         return steps.fresh(self.parts["scheduler"], window.steps, self.place)
 
     def expert(self, timestep: Tensor):
-        """The transformer for a timestep: Wan 2.2's first one for much noise, its second for little."""
+        """The transformer for a timestep, on the device."""
+        name = self.called(timestep)
+        if len(self.named()) > 1:
+            self.placing.bring(name)
+        return self.parts[name]
+
+    def called(self, timestep: Tensor) -> str:
+        """Which transformer a timestep is for: Wan 2.2's first one for much noise, its second for little."""
         boundary = self.index.get("boundary_ratio")
         if boundary is None or self.parts.get("transformer_2") is None:
-            return self._any_transformer()
+            return next(iter(self.named()))
         early = float(timestep) >= boundary * self.parts["scheduler"].config.num_train_timesteps
-        name = "transformer" if early and self.parts.get("transformer") is not None else "transformer_2"
-        self.placing.bring(name)
-        return self.parts[name]
+        return "transformer" if early and self.parts.get("transformer") is not None else "transformer_2"
 
     def placed(self, estimates: Iterator[Tensor]) -> Iterator[Tensor]:
         """The estimates, with the transformer on the device meanwhile."""
@@ -140,14 +147,14 @@ class Footage:
         return self._seen_by.shown(latent)
 
     def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
-        return self.autoencoder.decode(latent)
+        return self.autoencoder.decode(latent, window is not None and window.precise)
 
     def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
         return pictures.delivered(frames, size)
 
 
 def dtypes(place: Device) -> dict[str, Any]:
-    """The precision of each component: the autoencoder decodes in full precision, as its authors advise."""
+    """The precision of each component: the autoencoder's is the device's for decoding, the image encoder's full."""
     import torch
     weights = getattr(torch, place.dtype)
-    return {"vae": torch.float32, "text_encoder": weights, "image_encoder": torch.float32, "transformer": weights, "transformer_2": weights}
+    return {"vae": getattr(torch, place.decoding), "text_encoder": weights, "image_encoder": torch.float32, "transformer": weights, "transformer_2": weights}

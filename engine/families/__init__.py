@@ -56,6 +56,7 @@ class Window:
     preset: Any = None                      # protocol.Preset, whose schedule is kept to
     compiled: bool = False                  # the transformer's blocks are compiled where they can be
     two_stages: bool = False                # in two stages: the first at half of `size`
+    precise: bool = False                   # its files have more than 8 bits a colour
 
 
 class Model(Protocol):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..device import Device
     from ..diffusers_line.cogvideox import Control
+    from ..footprint import Given
 
 SPEC = FamilySpec(
     name="cogvideox",
@@ -45,6 +46,12 @@ def check(shot: Shot, folder: Path) -> None:
                          Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
     if not kinds:
         raise GuideError("CogVideoX-Fun follows a layout; switch on the depth or the edges guide.", with_guide("depth"))
+
+
+def given(shot: Shot) -> Given:
+    """Its guide is encoded; it lies in channels beside the noise."""
+    from ..footprint import Given
+    return Given(encoded=shot.frames + SPEC.frames.stride - 1)
 
 
 def rehearsed(slope: np.ndarray) -> dict:

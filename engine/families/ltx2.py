@@ -137,7 +137,8 @@ def given(shot: Shot) -> Given:
     if shot.two_stages:
         texts = 1 if 0 <= shot.guidance <= 1 else 2
         clips = max(len(lit(kinds)) if precise else 0, math.ceil(texts * (1 + len(kinds)) / 4 - 1))
-    return Given(clips=clips, pictures=sum(keyframe.frame > 0 for keyframe in shot.keyframes), two_stages=shot.two_stages, precise=precise)
+    return Given(clips=clips, pictures=sum(keyframe.frame > 0 for keyframe in shot.keyframes), two_stages=shot.two_stages, precise=precise,
+                 encoded=len(kinds) * (shot.frames + SPEC.frames.stride - 1) + SPEC.frames.stride * len(shot.keyframes))
 
 
 def load(folder: Path, device: Device) -> Sound:

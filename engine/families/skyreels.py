@@ -11,6 +11,7 @@ from ..ways_out import with_still, without_stills
 if TYPE_CHECKING:
     from ..device import Device
     from ..diffusers_line.skyreels import Reel
+    from ..footprint import Given
 
 SPEC = FamilySpec(
     name="skyreels",
@@ -46,6 +47,12 @@ def check(shot: Shot, folder: Path) -> None:
         raise KeyframeError(f"SkyReels takes keyframes at the first and the last frame, not at frame {odd[0]}.", without_stills(shot, odd))
     if frames and 0 not in frames:
         raise KeyframeError("SkyReels takes a keyframe at the last frame only together with one at the first.", with_still(shot, 0))
+
+
+def given(shot: Shot) -> Given:
+    """Keyframes take the place of frames of the clip; each is encoded for itself."""
+    from ..footprint import Given
+    return Given(precise=shot.deep, encoded=2 * SPEC.frames.stride * len(shot.keyframes))      # mean and variance of each
 
 
 def load(folder: Path, device: Device) -> Reel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import GuideError, Remedy
+from ..errors import CHOOSE, GuideError, ModelError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ SPEC = FamilySpec(
     native_area=832 * 480,
     steps=30,
     guidance=5.0,
-    models=("wan2.1-vace-1.3b", "wan2.1-vace-14b"),
+    models=("wan2.1-vace-1.3b", "wan2.1-vace-14b", "wan2.2-vace-fun-a14b"),
     references=4,
     loras=True,
     kin=("wan", "skyreels"),
@@ -56,10 +56,12 @@ def check(shot: Shot, folder: Path) -> None:
 
 
 def given(shot: Shot) -> Given:
-    """Hints and references; known frames and a mask are in a hint's own pictures."""
+    """Hints and references; known frames and a mask are in a hint's own pictures. Of each hint what is kept and what is made are encoded."""
     from ..footprint import Given
     from ..diffusers_line import vace_guides
-    return Given(hints=len(vace_guides.counting(shot.guides)), pictures=len(shot.references))
+    hints, pictures = len(vace_guides.counting(shot.guides)), len(shot.references)
+    stride = SPEC.frames.stride
+    return Given(hints=hints, pictures=pictures, precise=shot.deep, encoded=2 * max(hints, 1) * (shot.frames + stride - 1) + stride * pictures)
 
 
 def notes(shot: Shot) -> tuple[str, ...]:
@@ -78,6 +80,9 @@ def load(folder: Path, device: Device) -> Layout:
     from ..diffusers_line import loading, wan_footage
     from ..diffusers_line.vace import Layout
     from ..diffusers_line.vace_transformer import Transformer
-    allowed = {**loading.UMT5, "vae": ("AutoencoderKLWan",), "scheduler": loading.FLOW_SCHEDULERS, "transformer": ("WanVACETransformer3DModel",)}
-    parts = loading.components(folder, allowed, wan_footage.dtypes(device), own={"WanVACETransformer3DModel": Transformer})
+    allowed = {**loading.UMT5, "vae": ("AutoencoderKLWan",), "scheduler": loading.FLOW_SCHEDULERS, "transformer": ("WanVACETransformer3DModel",),
+               "transformer_2": ("WanVACETransformer3DModel",)}
+    parts = loading.components(folder, allowed, wan_footage.dtypes(device), ("transformer", "transformer_2"), own={"WanVACETransformer3DModel": Transformer})
+    if parts["transformer"] is None and parts["transformer_2"] is None:
+        raise ModelError(f"{folder} has no transformer; it is not a model of this family.", CHOOSE)
     return Layout(parts, loading.index(folder), folder, device, SPEC.native_area)

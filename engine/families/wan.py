@@ -10,6 +10,7 @@ from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
 if TYPE_CHECKING:
     from ..device import Device
     from ..diffusers_line.wan import Film
+    from ..footprint import Given
 
 DISTILLED = "https://github.com/ModelTC/LightX2V/blob/0eca726c79d6eecb4b254fea825c5560aa6c6b0b/docs/EN/source/method_tutorials/step_distill.md"
 LIGHTNING = "https://github.com/ModelTC/Wan2.2-Lightning/blob/27175501c2b743c6e0a32a5bc86da4efe81f59b5/README.md"
@@ -101,6 +102,13 @@ def _takes_pictures(folder: Path) -> bool:
     from ..diffusers_line import loading
     channels = [loading.configuration(folder, part) for part in ("transformer", "transformer_2")]
     return any(one.get("in_channels", 16) > one.get("out_channels", 16) for one in channels if one)
+
+
+def given(shot: Shot) -> Given:
+    """Pictures are in channels of their own, or in the clip. A clip to begin from is encoded, and so is one that is grey but for keyframes."""
+    from ..footprint import Given
+    clips = (shot.source is not None) + bool(shot.keyframes)
+    return Given(precise=shot.deep, encoded=clips * (shot.frames + SPEC.frames.stride - 1))
 
 
 def load(folder: Path, device: Device) -> Film:

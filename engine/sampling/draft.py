@@ -31,8 +31,8 @@ class Draft:
             self.evaluations += blocks
             self.skipped += skipped
 
-    def memory(self, blocks: int) -> FirstBlock:
-        """What is kept from step to step of one clip and text."""
+    def memory(self, blocks: int, names: tuple[str, ...] = NAMES) -> FirstBlock:
+        """What is kept from step to step of one clip and text; `names` are of the transformer, or of its streams."""
         return FirstBlock(self, blocks)
 
     def note(self) -> str:
@@ -47,8 +47,8 @@ class Steady(Draft):
     ratios: dict[str, list[float]] = field(default_factory=dict)    # transformer, or stream -> for each of its steps, see `Learning`
     learned: str = ""                                               # how they were found out, where that was for this shot
 
-    def memory(self, blocks: int) -> Magnitudes:
-        return Magnitudes(self, blocks, list(self.ratios.values()))
+    def memory(self, blocks: int, names: tuple[str, ...] = NAMES) -> Magnitudes:
+        return Magnitudes(self, blocks, [self.ratios[name] for name in names if name in self.ratios])
 
     def note(self) -> str:
         return "; ".join(filter(None, (Draft.note(self), self.learned)))
@@ -61,9 +61,9 @@ class Learning:
     found: dict[str, list[list[float]]] = field(default_factory=dict)       # transformer, or stream -> for each text, for each step
     hindrance: str = ""
 
-    def memory(self, blocks: int) -> Measured:
-        """What finds it out for one text, with a transformer that is the only one."""
-        return Measured(self.found)
+    def memory(self, blocks: int, names: tuple[str, ...] = NAMES) -> Measured:
+        """What finds it out for one text."""
+        return Measured(self.found, names)
 
     def ratios(self) -> dict[str, list[float]]:
         """The mean over texts."""
@@ -149,8 +149,9 @@ class Measured:
     """Skips nothing, and adds to what is `found` of each stream: for each token the length of its change over that in the step before,
     their mean; 1 in the first."""
 
-    def __init__(self, found: dict[str, list[list[float]]]):
-        self._found = found
+    def __init__(self, found: dict[str, list[list[float]]], names: tuple[str, ...] = NAMES):
+        """`names`: of the streams, or of the transformer where there are two."""
+        self._found, self._names = found, names
         self._ratios: list[list[float]] = []
         self._lengths: list[Tensor] = []
 
@@ -160,7 +161,7 @@ class Measured:
         lengths = [(after - before).float().norm(dim=-1) for after, before in zip(listed(ended), listed(x), strict=True)]
         if not self._lengths:
             self._ratios = [[] for _ in lengths]
-            for name, ratios in zip(NAMES, self._ratios):
+            for name, ratios in zip(self._names, self._ratios):
                 self._found.setdefault(name, []).append(ratios)
         for ratios, now, before in zip(self._ratios, lengths, self._lengths or lengths, strict=True):
             ratios.append(float((now / (before + 1e-8)).mean()) if self._lengths else 1.0)

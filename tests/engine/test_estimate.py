@@ -39,7 +39,7 @@ def wide(stage) -> Path:
 
 
 def needed(shot) -> plan.Need:
-    return need(shot, families.weights(shot.family, shot.model), "bfloat16")
+    return need(shot, families.weights(shot.family, shot.model), card(2**40))
 
 
 def test_the_plan_is_the_one_that_will_run(stage):
@@ -124,3 +124,35 @@ def test_the_command_line_says_the_same(stage, engine_cli):
     path = stage.folder / "asked.json"
     path.write_text(as_json(stage.shot("wan", "wan_text", plan="fp8")))
     assert json.loads(engine_cli("plan", path, "--json").stdout)["chosen"] == "fp8"
+
+
+# ---------------------------------------------------------------- what stays of what was encoded
+@pytest.mark.parametrize(("family", "model"), [("vace", "vace"), ("wan", "wan_pictures"), ("wan", "wan_text"), ("ltx2", "ltx2"), ("cogvideox", "cogvideox"),
+                                               ("skyreels", "skyreels")])
+def test_latents_that_stay_are_counted_where_they_lie(stage, family, model):
+    """On a processor what a shot leaves behind is in the memory that the next one has; a card's stays free of it."""
+    given = {"vace": {"guides": (stage.guide("depth", 1), stage.guide("edges", 2)), "references": (stage.still(1),)},
+             "wan_pictures": {"keyframes": (stage.keyframe(0), stage.keyframe(8, 3))}, "skyreels": {"keyframes": (stage.keyframe(0),)},
+             "wan_text": {"source": dataclasses.replace(stage.guide("beauty", 4), strength=0.5)}, "ltx2": {"keyframes": (stage.keyframe(0),)},
+             "cogvideox": {"guides": (stage.guide("depth"),)}}[model]
+    shot, folder = stage.shot(family, model, size=Size(64, 64), **given), stage.model(model)
+    here, there = (need(shot, folder, place) for place in (dataclasses.replace(card(2**40), name="cpu"), card(2**40)))
+    stage.studio.unload()
+    stage.roll(family, model, size=Size(64, 64), **given)
+    loaded = stage.studio._loaded[1]
+    known = loaded.encoded if hasattr(loaded, "encoded") else loaded.autoencoder._known
+    held = sum(latent.nbytes for latent in known._held.values())
+    fitted = 4 * 6 * (96 // (2 if model == "ltx2" else 8)) ** 2 * (8 if model in ("ltx2", "cogvideox") else 32)     # what previews are fitted on
+    assert 0 < held <= here.remembered <= 1.5 * held + fitted and there.remembered == 0
+    for name in plan.PLANS:
+        assert here.bytes(name) == dataclasses.replace(here, remembered=0).bytes(name) + here.remembered
+        assert there.bytes(name) == dataclasses.replace(here, remembered=0).bytes(name)
+
+
+def test_no_shot_leaves_more_than_is_kept(stage):
+    from engine.diffusers_line.remembered import ENCODED_BYTES
+    place = dataclasses.replace(card(2**40), name="cpu")
+    long = stage.shot("vace", "vace", frames=1441, size=Size(832, 480), guides=(stage.guide("depth", 1), stage.guide("edges", 2)))
+    assert need(long, stage.model("vace"), place).remembered < ENCODED_BYTES
+    longer = dataclasses.replace(long, guides=(*long.guides, stage.guide("beauty", 3), stage.guide("normal", 3)), frames=8001)
+    assert need(longer, stage.model("vace"), place).remembered == ENCODED_BYTES

@@ -55,7 +55,7 @@ def test_parameters_are_counted_without_loading(stage):
     counted = plan.parameters(folder)
     real = WanTransformer3DModel.from_pretrained(folder / "transformer")
     assert counted["transformer"] == sum(weights.numel() for weights in real.parameters())
-    one, long, large = (plan.need(folder, "bfloat16", frames, pixels) for frames, pixels in ((9, 4096), (81, 4096), (9, 16384)))
+    one, long, large = (plan.need(folder, CARD, frames, pixels) for frames, pixels in ((9, 4096), (81, 4096), (9, 16384)))
     assert long.sampling > one.sampling and large.sampling == pytest.approx(4 * one.sampling, rel=1e-4)
     assert large.decoding == pytest.approx(4 * one.decoding, rel=1e-4) and long.decoding < 20 * one.decoding, "decoding streams"
 
@@ -173,7 +173,7 @@ def asked(stage, family) -> dict:
 @pytest.mark.parametrize("family", ["ltx2", "sana_wm", "cogvideox", "skyreels"])
 def test_every_family_says_what_it_needs(stage, family):
     folder = stage.model(family)
-    one, long = (plan.need(folder, "bfloat16", frames, 4096) for frames in (9, 81))
+    one, long = (plan.need(folder, CARD, frames, 4096) for frames in (9, 81))
     needed = [one.bytes(name) for name in plan.PLANS]
     assert long.sampling > one.sampling > 0 and needed == sorted(needed, reverse=True) and needed[-1] > 0
 

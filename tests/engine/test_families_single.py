@@ -123,11 +123,11 @@ def test_fewer_bits_are_further_away(stage, made, weights, kind, error):
 
 
 def test_what_it_needs_is_what_its_file_has(stage, made):
-    packed, whole = (plan.need(families.weights("wan", name), "bfloat16", 9, 4096) for name in ("packed", "plain"))
+    card = device.Device("cuda", "a card", "bfloat16", 2**40, 1)
+    packed, whole = (plan.need(families.weights("wan", name), card, 9, 4096) for name in ("packed", "plain"))
     assert packed.weights["transformer"] == (made["packed"].folder / "transformer/single_file.gguf").stat().st_size
     assert packed.packed and not whole.packed and packed.weights["vae"] == whole.weights["vae"]
     assert packed.sampling > whole.sampling, "one block is widened"
-    card = device.Device("cuda", "a card", "bfloat16", 2**40, 1)
     assert plan.usable(card, True) == ("full", "turns", "blocks") and plan.choose(packed, card).name == "blocks"
     assert plan.following("turns", card, True) == "blocks" and plan.following("full", device.chosen(), True) == ""
     take = stage.roll("wan", "packed", plan="int8")
@@ -299,7 +299,7 @@ def test_what_comes_along_with_a_transformer_is_not_counted_as_its_own(stage, so
     save_file(dict(state), stage.folder / "Alone.safetensors")
     counted = [plan.parameters(bring(stage.folder / f"{name}.safetensors", name=name.lower()).root) for name in ("Everything", "Alone")]
     assert counted[0] == counted[1] and counted[0]["transformer"] == sum(one.numel() for one in state.values())
-    packed = [plan.need(bring(as_gguf_of(stage.folder / f"{name}.gguf", tensors), name=name).root, "bfloat16", 9, 4096).weights["transformer"]
+    packed = [plan.need(bring(as_gguf_of(stage.folder / f"{name}.gguf", tensors), name=name).root, device.chosen(), 9, 4096).weights["transformer"]
               for name, tensors in (("packed-alone", state), ("packed-along", state | along))]
     assert 0 <= packed[1] - packed[0] < 64 * len(along) + 4096, "their names and gaps in the file"
 

@@ -1,5 +1,6 @@
 """What plans say of activations, against tensors counted alive on the `meta` device, in the published shapes."""
 import contextlib
+import dataclasses
 import weakref
 
 import pytest
@@ -9,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from engine import estimate, families, footprint, plan
-from engine.diffusers_line import tiles
+from engine.diffusers_line import tiles, wan_tiles
+from engine.device import Device
 from engine.footprint import Given
 from engine.protocol import DRAFTS, FIRST_BLOCK, Guide, Keyframe, Size, Span
 
@@ -19,6 +21,7 @@ COG_VAE = dict(down_block_types=("CogVideoXDownBlock3D",) * 4, up_block_types=("
                layers_per_block=3, latent_channels=16, temporal_compression_ratio=4)
 SIZE, LATENT = Size(832, 480), (60, 104)
 FRAMES = 81
+CARD = Device("cuda", "a card", "bfloat16", 2**40, 2**40)
 
 
 class Fused(TorchFunctionMode):
@@ -107,7 +110,7 @@ def test_a_step_of_wan(tmp_path, shape, timed):
     (tmp_path / "model_index.json").write_text('{"_class_name": "WanPipeline", "expand_timesteps": %s}' % str(timed).lower())
     with counting() as alive:
         transformer(empty(1, 16, 21, *LATENT), empty(1, 21 * 30 * 52) if timed else empty(1), empty(1, 512, 4096), return_dict=False)
-    assert told(plan.need(tmp_path, "bfloat16", FRAMES, SIZE.width * SIZE.height).sampling, alive.most) == EXACT
+    assert told(plan.need(tmp_path, CARD, FRAMES, SIZE.width * SIZE.height).sampling, alive.most) == EXACT
 
 
 @pytest.mark.parametrize(("shape", "layers", "hints", "references"), [(LARGE, 8, 1, 0), (LARGE, 4, 1, 2), (LARGE, 8, 2, 0), (SMALL, 15, 3, 1)])
@@ -122,7 +125,7 @@ def test_a_step_of_vace_keeps_what_its_control_blocks_say(tmp_path, shape, layer
         transformer(empty(1, 16, frames, *LATENT), empty(1), empty(1, 512, 4096), control_hidden_states=tuple(controls) if hints > 1 else controls[0],
                     control_hidden_states_scale=tuple(scales) if hints > 1 else scales[0], return_dict=False)
     def needed(given):
-        return plan.need(tmp_path, "bfloat16", FRAMES, SIZE.width * SIZE.height, given).sampling
+        return plan.need(tmp_path, CARD, FRAMES, SIZE.width * SIZE.height, given).sampling
     assert told(needed(Given(hints=hints, pictures=references)), alive.most) == EXACT
     assert needed(Given(hints=2)) > needed(Given(hints=1)) == needed(Given()) > needed(Given()) * 21 / 22, "without a hint there is a grey one"
 
@@ -139,7 +142,7 @@ def test_a_step_of_ltx2_has_its_guides_beside_the_clip(tmp_path, clips):
                     empty(2, dtype=torch.float32), encoder_attention_mask=empty(2, 1024), audio_encoder_attention_mask=empty(2, 1024), num_frames=frames,
                     height=height, width=width, fps=24.0, audio_num_frames=sound, video_coords=empty(2, 3, tokens, 2, dtype=torch.float32),
                     audio_coords=empty(2, 1, sound, 2, dtype=torch.float32), return_dict=False)
-    assert told(plan.need(tmp_path, "bfloat16", 121, 1280 * 704, Given(clips=clips)).sampling, alive.most) == EXACT
+    assert told(plan.need(tmp_path, CARD, 121, 1280 * 704, Given(clips=clips)).sampling, alive.most) == EXACT
 
 
 def test_a_step_of_sana_wm(tmp_path, monkeypatch):
@@ -151,7 +154,7 @@ def test_a_step_of_sana_wm(tmp_path, monkeypatch):
     with counting() as alive:
         transformer(empty(2, 128, frames, height, width), empty(2, 1, frames, dtype=torch.float32), empty(2, 1, 300, 2304), return_dict=False,
                     mask=empty(2, 300, dtype=torch.int64), camera_conditions=empty(2, frames, 20), chunk_plucker=empty(2, 48, frames, height, width))
-    assert told(plan.need(tmp_path, "bfloat16", 161, 1280 * 704).sampling, alive.most) == EXACT
+    assert told(plan.need(tmp_path, CARD, 161, 1280 * 704).sampling, alive.most) == EXACT
 
 
 @pytest.mark.parametrize("by", DRAFTS)
@@ -174,7 +177,7 @@ def test_a_draft_in_two_stages_keeps_nothing_in_the_second(a_shot, checkpoints):
     folder = checkpoints / "ltx2"
     if not (folder / "model_index.json").exists():
         tiny_families.save("ltx2", folder)
-    one, two = ([estimate.need(a_shot(family="ltx2", model=str(folder), draft=draft, two_stages=stages), folder, "bfloat16").sampling for draft in (False, True)]
+    one, two = ([estimate.need(a_shot(family="ltx2", model=str(folder), draft=draft, two_stages=stages), folder, CARD).sampling for draft in (False, True)]
                 for stages in (False, True))
     assert one[0] < one[1] and two[0] == two[1]
 
@@ -182,7 +185,7 @@ def test_a_draft_in_two_stages_keeps_nothing_in_the_second(a_shot, checkpoints):
 def test_a_draft_needs_what_it_keeps(a_shot, checkpoints):
     from tests.engine import tiny_families
     folder = tiny_families.save("wan_text", checkpoints / "wan_text") if not (checkpoints / "wan_text").exists() else checkpoints / "wan_text"
-    whole, drafted, alone = (estimate.need(a_shot(family="wan", model=str(folder), draft=draft, guidance=guidance), folder, "bfloat16").sampling
+    whole, drafted, alone = (estimate.need(a_shot(family="wan", model=str(folder), draft=draft, guidance=guidance), folder, CARD).sampling
                              for draft, guidance in ((False, 5.0), (True, 5.0), (True, 1.0)))
     tokens = (1 + 1) * 4 * 6            # of 5 frames, 96x64
     assert drafted - whole == 2 * (alone - whole) == 2 * footprint.CACHED["first_block"] * tokens * 24 * 2
@@ -195,8 +198,8 @@ def test_two_stages_of_ltx2_are_counted_as_the_second(tmp_path):
     made(tmp_path, "vae", AutoencoderKLLTX2Video, spatial_compression_ratio=32, temporal_compression_ratio=8)
     made(tmp_path, "transformer", LTX2VideoTransformer3DModel, num_layers=2)
     upsampler = made(tmp_path, "latent_upsampler", LTX2LatentUpsamplerModel)
-    one, two = (plan.need(tmp_path, "bfloat16", 121, 2560 * 1408, given).sampling for given in (Given(), Given(two_stages=True)))
-    first = plan.need(tmp_path, "bfloat16", 121, 1280 * 704, Given(clips=1)).sampling
+    one, two = (plan.need(tmp_path, CARD, 121, 2560 * 1408, given).sampling for given in (Given(), Given(two_stages=True)))
+    first = plan.need(tmp_path, CARD, 121, 1280 * 704, Given(clips=1)).sampling
     with counting() as alive:
         upsampler(empty(1, 128, 16, 22, 40))
     assert one == pytest.approx(2 * two) and first <= two and alive.most < two / 20
@@ -210,7 +213,7 @@ def test_a_step_of_cogvideox(tmp_path):
     turns = empty(13 * 30 * 45, 64, dtype=torch.float32)
     with counting() as alive:
         transformer(empty(2, 13, 32, 60, 90), empty(2, 226, 4096), empty(2), image_rotary_emb=(turns, turns), return_dict=False)
-    assert told(plan.need(tmp_path, "bfloat16", 49, 720 * 480).sampling, alive.most) == EXACT
+    assert told(plan.need(tmp_path, CARD, 49, 720 * 480).sampling, alive.most) == EXACT
 
 
 # ---------------------------------------------------------------- autoencoders
@@ -218,21 +221,50 @@ GROWN = dict(base_dim=160, z_dim=48, in_channels=12, out_channels=12, is_residua
              latents_std=[1.0] * 48, scale_factor_spatial=16)
 
 
-@pytest.mark.parametrize(("settings", "size"), [({}, SIZE), ({}, Size(416, 240)), (GROWN, Size(1280, 704))])
-def test_decoding_wan_takes_more_than_encoding(tmp_path, settings, size):
-    from diffusers import AutoencoderKLWan
-    from engine.diffusers_line.wan_autoencoder import Autoencoder
-    vae = made(tmp_path, "vae", AutoencoderKLWan, torch.float32, **settings)
-    wrapped = Autoencoder(vae, torch.device("meta"), lambda _name: contextlib.nullcontext())
-    wrapped._mean, wrapped._std = wrapped._mean.to("meta"), wrapped._std.to("meta")
-    side, frames = wrapped.stride, 17
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("settings", "size"), [({}, SIZE), ({}, Size(416, 240)), (GROWN, Size(1280, 704)), (GROWN, Size(640, 352))])
+def test_decoding_wan_takes_more_than_encoding(tmp_path, settings, size, precision):
+    wrapped, side, frames = wan_decoder(tmp_path, precision, settings), 16 if settings else 8, 17
     with counting() as encoding:
         wrapped._encode(empty(1, 3, frames, size.height, size.width, dtype=torch.float32))
+    alive = decoding_of(wrapped, 5, size.height // side, size.width // side)
+    planned = plan.need(tmp_path, dataclasses.replace(CARD, decoding=precision), frames, size.width * size.height).decoding
+    assert told(planned, alive.most) == EXACT and encoding.most + 3 * 81 * size.width * size.height * (4 if precision == "float32" else 2) < alive.most
+
+
+def test_a_tile_of_a_large_picture_takes_at_most_half_of_the_device(tmp_path):
+    wrapped, large = wan_decoder(tmp_path, "bfloat16", {}), Size(1280, 720)
+    for memory in (8, 12, 16):
+        place = dataclasses.replace(CARD, decoding="bfloat16", memory=memory * 2**30)
+        planned = plan.need(tmp_path, place, FRAMES, large.width * large.height).decoding
+        most = footprint.tile(wrapped.vae.config, 16, place.memory) / 64
+        cut = wan_tiles.tiles(90, 160, most, wan_tiles.halo(wrapped.vae.config, False))
+        each = [[last - first for first, last in tile.given] for tile in cut]
+        counted = max(decoding_of(wrapped, 3, *sides).most for sides in map(list, {tuple(one) for one in each}))
+        assert len(cut) > 1 and max(down * across for down, across in each) <= most
+        assert counted * footprint.ROOM <= place.memory / 2 < planned < place.memory * 0.55, "beside a tile, what all are cut from"
+    whole = plan.need(tmp_path, dataclasses.replace(CARD, decoding="bfloat16"), FRAMES, large.width * large.height).decoding
+    assert planned < whole < plan.need(tmp_path, CARD, FRAMES, large.width * large.height).decoding * 0.6
+    exact = plan.need(tmp_path, dataclasses.replace(CARD, decoding="bfloat16"), FRAMES, large.width * large.height, Given(precise=True)).decoding
+    assert exact == plan.need(tmp_path, CARD, FRAMES, large.width * large.height).decoding
+
+
+def wan_decoder(folder, precision: str, settings: dict):
+    """Wan's autoencoder without weights, on the `meta` device, which has enough memory for anything."""
+    from diffusers import AutoencoderKLWan
+    from engine.diffusers_line.wan_autoencoder import Autoencoder
+    vae = made(folder, "vae", AutoencoderKLWan, getattr(torch, precision), **settings)
+    wrapped = Autoencoder(vae, torch.device("meta"), lambda _name: contextlib.nullcontext())
+    wrapped._mean, wrapped._std = wrapped._mean.to("meta"), wrapped._std.to("meta")
+    return wrapped
+
+
+def decoding_of(wrapped, frames: int, height: int, width: int) -> Alive:
+    """What decoding so many latent frames, in latent pixels, has alive."""
     with counting() as alive:
-        for _ in wrapped.decode(empty(1, wrapped.channels, 5, size.height // side, size.width // side, dtype=torch.float32)):
+        for _ in wrapped.decode(empty(1, wrapped.channels, frames, height, width, dtype=torch.float32)):
             pass
-    planned = plan.need(tmp_path, "bfloat16", frames, size.width * size.height).decoding
-    assert told(planned, alive.most) == EXACT and encoding.most + 12 * 81 * size.width * size.height < alive.most
+    return alive
 
 
 @pytest.mark.parametrize("size", [Size(1280, 704), Size(1920, 1088), Size(2560, 1408)])
@@ -260,11 +292,11 @@ def test_shots_give_what_their_families_say(a_shot):
     guides = tuple(Guide(kind=kind, path="") for kind in ("depth", "mask", "edges"))
     off = (Guide(kind="depth", path="", strength=0.0), Guide(kind="normal", path="", strength=0.0, spans=(Span(first=0, last=3, strength=0.5),)))
     vace, ltx2 = families.family("vace").given, families.family("ltx2").given
-    assert vace(a_shot(guides=guides, references=("a", "b"))) == Given(hints=2, pictures=2)
-    assert vace(a_shot(guides=off)) == Given(hints=1) and vace(a_shot()) == Given()
+    assert vace(a_shot(guides=guides, references=("a", "b"))) == Given(hints=2, pictures=2, encoded=4 * 8 + 8)
+    assert vace(a_shot(guides=off)) == Given(hints=1, encoded=2 * 8) == dataclasses.replace(vace(a_shot()), hints=1)
     stills = tuple(Keyframe(frame=frame, path="") for frame in (0, 8, 16))
-    assert ltx2(a_shot(guides=guides[:1], keyframes=stills)) == Given(clips=1, pictures=2)
-    assert ltx2(a_shot(guides=guides[::2])) == Given(clips=2) and ltx2(a_shot(guides=(guides[2], off[0]))) == Given(clips=1)
+    assert ltx2(a_shot(guides=guides[:1], keyframes=stills)) == Given(clips=1, pictures=2, encoded=12 + 3 * 8)
+    assert ltx2(a_shot(guides=guides[::2])) == Given(clips=2, encoded=2 * 12) and ltx2(a_shot(guides=(guides[2], off[0]))) == Given(clips=1, encoded=12)
     twice = {guided: [ltx2(a_shot(guides=guides[:count], two_stages=True, guidance=guided)).clips for count in range(4)] for guided in (1.0, 3.0)}
     assert twice == {1.0: [0, 0, 0, 0], 3.0: [0, 0, 1, 1]}, "a quarter of the pixels, with their guides and with both texts"
 
@@ -273,5 +305,5 @@ def test_long_takes_of_skyreels_need_no_more_than_a_stretch(tmp_path, a_shot):
     from diffusers import SkyReelsV2Transformer3DModel
     wan_vae(tmp_path)
     made(tmp_path, "transformer", SkyReelsV2Transformer3DModel, **SMALL, attention_head_dim=128, num_layers=1)
-    short, long = (estimate.need(a_shot(family="skyreels", frames=frames, size=Size(960, 544)), tmp_path, "bfloat16") for frames in (97, 1457))
+    short, long = (estimate.need(a_shot(family="skyreels", frames=frames, size=Size(960, 544)), tmp_path, CARD) for frames in (97, 1457))
     assert short == long

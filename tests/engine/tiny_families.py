@@ -96,6 +96,12 @@ def vace():
     return WanVACEPipeline(**_text(), vae=_wan_vae(), transformer=transformer, transformer_2=None)
 
 
+def vace_experts():
+    from diffusers import WanVACEPipeline, WanVACETransformer3DModel
+    experts = [WanVACETransformer3DModel(in_channels=16, out_channels=16, vace_layers=[0], vace_in_channels=96, **WAN).eval() for _ in range(2)]
+    return WanVACEPipeline(**_text(), vae=_wan_vae(), transformer=experts[0], transformer_2=experts[1], boundary_ratio=0.875)
+
+
 def skyreels():
     from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
     transformer = SkyReelsV2Transformer3DModel(in_channels=16, out_channels=16, inject_sample_info=False, **WAN).eval()
@@ -176,7 +182,7 @@ def sana_wm():
 
 
 MAKERS = {"wan_text": wan_text, "wan_even": wan_even, "wan_experts": wan_experts, "wan_pictures": wan_pictures, "wan_picture_experts": wan_picture_experts, "wan_grown": wan_grown,
-          "vace": vace, "skyreels": skyreels, "cogvideox": cogvideox, "ltx2": ltx2, "sana_wm": sana_wm}
+          "vace": vace, "vace_experts": vace_experts, "skyreels": skyreels, "cogvideox": cogvideox, "ltx2": ltx2, "sana_wm": sana_wm}
 
 
 def save(name: str, folder: Path) -> Path:
