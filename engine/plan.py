@@ -2,7 +2,8 @@
 
     full      every component on the device
     turns     one component on the device at a time: text, then transformer, then autoencoder
-    int8      as turns, with the weights of the transformer's blocks kept in 8 bits, a scale for each row, and widened layer by layer
+    int8      as turns, with the weights of the transformer's blocks kept in 8 bits, a scale for each row, and widened layer by layer; from here
+              on a text encoder is brought layer by layer
     fp8       the same with floating point of 8 bits: less exact and no smaller, so that only a person asks for it
     blocks    as turns, with the transformer's blocks brought one by one
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import footprint
@@ -29,6 +30,7 @@ from .protocol import PLANS
 CHOICE = "SORA_PLAN"            # environment: one of PLANS, whatever the estimate says
 SPARE = 0.92                    # of what is free: the allocator's gaps and the other programs' share
 TRANSFORMERS = ("transformer", "transformer_2")
+TEXTS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 BOTH_TEXTS = ("LTX2VideoTransformer3DModel", "CogVideoXTransformer3DModel", "SanaWMTransformer3DModel")      # asked at once whatever their number
 BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
 NARROW = ("int8", "fp8")
@@ -45,12 +47,14 @@ class Need:
     decoding: int               # activations of the autoencoder
     bits: int = 16              # of one of the transformer's weights while it runs
     packed: bool = False        # the transformer's weights are kept as its file has them, narrower than that
+    layers: dict[str, int] = field(default_factory=dict)       # of text encoders: their two largest tensors, of which one is brought while one works
     remembered: int = 0         # latents that stay, where the device has no other memory than the processor's
 
     def bytes(self, plan: str) -> int:
         """The most that `plan` has on the device at once."""
         largest = max((self.weights[name] for name in TRANSFORMERS if name in self.weights), default=0)
-        rest = max((size for name, size in self.weights.items() if name not in TRANSFORMERS and name != "vae"), default=0)
+        brought = self.weights | (self.layers if plan in LASTING else {})
+        rest = max((size for name, size in brought.items() if name not in TRANSFORMERS and name != "vae"), default=0)
         decode = self.weights.get("vae", 0) + self.decoding
         if plan == "full":
             return sum(self.weights.values()) + max(self.sampling, self.decoding) + self.remembered
@@ -89,7 +93,8 @@ def need(folder: Path, place: Device, frames: int, pixels: int, given: Given = G
     if packed:                  # one block at most is widened at a time
         sampling += max(counted.get(name, 0) for name in TRANSFORMERS) // layers * bits // 8
     decoding = int(footprint.decoding(vae, frames, pixels, coded, place.memory))
-    return Need(weights, layers, int(sampling), decoding, bits, packed, footprint.remembered(vae, pixels, given) if place.shares else 0)
+    leaves = {name: count * bits // 8 for name in TEXTS if (count := _two_largest(folder / name))}
+    return Need(weights, layers, int(sampling), decoding, bits, packed, leaves, footprint.remembered(vae, pixels, given) if place.shares else 0)
 
 
 def _timed(folder: Path) -> bool:
@@ -113,6 +118,12 @@ def parameters(folder: Path) -> dict[str, int]:
         counted = recognise.own(tensors) if path.stem == assembling.SINGLE else tensors
         found[path.parent.name] = found.get(path.parent.name, 0) + sum(math.prod(tensors[name].shape) for name in counted)
     return found
+
+
+def _two_largest(component: Path) -> int:
+    """How many numbers the two largest tensors of a component have. Raises ModelError."""
+    sizes = (math.prod(tensor.shape) for path in component.glob("*.safetensors") for tensor in admission.header(path)[0].values())
+    return sum(sorted(sizes)[-2:])
 
 
 def _packed(path: Path) -> int:

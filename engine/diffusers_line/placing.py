@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import plan as plans
-from ..plan import LASTING, NARROW, TRANSFORMERS
+from ..plan import LASTING, NARROW, TEXTS, TRANSFORMERS
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,8 @@ class Placing:
             self._narrow()
         if plan == "blocks":
             self._by_blocks()
+        if plan in LASTING:
+            self._text_by_layers()
         log.info("memory plan: %s", plan)
         self.plan = plan
 
@@ -66,6 +68,17 @@ class Placing:
         for name in self._dtypes:
             self._parts[name].enable_group_offload(onload_device=self.device, offload_type="block_level", num_blocks_per_group=1, use_stream=stream)
 
+    def _text_by_layers(self) -> None:
+        """Text encoders are larger than small cards; they are asked twice a shot, layer by layer, which brings no byte more than all at once."""
+        from diffusers.hooks import apply_group_offloading
+        for name in self.layered:
+            apply_group_offloading(self._parts[name], onload_device=self.device, offload_type="leaf_level", use_stream=self.device.type == "cuda")
+
+    @property
+    def layered(self) -> tuple[str, ...]:
+        """Components whose layers come and go by themselves, beside a transformer's blocks."""
+        return tuple(name for name in self._parts if name in TEXTS) if self.plan in ("", *LASTING) else ()
+
     def bring(self, transformer: str) -> None:
         """This transformer is on the device; where there is no room for two, the other is not."""
         if self.plan not in ("turns", *NARROW):
@@ -82,7 +95,7 @@ class Placing:
     @contextlib.contextmanager
     def using(self, name: str) -> Iterator[None]:
         """A component that is no transformer is on the device meanwhile."""
-        alone = self.plan not in ("", "full")
+        alone = self.plan not in ("", "full") and name not in self.layered
         if alone:
             self._parts[name].to(self.device)
         try:

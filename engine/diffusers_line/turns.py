@@ -27,8 +27,8 @@ class Turns(Placing):
         self._there = None
         super().apply(plan)
         for name, part in self._parts.items():
-            if plan == "blocks" and name in self._dtypes:
-                part.register_forward_pre_hook(lambda *_: self.enter(None))     # its blocks come and go by themselves
+            if plan == "blocks" and name in self._dtypes or name in self.layered:
+                part.register_forward_pre_hook(lambda *_: self.enter(None))     # its blocks or layers come and go by themselves
             elif plan != "full":
                 add_hook_to_module(part, _Turn(self))
 
@@ -51,7 +51,7 @@ class Turns(Placing):
     @contextlib.contextmanager
     def using(self, name: str) -> Iterator[None]:
         if self.plan not in ("", "full"):
-            self.enter(self._parts[name])
+            self.enter(None if name in self.layered else self._parts[name])
         yield
 
 

@@ -114,6 +114,22 @@ def test_int8_on_a_model_that_wears_a_lora_leaves_the_lora_as_it_is(stage):
     assert isinstance(layer.base_layer, Narrow) and not any(isinstance(one, Narrow) for one in layer.lora_A.values())
 
 
+def test_small_cards_never_hold_a_whole_text_encoder(stage):
+    """Of a shot's text encoder no more is counted than two tensors, and no more than one layer's weights lie on the device."""
+    folder = stage.model("wan_text")
+    needed = plan.need(folder, Device("cuda", "a card", "bfloat16", 8 * GB, 8 * GB), 9, 4096)
+    assert 0 < needed.layers["text_encoder"] < needed.weights["text_encoder"]
+    large = plan.Need(needed.weights | {"text_encoder": 11 * GB}, 40, 0, 0, layers={"text_encoder": 3 * GB})
+    assert large.bytes("turns") == 11 * GB and large.bytes("int8") == large.bytes("blocks") == 3 * GB
+    texts = []
+    for name in ("full", "int8"):
+        from engine import device, families
+        loaded = families.family("wan").load(folder, device.chosen())
+        loaded.placing.apply(name)
+        texts.append(loaded.text("a red car, seen once"))
+    assert torch.equal(*texts)
+
+
 def test_int8_is_counted_in_the_precision_of_the_device():
     in_16, in_32 = needing(1, 20), plan.Need({"transformer": 20 * GB}, 40, 0, 0, 32)
     assert in_16.bytes("int8") == (10 + 0.5 + 2) * GB and in_32.bytes("int8") == 5.5 * GB
