@@ -4,10 +4,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from . import families, plan
+from . import families, plan, presets
 from .device import Device
 from .errors import Remedy, SoraError
 from .footprint import CACHED
+from .pace import Pace
 from .protocol import Estimated, FamilySpec, Shot, Size
 
 SHORTEST, SMALLEST = 9, 128         # frames and pixels of a side, below which a suggestion helps nobody
@@ -31,13 +32,23 @@ def estimated(shot: Shot, place: Device, floor: str = "full") -> Estimated:
 
 def need(shot: Shot, folder: Path, place: Device) -> plan.Need:
     """What the shot needs on `place` with the diffusers model in `folder`: of one window, at the size that the model makes. Raises ModelError."""
-    family = families.family(shot.family)
-    frames = min(shot.frames, getattr(family, "TOGETHER", family.SPEC.window) or shot.frames)
+    family, shot = families.family(shot.family), presets.applied(shot)
+    made = Pace(shot, family.SPEC.native_fps).made              # at the family's own rate, where no clip or layout sets the shot's
+    frames = min(made, getattr(family, "TOGETHER", family.SPEC.window) or made)
     given = family.given(shot) if hasattr(family, "given") else plan.Given()
     if shot.draft and family.SPEC.drafts and not shot.two_stages:        # the second stage takes the most, and keeps nothing
         guided = (shot.guidance if shot.guidance >= 0 else family.SPEC.guidance) > 1
         given = dataclasses.replace(given, kept=CACHED.get(shot.draft_by, 0) * (1 + guided + (guided and shot.limited)))
-    return plan.need(folder, place, frames, _pixels(shot, family, folder), given)
+    needed = plan.need(folder, place, frames, _pixels(shot, family, folder), given)
+    return dataclasses.replace(needed, worn=_worn(shot, family))
+
+
+def _worn(shot: Shot, family) -> int:
+    """Bytes of the LoRAs that are on together, those of a second stage among them. Raises ModelError, FolderError."""
+    paths = {families.lora(shot.family, lora.name) for lora in shot.loras}
+    if shot.two_stages and hasattr(family, "second"):
+        paths |= {Path(path) for path, _ in family.second(shot)}
+    return sum(path.stat().st_size for path in paths)
 
 
 def _pixels(shot: Shot, family, folder: Path) -> int:

@@ -48,6 +48,7 @@ class Need:
     bits: int = 16              # of one of the transformer's weights while it runs
     packed: bool = False        # the transformer's weights are kept as its file has them, narrower than that
     layers: dict[str, int] = field(default_factory=dict)       # of text encoders: their two largest tensors, of which one is brought while one works
+    worn: int = 0               # LoRAs, which stay in the precision of their files
     remembered: int = 0         # latents that stay, where the device has no other memory than the processor's
 
     def bytes(self, plan: str) -> int:
@@ -57,10 +58,12 @@ class Need:
         rest = max((size for name, size in brought.items() if name not in TRANSFORMERS and name != "vae"), default=0)
         decode = self.weights.get("vae", 0) + self.decoding
         if plan == "full":
-            return sum(self.weights.values()) + max(self.sampling, self.decoding) + self.remembered
+            return sum(self.weights.values()) + self.worn + max(self.sampling, self.decoding) + self.remembered
         block = largest // max(self.blocks, 1)
         narrow = largest * 8 // self.bits + block
-        held = {"turns": largest, "int8": narrow, "fp8": narrow, "blocks": min(3, self.blocks) * block}[plan]
+        few = min(3, self.blocks)                               # blocks that are there together
+        held = {"turns": largest + self.worn, "int8": narrow + self.worn, "fp8": narrow + self.worn,
+                "blocks": few * block + self.worn * few // max(self.blocks, 1)}[plan]
         return max(rest, held + self.sampling, decode) + self.remembered
 
 
@@ -94,7 +97,8 @@ def need(folder: Path, place: Device, frames: int, pixels: int, given: Given = G
         sampling += max(counted.get(name, 0) for name in TRANSFORMERS) // layers * bits // 8
     decoding = int(footprint.decoding(vae, frames, pixels, coded, place.memory))
     leaves = {name: count * bits // 8 for name in TEXTS if (count := _two_largest(folder / name))}
-    return Need(weights, layers, int(sampling), decoding, bits, packed, leaves, footprint.remembered(vae, pixels, given) if place.shares else 0)
+    return Need(weights, layers, int(sampling), decoding, bits, packed, leaves,
+                remembered=footprint.remembered(vae, pixels, given) if place.shares else 0)
 
 
 def _timed(folder: Path) -> bool:

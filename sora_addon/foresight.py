@@ -9,7 +9,7 @@ import time
 
 from ..engine import protocol
 from ..engine.errors import SoraError
-from . import beside, shot, strengths
+from . import beside, places, shot, strengths
 
 SETTLED = 0.4               # seconds without a change, after which a question is asked
 
@@ -35,10 +35,16 @@ def _question(scene, spec) -> protocol.Shot | None:
         (start, frames), size = shot.frame_range(scene, spec), shot.delivered(scene, spec)
     except SoraError:
         return None                         # Frames and Size says why
+    try:
+        loras = beside.loras(settings, spec, places.models_folder())
+    except SoraError:
+        return None                         # the list of LoRAs says why
     asked = protocol.Shot(
-        id="", family=spec.name, model=settings.model_name, prompt="", seed=0, size=size, frames=frames, fps=24.0, out="",
+        id="", family=spec.name, model=settings.model_name, prompt="", seed=0, size=size, frames=frames, out="", loras=loras,
+        fps=scene.render.fps / scene.render.fps_base, preset=shot.asked_preset(settings, spec),
         plan=shot.asked_plan(settings), two_stages=shot.two_stages(settings, spec), guidance=settings.guidance, **shot.drafted(settings, spec),
         **shot.limits(settings, spec),
+        source=protocol.Guide(kind="beauty", path="") if spec.source and settings.source_from != "NONE" else None,
         references=tuple(row.image for row in settings.references if row.on) if spec.references else (),
         guides=tuple(protocol.Guide(kind=kind, path="", strength=1.0 if strengths.animated(scene, kind) else strengths.now(settings, kind))
                      for kind in shot.wanted_guides(settings, spec)),

@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from engine import families, plan
 from engine.device import Device
 from engine.estimate import estimated, need
-from engine.protocol import Estimate, Estimated, Ready, Size
+from engine.protocol import Estimate, Estimated, Guide, Lora, Ready, Size
 from tests.engine.open_stage import staged
 
 
@@ -53,8 +55,28 @@ def test_the_plan_is_the_one_that_will_run(stage):
 
 
 def test_what_is_longer_than_a_window_needs_no_more(stage):
-    assert needed(wan(stage, frames=801)) == needed(wan(stage))
+    assert needed(wan(stage, frames=801)) == needed(wan(stage, fps=16.0)), "at 24 frames a second 81 frames are 55 of Wan's"
     assert needed(wan(stage, size=Size(1920, 1080))) == needed(wan(stage)), "it is up-scaled from what the model makes"
+
+
+def test_loras_count_with_their_files(stage):
+    folder, dice = stage.model("wan_text"), torch.Generator().manual_seed(5)
+    worn = stage.folder / "heavy.safetensors"
+    save_file({f"transformer.blocks.{block}.attn1.to_q.lora_{half}.weight": torch.randn(shape, generator=dice)
+               for block in range(2) for half, shape in (("A", (2, 24)), ("B", (24, 2)))}, worn)
+    place = card(2**40)
+    bare, dressed = (need(wan(stage, loras=loras), folder, place) for loras in ((), (Lora(name=str(worn)),)))
+    assert dressed.worn == worn.stat().st_size > bare.worn == 0
+    assert dressed.bytes("full") - bare.bytes("full") == dressed.worn
+
+
+def test_what_is_made_at_the_familys_own_rate_is_what_counts(stage):
+    """Wan makes 16 frames a second; a layout sets the shot's own."""
+    folder, place = stage.model("wan_text"), card(2**40)
+    usual, fast = (need(wan(stage, fps=fps), folder, place) for fps in (16.0, 24.0))
+    assert fast.sampling < .75 * usual.sampling
+    begun = need(wan(stage, fps=24.0, source=Guide(kind="beauty", path="")), folder, place)
+    assert begun.sampling == usual.sampling
 
 
 def test_what_fits_nowhere_has_a_way_out(stage):
