@@ -99,19 +99,17 @@ def show_log(_context, _value: str, _shot: str) -> None:
 
 
 def choose_model(context, value: str, _shot: str) -> None:
+    if families.chosen(context) is None:
+        context.scene.sora.family = families.specs()[0].name
     if not bpy.app.background:
         bpy.ops.wm.context_menu_enum(data_path=f"scene.sora.{menu(context, value)}")
 
 
 def menu(context, value: str) -> str:
     """Which of the settings is chosen: `model`, where `weights` are asked for and the family has several, else `family`."""
-    settings, known = context.scene.sora, families.specs()
     spec = families.chosen(context)
-    if spec is None:
-        settings.family = known[0].name
-    elif value == "weights" and (len(spec.models) > 1 or stock.imported(spec.name)):
-        return "model"
-    return "family"
+    several = spec is not None and (len(spec.models) > 1 or stock.imported(spec.name))
+    return "model" if value == "weights" and several else "family"
 
 
 def use_family(context, name: str, _shot: str) -> None:
