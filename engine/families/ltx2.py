@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..footprint import Given
 
 DISTILLED = "ltx-2-distilled-lora"          # the catalogue's name of the LoRA by which the second stage refines
+CONTROL = "ltx-2.3-control-lora"            # that of the IC-LoRA by which LTX-2.3 follows a guide
 UPSAMPLER = "latent_upsampler"              # a folder of the model's
 EIGHT = dict(label="8 Steps", steps=8, guidance=1.0, source="https://huggingface.co/docs/diffusers/main/en/api/pipelines/ltx2")
 
@@ -51,8 +52,7 @@ def check(shot: Shot, folder: Path) -> None:
     if len(kinds) > 1:
         raise GuideError("LTX-2 follows one guide at a time.", Remedy(action="drop_guide", label=f"Drop {kinds[1].title()}", value=kinds[1]))
     if kinds and all(one.name == DISTILLED for one in shot.loras):
-        raise GuideError(f"LTX-2 follows {kinds[0]} only with an IC-LoRA made for it; add that LoRA, or drop the guide.",
-                         Remedy(action="drop_guide", label=f"Drop {kinds[0].title()}", value=kinds[0]))
+        raise GuideError(f"LTX-2 follows {kinds[0]} only with an IC-LoRA made for it; add that LoRA, or drop the guide.", _uncontrolled(kinds[0], folder))
     said = _said(shot)
     shrink([metadata for _, metadata in said])
     if shot.two_stages and not shot.latents:        # what was sampled before needs neither
@@ -60,6 +60,19 @@ def check(shot: Shot, folder: Path) -> None:
             raise ModelError("This LTX-2 model has no spatial up-sampler, so it has no second stage.",
                              Remedy(action="leave_out", label="Shoot in One Stage", value="two_stages"))
         second(shot)
+
+
+def _uncontrolled(kind: str, folder: Path) -> Remedy:
+    """The way out for a guide without its LoRA: to get the one that the catalogue has for these weights, otherwise to drop the guide."""
+    from . import lora
+    drop = Remedy(action="drop_guide", label=f"Drop {kind.title()}", value=kind)
+    if kind not in ("depth", "edges") or folder.name != "ltx-2.3-distilled":
+        return drop
+    try:
+        lora(SPEC.name, CONTROL)
+    except ModelError:
+        return Remedy(action="get_model", label="Get the LoRA", value=CONTROL)
+    return drop
 
 
 def _said(shot: Shot) -> list[tuple[tuple[Path, float], dict[str, str]]]:
