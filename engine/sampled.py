@@ -1,8 +1,9 @@
 """Where a window's latent comes from: sampled by the model, or kept by a take that was sampled before. Both are asked in the same way."""
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,33 @@ class Sampling:
         """The clean latent of one of so many `windows`; `look` sees every step but the last. Raises Cut."""
         with self._clock.stage("denoise"):
             done, latent = stretch.index * self.each, None
-            self._clock.say("denoise", done, self.each * windows)
-            for step, latent in enumerate(self._model.sample(window), 1):
+            self._at = done, self.each * windows
+            self._clock.say("denoise", *self._at)
+            for step, latent in enumerate(self._estimates(window), 1):
                 heed(self._cut)
+                self._at = done + step, self._at[1]
                 self._clock.step("denoise", done + step, None if step == self.each else look(latent, window))
         return latent
+
+    def _estimates(self, window: Window) -> Iterator[Tensor]:
+        """The model's estimates, watched while it encodes what it is shown. Raises Cut."""
+        estimates, encoded = self._model.sample(window), getattr(self._model, "encoded", None)
+        while True:
+            with encoded.watched(self._encoding) if encoded else contextlib.nullcontext():
+                latent = next(estimates, None)
+            if latent is None:
+                return
+            yield latent
+
+    @contextlib.contextmanager
+    def _encoding(self) -> Iterator[None]:
+        """One guide, still or clip that is encoded: no step, and the shot can be cut before it and after it. Raises Cut."""
+        heed(self._cut)
+        with self._clock.stage("guides"):
+            self._clock.say("encode")
+            yield
+        heed(self._cut)
+        self._clock.say("denoise", *self._at)
 
     def sound(self) -> str:
         """The name of the file that the shot's sound was written into. Raises DiskFull or FolderError."""

@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,17 @@ class Encoded:
     """The latents of recent pictures, on the CPU, found by what was in them. A new seed needs no encoding."""
 
     def __init__(self, most: int = ENCODED_BYTES):
-        self._most, self._held = most, OrderedDict()
+        self._most, self._held, self._watch = most, OrderedDict(), contextlib.nullcontext
         self.hits = 0
+
+    @contextlib.contextmanager
+    def watched(self, watch: Callable[[], AbstractContextManager]) -> Iterator[None]:
+        """Meanwhile whatever has to be encoded is encoded within a context `watch()`, which may refuse by an error of its own."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = contextlib.nullcontext
 
     def latent(self, what: str, pictures: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
         """`encode(pictures)`, or what it gave for the same bytes. `what` names the encoder and its settings."""
@@ -35,7 +45,8 @@ class Encoded:
             self.hits += 1
             self._held.move_to_end(key)
             return self._held[key]
-        self._held[key] = made = encode(pictures).cpu()
+        with self._watch():
+            self._held[key] = made = encode(pictures).cpu()
         while len(self._held) > 1 and sum(one.nbytes for one in self._held.values()) > self._most:
             self._held.popitem(last=False)
         return made

@@ -27,7 +27,7 @@ class Reel(Footage):
     def __init__(self, parts: dict[str, Any], index: dict[str, Any], folder: Path, place: Device, most: int):
         from diffusers import SkyReelsV2DiffusionForcingImageToVideoPipeline, SkyReelsV2DiffusionForcingPipeline
         super().__init__(parts, index, folder, place, most)
-        self._by_text, self._by_picture = SkyReelsV2DiffusionForcingPipeline(**parts), SkyReelsV2DiffusionForcingImageToVideoPipeline(**parts)
+        self._by_text, self._by_picture = SkyReelsV2DiffusionForcingPipeline(**parts), _ending(SkyReelsV2DiffusionForcingImageToVideoPipeline)(**parts)
         self.encoded = Encoded()
         self.encoded.stand_before(parts["vae"])
         for pipe in (self._by_text, self._by_picture):
@@ -45,14 +45,15 @@ class Reel(Footage):
                  "num_frames": window.frames, "num_inference_steps": window.steps, "guidance_scale": window.guidance,
                  "generator": torch.Generator("cpu").manual_seed(window.seed), "output_type": "latent", "fps": round(window.fps),
                  "base_num_frames": TOGETHER, "overlap_history": SHARED if window.frames > TOGETHER else None}
-        pipe = self._by_picture if window.stills else self._by_text
+        pipe, count = self._by_picture if window.stills else self._by_text, self.shape(window.frames, window.size)[2]
         asked |= {"prompt": None} | self._pictures(window)
 
         def run(callback):
             return pipe(**asked, callback_on_step_end=callback).frames
         with drafting(window.draft, self.named(), window.steps, plan=self.placing.plan), pausing(window, pipe):
             for found in self.placed(stepped(run)):
-                yield found[2].clone() if isinstance(found, tuple) else found
+                latent = found[2].clone() if isinstance(found, tuple) else found
+                yield latent[:, :, :count]          # a last picture lies behind the clip while it is made
 
     def _pictures(self, window: Window) -> dict[str, Tensor]:
         """The keyframes as the pipeline takes them: (1, 3, h, w), 0..1."""
@@ -60,3 +61,12 @@ class Reel(Footage):
         stills = {frame: torch.from_numpy(still).permute(2, 0, 1)[None] for frame, still in sorted(window.stills.items())}
         found = {"image": stills[0]} if stills else {}
         return found | {"last_image": stills[max(stills)]} if len(stills) > 1 else found
+
+
+def _ending(pipeline: type) -> type:
+    """The pipeline by pictures with a last stretch that may be shorter than the others, as diffusers has it in the one by text only: without
+    it, a clip whose stretches are not all of one length ends in an error. It can go when theirs asks for no more frames than there are."""
+    class Ending(pipeline):
+        def generate_timestep_matrix(self, count, steps, together, *more, **named):
+            return super().generate_timestep_matrix(count, steps, min(together, count), *more, **named)
+    return Ending

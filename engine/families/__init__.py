@@ -71,6 +71,7 @@ class Model(Protocol):
     `refiner(prompt, strength, seed)`: None where its weights have none, otherwise one clip's way through it, with `times`, how much wider
     and higher frames become, and `steps(frames, guides)`, which gives the next frames (n, 3, H, W) of the next (n, 3, h, w) once a step,
     the last ones for good, along Tensors (n, C, H, W). `completed(prompt)` is there where a prompt gets words that it lacks, after its own.
+    `encoded`, a diffusers_line.remembered.Encoded, is there where `sample` encodes guides, stills or a source clip, and takes long for it.
     """
 
     window: int                             # frames sampled at once, on the grid

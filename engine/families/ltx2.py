@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..footprint import Given
 
 DISTILLED = "ltx-2-distilled-lora"          # the catalogue's name of the LoRA by which the second stage refines
+CONTROL = "ltx-2.3-control-lora"            # that of the IC-LoRA by which LTX-2.3 follows a guide
 UPSAMPLER = "latent_upsampler"              # a folder of the model's
 EIGHT = dict(label="8 Steps", steps=8, guidance=1.0, source="https://huggingface.co/docs/diffusers/main/en/api/pipelines/ltx2")
 
@@ -51,7 +52,7 @@ def check(shot: Shot, folder: Path) -> None:
     kinds = followed(shot)
     if kinds and all(one.name == DISTILLED for one in shot.loras):
         raise GuideError(f"LTX-2 follows {' and '.join(kinds)} only with an IC-LoRA made for it; add that LoRA, or drop the guide.",
-                         Remedy(action="drop_guide", label=f"Drop {kinds[0].title()}", value=kinds[0]))
+                         _uncontrolled(kinds[0], folder))
     said = _said(shot)
     shrink([metadata for _, metadata in said])
     if shot.two_stages and not shot.latents:        # what was sampled before needs neither
@@ -69,6 +70,19 @@ def followed(shot: Shot) -> list[str]:
 def lit(kinds: list[str]) -> list[str]:
     """Of the guides' kinds those that light comes from, where a LoRA draws high dynamic range: the rendered picture, where there is one."""
     return ["beauty"] if "beauty" in kinds else kinds
+
+
+def _uncontrolled(kind: str, folder: Path) -> Remedy:
+    """The way out for a guide without its LoRA: to get the one that the catalogue has for these weights, otherwise to drop the guide."""
+    from . import lora
+    drop = Remedy(action="drop_guide", label=f"Drop {kind.title()}", value=kind)
+    if kind not in ("depth", "edges") or folder.name != "ltx-2.3-distilled":
+        return drop
+    try:
+        lora(SPEC.name, CONTROL)
+    except ModelError:
+        return Remedy(action="get_model", label="Get the LoRA", value=CONTROL)
+    return drop
 
 
 def _said(shot: Shot) -> list[tuple[tuple[Path, float], dict[str, str]]]:

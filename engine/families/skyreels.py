@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import KeyframeError
+from ..errors import KeyframeError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 from ..ways_out import with_still, without_stills
 
@@ -40,13 +40,16 @@ TOGETHER, SHARED = 97, 17   # frames of one stretch, and those it shares with th
 
 
 def check(shot: Shot, folder: Path) -> None:
-    """Keyframes at the ends only. Raises KeyframeError."""
+    """Keyframes at the ends only, and at the last frame only of what is made in one stretch. Raises KeyframeError."""
     frames = {keyframe.frame for keyframe in shot.keyframes}
     odd = sorted(frames - {0, shot.frames - 1})
     if odd:
         raise KeyframeError(f"SkyReels takes keyframes at the first and the last frame, not at frame {odd[0]}.", without_stills(shot, odd))
     if frames and 0 not in frames:
         raise KeyframeError("SkyReels takes a keyframe at the last frame only together with one at the first.", with_still(shot, 0))
+    if len(frames) > 1 and shot.frames > TOGETHER:
+        raise KeyframeError(f"SkyReels takes a keyframe at the last frame of shots of up to {TOGETHER} frames; this one has {shot.frames}.",
+                            Remedy(action="set_frames", label=f"Use {TOGETHER} Frames", value=str(TOGETHER)))
 
 
 def given(shot: Shot) -> Given:

@@ -304,7 +304,8 @@ def test_skyreels_takes_a_first_frame(stage):
 
 
 # ---------------------------------------------------------------- cutting
-@pytest.mark.parametrize(("family", "model"), [("vace", "vace"), ("cogvideox", "cogvideox"), ("ltx2", "ltx2")])
+@pytest.mark.parametrize(("family", "model"), [("vace", "vace"), ("cogvideox", "cogvideox"), ("ltx2", "ltx2"), ("wan", "wan_pictures"), ("skyreels", "skyreels"),
+                                               ("sana_wm", "sana_wm")])
 def test_a_cut_leaves_every_stage_and_nothing_behind(stage, family, model):
     fields = asked(stage, model, steps=3)
     whole = stage.latent(family, model, **fields)

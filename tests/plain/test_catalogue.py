@@ -2,9 +2,10 @@
 import re
 
 import pytest
-from sora.engine.errors import ModelError
-from sora.engine.families import specs
+from sora.engine.errors import GuideError, ModelError
+from sora.engine.families import family, specs
 from sora.engine.models import catalogue, recognise
+from sora.engine.protocol import Guide, Shot, Size
 
 ENTRIES = catalogue.entries()
 
@@ -36,6 +37,21 @@ def test_presets_have_sources_and_their_loras_can_be_had():
                 entry = catalogue.entry(lora.name)
                 alike = recognise.WAN_LIKE if spec.name in recognise.WAN_LIKE else (spec.name,)        # whose LoRAs fit each other
                 assert entry.kind == "lora" and entry.family in alike and len(entry.files) == 1
+
+
+@pytest.mark.parametrize(("model", "kind", "action"), [("ltx-2.3-distilled", "depth", "get_model"), ("ltx-2.3-distilled", "edges", "get_model"),
+                                                     ("ltx-2.3-distilled", "beauty", "drop_guide"), ("ltx-2", "depth", "drop_guide")])
+def test_a_guide_that_needs_a_lora_offers_the_one_of_the_catalogue(tmp_path, monkeypatch, model, kind, action):
+    """It is of LTX-2.3, and was taught depth and edges."""
+    monkeypatch.setenv("SORA_MODELS", str(tmp_path))
+    asked = Shot(id="one", family="ltx2", model=model, prompt="a street", seed=1, size=Size(64, 64), frames=9, fps=24.0, out=str(tmp_path / "one"),
+                 guides=(Guide(kind=kind, path=""),))
+    with pytest.raises(GuideError) as refused:
+        family("ltx2").check(asked, tmp_path / model)
+    assert refused.value.remedy.action == action
+    if action == "get_model":
+        entry = catalogue.entry(refused.value.remedy.value)
+        assert (entry.kind, entry.family, len(entry.files)) == ("lora", "ltx2", 1)
 
 
 def test_names_are_unique_and_fit_a_folder():
