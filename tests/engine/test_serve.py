@@ -113,7 +113,7 @@ def test_what_is_not_a_message_is_answered_and_survived(engine, a_shot):
     ({"size": Size(97, 64)}, "bad_shot", "set_size"), ({"fps": 0.0}, "bad_shot", None), ({"format": "tiff"}, "bad_shot", None),
     ({"family": "nobody"}, "bad_model", "choose_model"), ({"model": "nothing"}, "bad_model", "choose_model"), ({"out": "here"}, "bad_shot", "choose_folder"),
     ({"guides": (protocol.Guide(kind="vector", path="/x"),)}, "bad_guide", "drop_guide"), ({"seed": -1}, "bad_shot", None),
-    ({"keyframes": (protocol.Keyframe(frame=5, path="/x"),)}, "bad_keyframe", None), ({"keyframes": (protocol.Keyframe(frame=0, path="/x"),)}, "bad_keyframe", None)])
+    ({"keyframes": (protocol.Keyframe(frame=5, path="/x"),)}, "bad_keyframe", "leave_out"), ({"keyframes": (protocol.Keyframe(frame=0, path="/x"),)}, "bad_keyframe", "leave_out")])
 def test_a_shot_that_cannot_be_gets_a_sentence(fields, code, remedy, a_shot):
     from engine import check, errors
     with pytest.raises(errors.SoraError) as refused:
