@@ -81,6 +81,14 @@ class SizeGrid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """The frame rate of one model of a family, where it is another one than its family's."""
+
+    model: str
+    fps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FamilySpec:
     """What a family of models takes and gives. The panel is built from this, so a new family needs no new panel."""
 
@@ -98,6 +106,7 @@ class FamilySpec:
     sizes: SizeGrid = SizeGrid()
     longest: int = 1440                     # frames
     native_fps: float = 0.0                 # 0: one image for each of the shot's frames, at any rate
+    rates: tuple[Rate, ...] = ()            # of models that have another one
     native_area: int = 0                    # pixels; 0: the shot's own size, otherwise frames are up-scaled from about this area
     steps: int = 8
     guidance: float = 3.0

@@ -50,6 +50,7 @@ class Model:
     accepted: tuple[str, ...] = ()          # licences that were accepted on this machine
     folder: str = ""                        # where it lies, "" when it is not installed
     repository: str = ""                    # "" for what cannot be downloaded
+    does: tuple[str, ...] = ()              # what it can be given and gives, in the catalogue's words
 
     @property
     def is_here(self) -> bool:
@@ -135,7 +136,7 @@ def _model(row: dict) -> Model:
     return Model(
         name=row["name"], family=row["family"], kind=row["kind"], label=row["label"] or row["name"], state=row["state"], wrong=row["wrong"],
         partial=row["partial"], accepted=tuple(row["accepted"]), size=here.get("size") or entry.get("size", 0),
-        folder=here.get("link") or here.get("folder", ""), repository=entry.get("repository", ""),
+        folder=here.get("link") or here.get("folder", ""), repository=entry.get("repository", ""), does=tuple(entry.get("does", ())),
         licence=Licence(id=here.get("licence") or licence["id"], label=licence["label"], text=licence["text"], note=licence.get("note", ""),
                         sure="licence" not in entry.get("unverified", ())))
 

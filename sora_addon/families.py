@@ -6,12 +6,14 @@ before an engine was ever installed.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from ..engine.errors import CHOOSE, ModelError
 from ..engine.protocol import FamilySpec, Preset, Size, decode
 
 SNAPSHOT = Path(__file__).with_name("families.json")
+ALIKE, NEAR = 0.1, 0.02     # engine.pace's: of a rate, and of a frame
 _known: dict[str, FamilySpec] = {}
 
 
@@ -55,6 +57,16 @@ def presets(family: FamilySpec, model: str) -> tuple[Preset, ...]:
 def preset(family: FamilySpec, model: str, name: str) -> Preset | None:
     """The preset called `name`, where the model has it."""
     return next((each for each in presets(family, model) if each.name == name), None)
+
+
+def made(family: FamilySpec, model: str, frames: int, fps: float, told: bool) -> tuple[int, float]:
+    """How many frames the model makes for so many of the shot's at `fps`, and its own rate, 0 where it has the shot's. As engine.pace has it:
+    a model of another rate keeps that, unless the motion is `told` by a guide or a source clip.
+    """
+    rate = next((each.fps for each in family.rates if each.model == model), family.native_fps)
+    if not rate or told or math.isclose(rate, fps, rel_tol=ALIKE):
+        return family.frames.ceil(frames), 0.0
+    return family.frames.ceil(1 + math.ceil((frames - 1) * rate / fps - NEAR)), rate
 
 
 def chosen(context) -> FamilySpec | None:

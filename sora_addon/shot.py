@@ -163,6 +163,11 @@ def wanted_guides(settings, spec: FamilySpec) -> tuple[str, ...]:
     return tuple(kind for kind in protocol.GUIDE_KINDS if kind in spec.guides and getattr(settings, f"guide_{kind}"))
 
 
+def told(settings, spec: FamilySpec) -> bool:
+    """Whether the scene says how things move, by a guide or a source clip: then every frame is made, whatever the model's own rate."""
+    return any(kind != "camera" for kind in wanted_guides(settings, spec)) or spec.source and settings.source_from != "NONE"
+
+
 def wanted_landings(settings) -> tuple[str, ...]:
     """Where the take goes when it is there, in the wire's order."""
     return tuple(name for name in protocol.LANDINGS if getattr(settings, f"land_{name}"))

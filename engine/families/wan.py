@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CHOOSE, WEIGHTS, KeyframeError, ModelError, Remedy
-from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
+from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Rate, Shot, SizeGrid
 
 if TYPE_CHECKING:
     from ..device import Device
@@ -42,6 +42,7 @@ SPEC = FamilySpec(
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
     native_fps=16.0,
+    rates=(Rate(model="wan2.2-ti2v-5b", fps=24.0),),
     native_area=832 * 480,
     steps=40,
     guidance=5.0,

@@ -150,6 +150,17 @@ def draw_missing(layout, context, spec) -> None:
     _draw_trouble(layout, context, model.name)
 
 
+def draw_chosen(layout, context, spec) -> None:
+    """What the chosen weights do, in the catalogue's words; nothing until the list is there."""
+    stock.look()
+    name = context.scene.sora.model_name or next(iter(spec.models), "")
+    model = stock.listing.named(name) if stock.listing else None
+    if model and model.does:
+        column = layout.column()
+        column.active = False
+        write_wrapped(column, context, ", ".join(model.does).capitalize())
+
+
 def draw_missing_loras(layout, context, preset) -> None:
     """The LoRAs that a preset needs and that are not on this machine, each with a way to get it."""
     stock.look()

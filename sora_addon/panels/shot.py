@@ -30,6 +30,7 @@ class Shot(Sidebar):
             return
         if len(spec.models) > 1 or stock.imported(spec.name):
             column.prop(settings, "model")
+            models.draw_chosen(layout, context, spec)
         progress.draw_setup(layout, context)
         models.draw_missing(layout, context, spec)
         progress.draw_generate(layout, context, spec)
@@ -92,11 +93,16 @@ def _draw_outcome(layout, context, spec) -> None:
         write_wrapped(layout, context, error.sentence, icon="ERROR")
         progress.draw_remedy(layout, error.remedy)
         return
-    fps, made = scene.render.fps / scene.render.fps_base, spec.frames.ceil(count)
+    fps = scene.render.fps / scene.render.fps_base
+    made, rate = families.made(spec, scene.sora.model_name, count, fps, shot.told(scene.sora, spec))
     native = families.native_size(spec, size, shot.two_stages(scene.sora, spec))
     write_wrapped(layout, context, f"{start} to {start + count - 1}: {count} frames, {count / fps:.1f} s at {fps:g} fps")
-    if made != count:
+    if rate:
+        write_wrapped(layout, context, f"Made as {made} frames at the model's {rate:g} fps; those between follow the motion")
+    elif made != count:
         write_wrapped(layout, context, f"Made as {made} frames, then trimmed")
+    if spec.audio:
+        write_wrapped(layout, context, "With sound")
     write_wrapped(layout, context, f"{size}" + (f", up-scaled from about {native}" if native != size else ""))
 
 
