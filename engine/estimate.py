@@ -46,7 +46,7 @@ def need(shot: Shot, folder: Path, place: Device) -> plan.Need:
 def _worn(shot: Shot, family) -> int:
     """Bytes of the LoRAs that are on together, those of a second stage among them. Raises ModelError, FolderError."""
     paths = {families.lora(shot.family, lora.name) for lora in shot.loras}
-    if shot.two_stages and hasattr(family, "second"):
+    if shot.two_stages and not shot.latents and hasattr(family, "second"):
         paths |= {Path(path) for path, _ in family.second(shot)}
     return sum(path.stat().st_size for path in paths)
 
