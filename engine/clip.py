@@ -147,11 +147,12 @@ class Still:
 
 
 def stills(shot: Shot, native: Size) -> dict[int, Still]:
-    """The shot's keyframes by frame, conformed to the native size."""
+    """The shot's keyframes by frame, conformed to the shot's picture and then scaled to the native size, each side for itself: as guides
+    and cameras are, and as frames are scaled back when they are delivered."""
     found = {}
     for keyframe in shot.keyframes:
         image = picture(keyframe.path)
-        found[keyframe.frame] = Still(conformed(image, native), Size(image.shape[1], image.shape[0]))
+        found[keyframe.frame] = Still(scaled(conformed(image, shot.size), native), Size(image.shape[1], image.shape[0]))
     return found
 
 
@@ -194,10 +195,19 @@ def conformed(image: np.ndarray, size: Size) -> np.ndarray:
     import cv2
     height, width = image.shape[:2]
     scale = max(size.width / width, size.height / height)
-    scaled = Size(max(size.width, round(width * scale)), max(size.height, round(height * scale)))
-    resized = cv2.resize(image, (scaled.width, scaled.height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    x, y = (scaled.width - size.width) // 2, (scaled.height - size.height) // 2
+    covering = Size(max(size.width, round(width * scale)), max(size.height, round(height * scale)))
+    resized = cv2.resize(image, (covering.width, covering.height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    x, y = (covering.width - size.width) // 2, (covering.height - size.height) // 2
     return np.ascontiguousarray(np.clip(resized[y:y + size.height, x:x + size.width], 0, 1))
+
+
+def scaled(image: np.ndarray, size: Size) -> np.ndarray:
+    """(h, w, 3) -> (size.height, size.width, 3): the whole picture, each side for itself."""
+    import cv2
+    if image.shape[1::-1] == (size.width, size.height):
+        return image
+    smaller = size.width <= image.shape[1] and size.height <= image.shape[0]
+    return np.clip(cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC), 0, 1)
 
 
 # ---------------------------------------------------------------- joins

@@ -146,6 +146,21 @@ def test_sana_is_told_blenders_camera_and_lens(stage):
         assert np.abs(row[16:].numpy() / (lens * pixels) - 1).max() < 1e-5
 
 
+def test_a_square_shot_shows_sana_the_whole_first_picture_as_its_camera_sees_it(stage):
+    """It draws 16:9 whatever the shot is. A circle of the picture is one again when the clip is scaled to the shot."""
+    import cv2
+    from engine import clip
+    square, native = Size(96, 96), Size(128, 72)
+    picture = np.zeros((96, 96, 3), np.uint8)
+    cv2.circle(picture, (48, 48), 30, (255, 255, 255), -1)
+    cv2.imwrite(str(stage.folder / "circle.png"), picture)
+    shot = stage.shot("sana_wm", "sana_wm", size=square, keyframes=(Keyframe(frame=0, path=str(stage.folder / "circle.png")),))
+    shown = clip.stills(shot, native)[0].image
+    assert shown.shape == (72, 128, 3)
+    back = cv2.resize(shown, (96, 96), interpolation=cv2.INTER_AREA)
+    assert np.abs(back - picture / 255).mean() < 0.02
+
+
 def test_sana_gives_what_the_stock_pipeline_gives_for_blenders_matrices(stage):
     loaded = families.family("sana_wm").load(stage.model("sana_wm"), device.chosen())
     size = loaded.native(SIZE)
