@@ -141,5 +141,5 @@ def test_presets_of_others_are_refused(stage, installed):
         with pytest.raises(ShotError) as refused:
             presets.applied(wrong)
         assert refused.value.remedy.value == "preset" and refused.value.sentence.endswith(".")
-    with pytest.raises(ModelError, match="one of two transformers"):
+    with pytest.raises(ModelError, match="one of two experts"):
         stage.roll("wan", "wan_text", preset=EXPERTS.name)

@@ -75,7 +75,8 @@ def test_loras_that_do_not_fit_are_refused_and_change_nothing(stage, bare):
             stage.roll("wan", "wan_text", loras=(Lora(name=path),))
         assert refused.value.sentence.endswith(".")
     with pytest.raises(ModelError, match="takes no LoRAs"):
-        check._beside(stage.shot("wan", "wan_text", loras=(Lora(name=lora(stage, "one")),)), replace(families.family("wan").SPEC, loras=False))
+        check._loras(stage.shot("wan", "wan_text", loras=(Lora(name=lora(stage, "one")),)), replace(families.family("wan").SPEC, loras=False),
+                     stage.model("wan_text"))
     assert differing(bare, stage.latent("wan", "wan_text")) == []
 
 
