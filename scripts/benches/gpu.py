@@ -1,6 +1,6 @@
 """gpu: seconds a step of Wan's real shapes with random weights, ours beside diffusers' own pipeline in one run, by each memory plan.
 
-    python3 scripts/bench.py gpu [--model wan-14b] [--shape 832x480x81] [--steps 6] [--plans full,turns,int8,blocks,fp8]
+    python3 scripts/bench.py gpu [--family wan] [--model wan-14b] [--shape 832x480x81] [--steps 6] [--plans full,turns,int8,blocks,fp8]
 
 Ratio and the outermost `share` are those of the first plan. A share is of the card's bf16 matrix rate as measured at the start; a step asks
 for both texts. `distance` is from the stock pipeline's latent. The text encoder is a tiny one. Ours decodes in bfloat16 where the card
@@ -153,6 +153,7 @@ def compared(card: Card, model: str, shape: tuple[int, int, int], steps: int, pl
 
 def main() -> None:
     asked = argparse.ArgumentParser()
+    asked.add_argument("--family", choices=("wan",), default="wan", help="the one whose real shapes are known here so far")
     asked.add_argument("--model", choices=MODELS, default="wan-14b")
     asked.add_argument("--shape", default="832x480x81")
     asked.add_argument("--steps", type=int, default=6)

@@ -14,7 +14,7 @@ def run(*options: str) -> subprocess.CompletedProcess:
 
 
 def test_every_plan_is_measured_beside_the_stock_pipeline():
-    said = run("--device", "cpu", "--model", "tiny", "--shape", "32x32x5", "--steps", "3")
+    said = run("--device", "cpu", "--family", "wan", "--model", "tiny", "--shape", "32x32x5", "--steps", "3")
     assert said.returncode == 0, said.stderr
     result = json.loads(said.stdout.splitlines()[-1])
     detail = result["detail"]
