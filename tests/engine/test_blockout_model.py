@@ -3,13 +3,11 @@ import pytest
 import torch
 
 from engine.blockout import data, flight, model
-from engine.blockout.autoencoder import Autoencoder, AutoencoderConfig
+from engine.blockout.autoencoder import Autoencoder
 from engine.blockout.guides import GIVEN
-from engine.blockout.transformer import TransformerConfig, guide_patches, patchify, unpatchify
+from engine.blockout.transformer import guide_patches, patchify, unpatchify
 from engine.sampling import samplers
-from tests.engine.roused import roused
-
-TINY = AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1)
+from tests.engine.roused import TINY, roused, small_blockout
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +18,7 @@ def autoencoder():
 
 @pytest.fixture(scope="module")
 def blockout():
-    torch.manual_seed(0)
-    made = roused(model.Blockout(TINY, TransformerConfig(width=48, depth=2, heads=2)))
-    made.halves = False                                        # what follows from what is seen in float32
-    return made
+    return small_blockout()
 
 
 def shoot(blockout, prompt="a red cube", seed=1, guides=None, known=None, mask=None, negative=None, guidance=2., frames=9, steps=2):

@@ -10,7 +10,6 @@ import torch
 
 from engine import clip
 from engine.blockout import coarse, conditions, data, model, portraits, shards, text, timed, train, train_transformer, varied, world
-from engine.blockout.autoencoder import AutoencoderConfig
 from engine.blockout.footage import Footage
 from engine.blockout.guides import GIVEN, SIDE
 from engine.blockout.model import WEIGHTS
@@ -19,20 +18,15 @@ from engine.families import Window
 from engine.protocol import Size
 from engine.sampling import samplers
 from tests.conftest import ROOT
-from tests.engine.roused import roused
+from tests.engine.roused import TINY, roused, small_blockout
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import train_blockout  # noqa: E402
 
-TINY = AutoencoderConfig(encoder=(8, 8, 12, 16), decoder=(16, 12, 8, 8), deep=1)
-
 
 @pytest.fixture(scope="module")
 def blockout():
-    torch.manual_seed(0)
-    made = roused(model.Blockout(TINY, TransformerConfig(width=48, depth=2, heads=2)))
-    made.halves = False                                        # what follows from what is seen in float32
-    return made
+    return small_blockout()
 
 
 # ---------------------------------------------------------------- clips
