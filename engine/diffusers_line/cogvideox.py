@@ -8,6 +8,7 @@ from ..families.cogvideox import SPEC
 from . import pictures, prompts
 from .drafts import drafting
 from .piped import Piped
+from .remembered import Embeddings
 from .resting import resting
 from .stepping import stepped
 
@@ -24,12 +25,23 @@ class Control(Piped):
 
     window, kinds = SPEC.window, ("CogVideoXBlock",)
 
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._texts = Embeddings(f"{prompts.identity(self.folder)}/{self.parts['text_encoder'].dtype}/{self._length()}")
+
     def text(self, prompt: str) -> Tensor:
+        """What the encoder says is kept on disk, without weights, which take no time to find."""
         import torch
         asked = prompts.plainly(prompt)
+        said = self._texts.embedding(asked.text, self._encoded)
         with torch.inference_mode():
-            made = self.pipe._get_t5_prompt_embeds(asked.text, max_sequence_length=self._length())
+            made = said.to(self.place)
             return made * prompts.scales(self.parts["tokenizer"], asked, self._length()).to(made) if asked.parts else made
+
+    def _encoded(self, prompt: str) -> Tensor:
+        import torch
+        with torch.inference_mode():
+            return self.pipe._get_t5_prompt_embeds(prompt, max_sequence_length=self._length())
 
     def _length(self) -> int:
         return min(LENGTH, self.parts["transformer"].config.max_text_seq_length)

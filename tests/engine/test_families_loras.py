@@ -236,6 +236,17 @@ def test_embeddings_are_kept_on_disk_and_damaged_ones_made_again(tmp_path):
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_what_cogvideox_heard_is_kept_on_disk_without_weights(stage, monkeypatch, tmp_path):
+    from engine import device
+    monkeypatch.setenv("SORA_CACHE", str(tmp_path))
+    texts = []
+    for _ in range(2):                                         # the second one is another start of the engine
+        loaded = families.family("cogvideox").load(stage.model("cogvideox"), device.chosen())
+        texts.append([loaded.text(prompt) for prompt in ("a red car", "a (red:1.5) car")])
+    assert loaded._texts.hits == 2 and all(torch.equal(one, again) for one, again in zip(*texts)) and not torch.equal(*texts[0])
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1, "both are the same words"
+
+
 def test_a_cache_that_cannot_be_written_costs_no_shot(tmp_path):
     (tmp_path / "file").write_text("")
     assert Embeddings("encoder", Path(tmp_path, "file")).embedding("a", lambda prompt: torch.ones(1)) == 1
