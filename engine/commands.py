@@ -141,6 +141,7 @@ def shoot(
     guided: Annotated[str | None, typer.Option(help="FROM:UNTIL, guidance between these shares of the steps alone, such as 0.1:0.7")] = None,
     guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
+    subject: Annotated[list[Path] | None, typer.Option(help="A picture of what the prompt names first; several where the family takes them")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8; of a model with two experts, for one of them as FILE=0.8@high or FILE=0.8@low")] = None,
     draft: Annotated[bool | None, typer.Option("--draft/--full", help="Skip steps that would change little")] = None,
     draft_by: Annotated[str | None, typer.Option(help="first_block, or magnitude, which learns the model's steps first")] = None,
@@ -161,6 +162,7 @@ def shoot(
                  "size": Size.parse(size) if size is not None else None,
                  "guides": tuple(map(_guide, guide)) if guide else None,
                  "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None,
+                 "references": tuple(str(path.expanduser().resolve()) for path in subject) if subject else None,
                  "loras": tuple(map(_lora, lora)) if lora else None}
         if guided is not None:
             given["guided_from"], given["guided_until"] = _shares(guided)

@@ -42,6 +42,7 @@ def test_shoot_from_flags_and_again_from_the_take(engine_cli, flags, tmp_path):
 @pytest.mark.parametrize(("extra", "code"), [(["--prompt", " "], "bad_shot"), (["--frames", "0"], "bad_shot"), (["--frames", "5000"], "bad_shot"),
                                              (["--size", "97x64"], "bad_shot"), (["--size", "big"], "bad_shot"), (["--guide", "depth"], "bad_shot"),
                                              (["--guide", "depth=/nowhere"], "bad_guide"), (["--keyframe", "0=/nowhere.png"], "bad_keyframe"),
+                                             (["--subject", "/nowhere.png"], "bad_keyframe"),
                                              (["--keyframe", "first=/x"], "bad_shot"), (["--family", "nobody"], "bad_model"), (["--format", "gif"], "bad_shot")])
 def test_a_bad_request_leaves_with_2_and_a_sentence(engine_cli, flags, extra, code):
     bad = engine_cli("shoot", *flags, *extra, "--json")
