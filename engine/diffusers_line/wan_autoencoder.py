@@ -37,11 +37,11 @@ class Autoencoder:
         self.stride_t = 2 ** sum(vae.temperal_downsample)
         self.stride = vae.spatial_compression_ratio
         self.channels = vae.config.z_dim
-        self._known = Encoded()
+        self.known = Encoded()
 
     def encode(self, video: Tensor) -> Tensor:
         """Remembered by content. float32."""
-        return self._known.latent("wan", video, self._encode).to(self._device)
+        return self.known.latent("wan", video, self._encode).to(self._device)
 
     def _encode(self, video: Tensor) -> Tensor:
         import torch

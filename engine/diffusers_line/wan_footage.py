@@ -43,7 +43,7 @@ class Footage:
         self._device = place
         self.placing = self.placed_by(parts, self.place)
         self.autoencoder = Autoencoder(parts["vae"], self.place, self.placing.using, place.memory)
-        self.encoded = self.autoencoder._known
+        self.encoded = self.autoencoder.known
         self._text = prompts.Encoder(parts["tokenizer"], parts["text_encoder"], folder, LENGTH, self.place, self.placing.using)
         self._wardrobe = Wardrobe(self.experts())
         self._seen_by: Linear | Tiny | None = None

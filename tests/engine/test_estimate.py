@@ -162,7 +162,7 @@ def test_latents_that_stay_are_counted_where_they_lie(stage, family, model):
     stage.studio.unload()
     stage.roll(family, model, size=Size(64, 64), **given)
     loaded = stage.studio._loaded[1]
-    known = loaded.encoded if hasattr(loaded, "encoded") else loaded.autoencoder._known
+    known = loaded.encoded
     held = sum(latent.nbytes for latent in known._held.values())
     fitted = 4 * 6 * (96 // (2 if model == "ltx2" else 8)) ** 2 * (8 if model in ("ltx2", "cogvideox") else 32)     # what previews are fitted on
     assert 0 < held <= here.remembered <= 1.5 * held + fitted and there.remembered == 0

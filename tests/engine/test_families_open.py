@@ -236,7 +236,7 @@ def test_drafts_by_magnitude_learn_of_each_expert(stage):
 
 def test_a_new_seed_needs_no_encoding(stage):
     stage.roll("vace", "vace", guides=(stage.guide("depth", 1),))
-    known = stage.studio._loaded[1].autoencoder._known
+    known = stage.studio._loaded[1].autoencoder.known
     before, held = known.hits, len(known._held)
     stage.roll("vace", "vace", guides=(stage.guide("depth", 1),), seed=99)
     assert known.hits == before + 2 and len(known._held) == held
