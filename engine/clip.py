@@ -169,11 +169,17 @@ def still_notes(shot: Shot, native: Size, found: dict[int, Still]) -> tuple[str,
 def picture(path: str, what: str = "keyframe", remedy: Remedy | None = None) -> np.ndarray:
     """An image file as float32 (h, w, 3), sRGB 0..1; transparency is dropped. Raises KeyframeError, in which it is `what`."""
     import cv2
+    return _decoded(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH, what, remedy)
+
+
+def _decoded(path: str, flags: int, what: str, remedy: Remedy | None = None) -> np.ndarray:
+    """What OpenCV reads with `flags`, as float32 between 0 and 1. Raises KeyframeError."""
+    import cv2
     try:
         encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
     except (OSError, ValueError) as error:
         raise KeyframeError(f"The {what} {path} cannot be read: {getattr(error, 'strerror', None) or error}.", remedy) from error
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH) if encoded.size else None
+    image = cv2.imdecode(encoded, flags) if encoded.size else None
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise KeyframeError(f"The {what} {path} is not an image that can be read; use PNG, JPEG, TIFF or WebP.", remedy)
     return image.astype(np.float32) / np.iinfo(image.dtype).max
@@ -182,12 +188,10 @@ def picture(path: str, what: str = "keyframe", remedy: Remedy | None = None) -> 
 def subject(path: str) -> np.ndarray:
     """A picture of a subject as `picture` reads it; one that is cut out stands on white. Raises KeyframeError."""
     import cv2
-    shown = picture(path, "picture of the subject")
-    whole = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if whole.ndim < 3 or whole.shape[2] < 4:
-        return shown
-    cover = whole[..., 3:].astype(np.float32) / np.iinfo(whole.dtype).max
-    return shown * cover + (1 - cover)
+    stored = _decoded(path, cv2.IMREAD_UNCHANGED, "picture of the subject")
+    if stored.ndim < 3 or stored.shape[2] < 4:
+        return picture(path, "picture of the subject")         # which turns photographs as they say
+    return np.ascontiguousarray(stored[..., 2::-1] * stored[..., 3:] + (1 - stored[..., 3:]))
 
 
 def conformed(image: np.ndarray, size: Size) -> np.ndarray:

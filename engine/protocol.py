@@ -14,7 +14,8 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import FolderError, Remedy, ShotError, SoraError, VersionError, WireError
+from .errors import FolderError, Remedy, SoraError, VersionError, WireError
+from .grids import FrameGrid, Size, SizeGrid
 
 VERSION = 1
 LONGEST_LINE = 4_000_000        # characters; a shot with 5,000 camera matrices stays a file, so nothing honest is longer
@@ -27,59 +28,7 @@ PLANS = ("full", "turns", "int8", "fp8", "blocks")   # ways of keeping a model i
 STAGES = ("waiting", "guides", "load", "text", "encode", "denoise", "decode", "write", "proxy")
 
 
-# ---------------------------------------------------------------- grids
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Width and height in pixels."""
-
-    width: int
-    height: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Size":
-        """`832x480` -> Size. Raises ShotError."""
-        parts = text.lower().replace("×", "x").split("x")
-        if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-            raise ShotError(f"“{text}” is not a size; write it as 832x480.")
-        return cls(int(parts[0]), int(parts[1]))
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
-
-
-@dataclass(frozen=True, slots=True)
-class FrameGrid:
-    """Clip lengths that a family can make: offset, offset + stride, offset + 2 stride, ..."""
-
-    stride: int = 4
-    offset: int = 1
-
-    def ceil(self, frames: int) -> int:
-        """The shortest length on the grid that holds `frames`."""
-        return self.offset + max(0, -(-(frames - self.offset) // self.stride)) * self.stride
-
-    def floor(self, frames: int) -> int:
-        """The longest length on the grid that `frames` hold."""
-        return self.offset + max(0, (frames - self.offset) // self.stride) * self.stride
-
-
-@dataclass(frozen=True, slots=True)
-class SizeGrid:
-    """Picture sizes that a family can deliver: multiples, between a shortest and a longest side (pixels)."""
-
-    multiple: int = 8
-    shortest: int = 64
-    longest: int = 4096
-
-    def nearest(self, size: Size) -> Size:
-        """The size on the grid that is closest to `size`, side by side."""
-        return Size(self._side(size.width), self._side(size.height))
-
-    def _side(self, pixels: int) -> int:
-        low, high = -(-self.shortest // self.multiple), self.longest // self.multiple
-        return min(max(math.floor(pixels / self.multiple + 0.5), low), high) * self.multiple
-
-
+# ---------------------------------------------------------------- families
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
     """The frame rate of one model of a family, where it is another one than its family's."""

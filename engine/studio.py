@@ -60,13 +60,11 @@ class Studio:
         if not hasattr(model, "fit"):
             return None
         from .estimate import need
-        from .plan import choose
-        wanted, place = self._loaded[0], self._device
-        asking = need(shot, wanted[1], place), self._floors.get(wanted, "full"), asked
-        self._plan = self._plan if self._lasts() else choose(asking[0], place, *asking[1:]).name      # known also where memory ends while it is gone over to
-        plan = model.fit(*asking)
-        self._plan = plan.name
-        return plan
+        wanted = self._loaded[0]
+        try:
+            return model.fit(need(shot, wanted[1], self._device), self._floors.get(wanted, "full"), asked)
+        finally:
+            self._plan = model.placing.plan         # also where memory ended on the way to it
 
     def estimate(self, shot: Shot) -> Estimated:
         """What the shot would need, without loading anything: what a loaded model holds would be free for it. Raises SoraError."""

@@ -93,62 +93,62 @@ def write(root: Path, name: str, n: int, series: Series | None = None, device: s
     return folder
 
 
-def flown(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Camera to world (N, T, 4, 4), lenses (N, 4), and phases and strengths of the ground (N, 3) of a shard's clips."""
+def flown(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Camera to world (N, T, 4, 4), lenses (N, 4), phases and strengths of the ground (N, 3), and frames a second (N,) of a shard's clips,
+    0 of stills. Where a scene does not say its rate, its whole move takes timed.SECONDS."""
     series, n = SERIES[folder.parent.name], int(folder.name)
-    scenes, (_, h, w) = [series.scene(n, i) for i in range(clips)], series.shape(n)
-    return tuple(np.stack(each) for each in zip(*((*data.cameras(scene, h, w), world.ground(scene)) for scene in scenes)))
-
-
-def rates(folder: Path, clips: int) -> np.ndarray:
-    """float32 (N,) frames a second of a shard's clips, 0 of stills. Where a scene does not say, its whole move takes timed.SECONDS."""
-    series, n = SERIES[folder.parent.name], int(folder.name)
-    usual = (series.shape(n)[0] - 1) / timed.SECONDS
-    return np.array([series.scene(n, i).fps or usual for i in range(clips)], np.float32)
+    scenes, (frames, h, w) = [series.scene(n, i) for i in range(clips)], series.shape(n)
+    usual = (frames - 1) / timed.SECONDS
+    each = ((*data.cameras(scene, h, w), world.ground(scene), np.float32(scene.fps or usual)) for scene in scenes)
+    return tuple(np.stack(found) for found in zip(*each))
 
 
 def painted(folder: Path, clips: int) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """`data.paints` of a shard's clips: (N, T, H, W), and lists of colours and of things; kept beside the clips once it was drawn."""
-    series, n, kept = SERIES[folder.parent.name], int(folder.name), folder / "paints.npz"
-    if not kept.exists():
-        frames, h, w = series.shape(n)
+    """`data.paints` of a shard's clips: (N, T, H, W), and lists of colours and of things."""
+    series, n = SERIES[folder.parent.name], int(folder.name)
+
+    def draw(file) -> None:
+        _, h, w = series.shape(n)
         found = [data.paints(series.scene(n, i), h, w) for i in range(clips)]
         each = {f"colours{i}": c for i, (_, c, _) in enumerate(found)} | {f"parts{i}": p for i, (_, _, p) in enumerate(found)}
-        keep(kept, lambda file: np.savez_compressed(file, seen=np.stack([seen for seen, _, _ in found]), **each))
-    with np.load(kept) as found:
+        np.savez_compressed(file, seen=np.stack([seen for seen, _, _ in found]), **each)
+    with np.load(kept(folder / "paints.npz", draw)) as found:
         return found["seen"], [found[f"colours{i}"] for i in range(clips)], [found[f"parts{i}"] for i in range(clips)]
 
 
 def moved(folder: Path, clips: int) -> np.ndarray:
-    """`data.vectors` of a shard's clips (N, T, H, W, 2); kept beside the clips once they were drawn."""
-    series, n, kept = SERIES[folder.parent.name], int(folder.name), folder / "vectors.npy"
-    if not kept.exists():
+    """`data.vectors` of a shard's clips (N, T, H, W, 2)."""
+    series, n = SERIES[folder.parent.name], int(folder.name)
+
+    def draw(file) -> None:
         _, h, w = series.shape(n)
-        keep(kept, lambda file: np.save(file, np.stack([data.vectors(series.scene(n, i), h, w) for i in range(clips)])))
-    return np.load(kept, mmap_mode="r")
+        np.save(file, np.stack([data.vectors(series.scene(n, i), h, w) for i in range(clips)]))
+    return np.load(kept(folder / "vectors.npy", draw), mmap_mode="r")
 
 
 def portrayed(folder: Path, clips: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Portraits uint8 (N, SIDE, SIDE, 3) of a shard's subjects, which of them show one thing (N,), and captions that leave its look to them;
-    kept beside the clips once they were drawn."""
-    series, n, kept = SERIES[folder.parent.name], int(folder.name), folder / "portraits.npz"
-    if not kept.exists():
+    """Portraits uint8 (N, SIDE, SIDE, 3) of a shard's subjects, which of them show one thing (N,), and captions that leave its look to them."""
+    series, n = SERIES[folder.parent.name], int(folder.name)
+
+    def draw(file) -> None:
         seeds = [series.first + n * series.clips + i for i in range(clips)]
         scenes = [series.scene(n, i) for i in range(clips)]
         alone, single = zip(*map(portraits.taken, scenes, seeds))
         shown = data.render_all(list(alone), SIDE, SIDE, seeds)[0][:, 0].numpy()
         said = np.array([portraits.unnamed(scene, np.random.default_rng((seed, 1))) for scene, seed in zip(scenes, seeds)])
-        keep(kept, lambda file: np.savez(file, shown=shown, single=single, said=said))
-    with np.load(kept) as found:
+        np.savez(file, shown=shown, single=single, said=said)
+    with np.load(kept(folder / "portraits.npz", draw)) as found:
         return found["shown"], found["single"], found["said"].tolist()
 
 
-def keep(path: Path, write: Callable) -> None:
-    """What `write` puts into a file, whole or not at all."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        write(file)
-    os.replace(part, path)
+def kept(path: Path, draw: Callable) -> Path:
+    """The file that `draw` once wrote into, whole or not at all."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            draw(file)
+        os.replace(part, path)
+    return path
 
 
 def build(root: Path, series: str, count: int, jobs: int = 2, start: int = 0, device: str = "cpu") -> None:

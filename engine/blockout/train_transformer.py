@@ -78,23 +78,23 @@ class Library:
 
     def _opened(self, folder: Path) -> Shard:
         said, told = shards.captions(folder), shards.SERIES[folder.parent.name].told
-        portraits, single, unnamed = shards.portrayed(folder, len(said))
+        alone, single, unnamed = shards.portrayed(folder, len(said))
         latent = self._encoded(folder / "latent.npy", lambda: np.load(folder / "rgb.npy", mmap_mode="r"), 4)
-        portrait = self._encoded(folder / "portrait.npy", lambda: portraits[:, None], 64)
+        portrait = self._encoded(folder / "portrait.npy", lambda: alone[:, None], 64)
         opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("inverse_depth", "normal")]
         words = [text.batch(list(map(text.tokens, captions))) for captions in (said, unnamed)]
         shown = (None, None) if told else (shards.painted(folder, len(said)), shards.moved(folder, len(said)))
-        return Shard(latent, *opened, words[0], *shards.flown(folder, len(said)), torch.from_numpy(shards.rates(folder, len(said))), portrait,
-                     torch.from_numpy(single).float(), words[1], told, *shown)
+        *flown, fps = shards.flown(folder, len(said))
+        return Shard(latent, *opened, words[0], *flown, torch.from_numpy(fps), portrait, torch.from_numpy(single).float(), words[1], told, *shown)
 
     def _encoded(self, path: Path, pictures: Callable[[], np.ndarray], at_once: int) -> np.ndarray:
         """float16 (N, C, K, h, w) of pictures uint8 (N, T, H, W, 3); kept at `path`."""
-        if not path.exists():
+        def encode(file) -> None:
             rgb = pictures()
             with torch.no_grad():
                 latent = torch.cat([self.autoencoder.encode(as_video(rgb[i:i + at_once])) for i in range(0, len(rgb), at_once)])
-            shards.keep(path, lambda file: np.save(file, latent.half().numpy()))
-        return np.load(path, mmap_mode="r")
+            np.save(file, latent.half().numpy())
+        return np.load(shards.kept(path, encode), mmap_mode="r")
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]

@@ -40,6 +40,7 @@ class Placing:
         """Goes over to `plan`, unless the one before is lasting."""
         if plan == self.plan or self.lasting:
             return
+        self.plan = plan                                        # also where memory ends on the way
         for name, part in self._parts.items():
             part.to(self.device if plan == "full" else "cpu")
         if plan == "int8":
@@ -51,7 +52,6 @@ class Placing:
         if plan in LASTING:
             self._text_by_layers()
         log.info("memory plan: %s", plan)
-        self.plan = plan
 
     def _rounded(self) -> None:
         from .narrow import narrow
@@ -77,7 +77,7 @@ class Placing:
     @property
     def layered(self) -> tuple[str, ...]:
         """Components whose layers come and go by themselves, beside a transformer's blocks."""
-        return tuple(name for name in self._parts if name in TEXTS) if self.plan in ("", *LASTING) else ()
+        return tuple(name for name in self._parts if name in TEXTS) if self.lasting else ()
 
     def bring(self, transformer: str) -> None:
         """This transformer is on the device; where there is no room for two, the other is not."""

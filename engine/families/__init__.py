@@ -67,7 +67,7 @@ class Model(Protocol):
     and `doubled(size)` is its size then, as `native`. One whose SPEC has `audio` has `sound(fps, frames)`,
     which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(needed, floor, asked) -> plan.Plan`
     is there where the model can be kept in memory in several ways: it goes over to the plan `asked` for, or to the fastest one from `floor`
-    on that fits, `native_fps` where its frame rate is another one than its family's. One whose SPEC has `refines` has
+    on that fits, which `placing.plan` names from the moment it is tried, `native_fps` where its frame rate is another one than its family's. One whose SPEC has `refines` has
     `refiner(prompt, strength, seed)`: None where its weights have none, otherwise one clip's way through it, with `times`, how much wider
     and higher frames become, and `steps(frames, guides)`, which gives the next frames (n, 3, H, W) of the next (n, 3, h, w) once a step,
     the last ones for good, along Tensors (n, C, H, W). `completed(prompt)` is there where a prompt gets words that it lacks, after its own.

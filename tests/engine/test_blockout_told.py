@@ -91,7 +91,7 @@ def test_what_lies_beside_a_shard_is_drawn_once(tmp_path, monkeypatch):
     folder = shards.write(tmp_path, "small", 0)
     came, (shown, single, said) = shards.moved(folder, 3), shards.portrayed(folder, 3)
     assert came.shape == (3, 5, 16, 24, 2) and shown.shape == (3, SIDE, SIDE, 3) and len(said) == 3 == len(single)
-    assert np.array_equal(came[1], data.vectors(small.scene(0, 1), 16, 24)) and (shards.rates(folder, 3) > 0).all()
+    assert np.array_equal(came[1], data.vectors(small.scene(0, 1), 16, 24)) and (shards.flown(folder, 3)[3] > 0).all()
     written = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert np.array_equal(shards.portrayed(folder, 3)[0], shown) and np.array_equal(shards.moved(folder, 3), came)
     assert written == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -203,7 +203,8 @@ def test_every_series_of_a_mix_is_rendered():
 
 
 def test_where_nobody_says_a_move_takes_its_usual_time():
-    assert shards.rates(Path("short/0000"), 1)[0] == 8 and shards.rates(Path("long/0000"), 1)[0] == 24 and shards.rates(Path("told/0000"), 1)[0] == 0
+    rate = lambda name: shards.flown(Path(name, "0000"), 1)[3][0]
+    assert rate("short") == 8 and rate("long") == 24 and rate("told") == 0
 
 
 def test_vectors_are_shown_a_quarter_of_the_time():
