@@ -79,7 +79,8 @@ class Plan:
 
 def need(folder: Path, place: Device, frames: int, pixels: int, given: Given = Given()) -> Need:
     """What `frames` of `pixels` each need on `place` with the diffusers model in `folder`, beside what the shot gives it. Raises ModelError."""
-    counted, bits = parameters(folder), BITS[place.dtype]
+    tensors, bits = sizes(folder), BITS[place.dtype]
+    counted = _summed(tensors)
     files = {name: sum(map(_packed, folder.glob(f"{name}/*{quantised.SUFFIX}"))) for name in TRANSFORMERS}
     config, vae = _configuration(folder), _configuration(folder, "vae")
     coded = 32 if given.precise else BITS[place.decoding] if vae.get("_class_name") == "AutoencoderKLWan" else bits
@@ -96,7 +97,7 @@ def need(folder: Path, place: Device, frames: int, pixels: int, given: Given = G
     if packed:                  # one block at most is widened at a time
         sampling += max(counted.get(name, 0) for name in TRANSFORMERS) // layers * bits // 8
     decoding = int(footprint.decoding(vae, frames, pixels, coded, place.memory))
-    leaves = {name: count * bits // 8 for name in TEXTS if (count := _two_largest(folder / name))}
+    leaves = {name: sum(sorted(tensors[name])[-2:]) * bits // 8 for name in TEXTS if name in tensors}
     return Need(weights, layers, int(sampling), decoding, bits, packed, leaves,
                 remembered=footprint.remembered(vae, pixels, given) if place.shares else 0)
 
@@ -115,19 +116,22 @@ def strides(folder: Path) -> tuple[int, int]:
 
 
 def parameters(folder: Path) -> dict[str, int]:
-    """Component -> how many numbers its weights are, from the headers of its files. Raises ModelError."""
-    found = {}
+    """Component -> how many numbers its weights are. Raises ModelError."""
+    return _summed(sizes(folder))
+
+
+def _summed(tensors: dict[str, list[int]]) -> dict[str, int]:
+    return {name: sum(each) for name, each in tensors.items()}
+
+
+def sizes(folder: Path) -> dict[str, list[int]]:
+    """Component -> how many numbers each of its tensors has, from the headers of its files. Raises ModelError."""
+    found: dict[str, list[int]] = {}
     for path in sorted([*folder.glob("*/*.safetensors"), *folder.glob(f"*/*{quantised.SUFFIX}")]):
         tensors, _ = admission.header(path)
         counted = recognise.own(tensors) if path.stem == assembling.SINGLE else tensors
-        found[path.parent.name] = found.get(path.parent.name, 0) + sum(math.prod(tensors[name].shape) for name in counted)
+        found.setdefault(path.parent.name, []).extend(math.prod(tensors[name].shape) for name in counted)
     return found
-
-
-def _two_largest(component: Path) -> int:
-    """How many numbers the two largest tensors of a component have. Raises ModelError."""
-    sizes = (math.prod(tensor.shape) for path in component.glob("*.safetensors") for tensor in admission.header(path)[0].values())
-    return sum(sorted(sizes)[-2:])
 
 
 def _packed(path: Path) -> int:

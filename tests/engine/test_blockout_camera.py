@@ -68,7 +68,7 @@ def test_training_cameras_see_what_was_rendered():
 def test_shards_tell_the_cameras_of_their_clips_and_where_the_ground_begins():
     series = shards.SERIES["plain"]
     clip = series.clip(3, 2)
-    c2w, lens, ground = (each[2] for each in shards.flown(Path("anywhere/plain/0003"), 3))
+    c2w, lens, ground, rate = (each[2] for each in shards.flown(Path("anywhere/plain/0003"), 3))
     again, same = data.cameras(clip.scene, *clip.rgb.shape[1:3])
     assert np.array_equal(c2w, again) and np.array_equal(lens, same) and np.allclose(ground, [*clip.scene.phase, 1])
 
