@@ -181,8 +181,20 @@ def save(blockout: Blockout, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().half().contiguous() for k, v in blockout.state_dict().items()}, folder / f"{NAME}.safetensors")
+    save_shape(blockout, folder)
+
+
+def save_shape(blockout: Blockout, folder: Path) -> None:
+    """<NAME>.json: what `shaped` makes anew."""
     config = {"name": NAME, "autoencoder": asdict(blockout.autoencoder.config), "transformer": asdict(blockout.transformer.config)}
     (folder / f"{NAME}.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def shaped(folder: Path) -> Blockout:
+    """A new model of the shape in a folder's <NAME>.json. FileNotFoundError when it isn't there."""
+    config = json.loads((folder / f"{NAME}.json").read_text())
+    part = lambda kind, given: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    return Blockout(part(AutoencoderConfig, config["autoencoder"]), part(TransformerConfig, config["transformer"]))
 
 
 class _Blank(TorchFunctionMode):
@@ -198,10 +210,8 @@ def load(folder: Path = WEIGHTS, device: str | torch.device = "cpu", dtype: torc
     """The model in a folder that `save` wrote. FileNotFoundError when it isn't there, ValueError when the weights don't fit."""
     from safetensors.torch import load_file
 
-    config = json.loads((folder / f"{NAME}.json").read_text())
-    part = lambda kind, given: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     with _Blank():
-        blockout = Blockout(part(AutoencoderConfig, config["autoencoder"]), part(TransformerConfig, config["transformer"]))
+        blockout = shaped(folder)
     try:
         blockout.load_state_dict({k: v.to(device, dtype) for k, v in load_file(folder / f"{NAME}.safetensors").items()}, assign=True)
     except RuntimeError as error:

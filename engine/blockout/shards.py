@@ -29,6 +29,7 @@ class Series:
     told: bool = False                                         # by captions alone: in every style, and never beside a guide
     near: float = 1.                                           # as in `world.drawn`: things that fill more of the picture are learned first
     draws: Callable = world.drawn                              # a scene, as `world.drawn`
+    alone: float = 0.                                          # share that is shown no guide, beside those that training leaves without anyway
 
     def shape(self, n: int) -> tuple[int, int, int]:
         """Of shard n; a stride of 7 mixes shapes early."""
@@ -61,7 +62,7 @@ SERIES = {
     "varied": Series(((17, 40, 64),) * 11 + ((17, 64, 40), (17, 48, 48), (17, 32, 80), (33, 40, 64)), 64, 90_000_000, draws=varied.drawn),
     "large varied": Series(((17, 72, 128),) * 3 + ((17, 128, 72),), 12, 110_000_000, draws=varied.drawn),
     "hiding": Series(((33, 40, 64),), 32, 130_000_000, draws=hiding.drawn),
-    "timed": Series(((17, 40, 64),) * 6 + ((17, 64, 40), (33, 40, 64)), 64, 150_000_000, draws=timed.drawn),
+    "timed": Series(((17, 40, 64),) * 6 + ((17, 64, 40), (33, 40, 64)), 64, 150_000_000, draws=timed.drawn, alone=.7),
     "academy": Series(((17, 48, 64), (17, 64, 48), (33, 48, 64)), 64, 170_000_000),
     "long": Series(((49, 56, 96),) * 7 + ((49, 96, 56), (49, 48, 112), (33, 56, 96)), 12, 5_000_000),
     "stills": Series(((1, 40, 64),) * 5 + ((1, 56, 96),) * 5 + ((1, 96, 56), (1, 48, 48), (1, 48, 112)), 512, 20_000_000, (1, 1, 2, 2, 3, 3), 2),

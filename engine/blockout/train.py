@@ -30,7 +30,7 @@ def checkpoint(out: Path, stage: str) -> dict | None:
 
 def assembled(out: Path) -> Blockout:
     """The model of the moving averages in a training folder; whatever isn't trained yet is random."""
-    blockout = Blockout()
+    blockout = train_transformer.begun_as(out)
     for stage, part in (("autoencoder", blockout.autoencoder), ("transformer", blockout.transformer), ("decoder", blockout.autoencoder.decoder)):
         state = checkpoint(out, stage)
         if state is not None:
@@ -45,6 +45,7 @@ def begun(weights: Path, out: Path, minutes: float) -> None:
     """
     found = model.load(weights)
     out.mkdir(parents=True, exist_ok=True)
+    model.save_shape(found, out)
     torch.save({"average": found.autoencoder.state_dict()}, out / "autoencoder.pt")
     state, spent = found.transformer.state_dict(), 60 * minutes
     optimisers = [o.state_dict() for o in train_transformer.optimisers(found.transformer)]

@@ -70,7 +70,7 @@ def judged(autoencoder: Autoencoder, count: int = 12):
     return judge
 
 
-def stage(root: Path, out: Path, minutes: float, series: tuple[str, ...] = ("short", "long")) -> None:
+def stage(root: Path, out: Path, minutes: float, series: tuple[str, ...] = ("short", "long", "varied", "timed", "hiding", "large varied")) -> None:
     torch.manual_seed(2)
     autoencoder = trained_autoencoder(out)
     decoder = Decoder(autoencoder.config)

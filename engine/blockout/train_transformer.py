@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from . import conditions, data, flow, portraits, shards, text, world
 from .autoencoder import Autoencoder
 from .guides import SIDE
+from .model import NAME, Blockout, shaped
 from .optimise import Muon
 from .train_autoencoder import as_video
 from .training import Run
@@ -22,23 +23,24 @@ TOKENS_A_STEP = 2000                                           # latent pixels a
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 PORTRAYED, UNNAMED, UNTOLD = .3, .65, .3                       # shares of steps with portraits, in those of captions that leave the look to them, of clips with no rate
 REFRESH = 20                                                   # steps between looks for new shards
-MIXES = ((.049, {"short": 1.}), (.076, {"short": .65, "long": .35}), (.111, {"short": .2, "long": .2, "plain": .6}),      # until this share of the time
-         (.145, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
-         (.187, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
-         (.209, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
-         (.319, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
-         (.437, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
-         (.486, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
-         (.570, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
-         (.608, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
-         (.640, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
-         (.674, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
-         (.695, {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}),
-         (.712, {"mottled": .28, "plain": .28, "short": .26, "close": .12, "large": .06}),
-         (.782, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
-         (.810, {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}),
-         (.903, {"varied": .18, "plain": .2, "hiding": .14, "mottled": .14, "close": .14, "short": .12, "large varied": .06, "large": .02}),
-         (1., {"varied": .2, "timed": .2, "plain": .14, "mottled": .14, "close": .14, "short": .05, "academy": .05, "large varied": .05, "hiding": .03}))
+MIXES = ((43, {"short": 1.}), (67, {"short": .65, "long": .35}), (98, {"short": .2, "long": .2, "plain": .6}),      # until this of the last entry's minutes
+         (128, {"stills": .6, "plain": .15, "short": .15, "long": .1}),
+         (165, {"stills": .25, "large stills": .2, "plain": .1, "short": .15, "long": .1, "large": .2}),
+         (184, {"short": .4, "plain": .25, "stills": .15, "large": .2}),
+         (281, {"short": .5, "plain": .32, "stills": .06, "large": .12}),
+         (385, {"short": .42, "plain": .3, "stills": .12, "large": .1, "long": .06}),
+         (428, {"short": .42, "plain": .28, "stills": .08, "large": .16, "long": .06}),
+         (502, {"mottled": .38, "short": .24, "plain": .1, "stills": .06, "large": .16, "long": .06}),
+         (536, {"told": .42, "mottled": .16, "short": .18, "plain": .08, "large": .1, "long": .06}),
+         (564, {"close": .5, "mottled": .14, "short": .15, "plain": .07, "large": .08, "long": .06}),
+         (594, {"close": .66, "mottled": .11, "short": .1, "plain": .04, "large": .05, "long": .04}),
+         (612, {"close": .32, "mottled": .24, "short": .2, "plain": .1, "large": .09, "long": .05}),
+         (627, {"mottled": .28, "plain": .28, "short": .26, "close": .12, "large": .06}),
+         (689, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
+         (714, {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}),
+         (796, {"varied": .18, "plain": .2, "hiding": .14, "mottled": .14, "close": .14, "short": .12, "large varied": .06, "large": .02}),
+         (881, {"varied": .2, "timed": .2, "plain": .14, "mottled": .14, "close": .14, "short": .05, "academy": .05, "large varied": .05, "hiding": .03}),
+         (975, {"timed": .27, "varied": .16, "plain": .12, "mottled": .11, "close": .12, "hiding": .12, "short": .03, "academy": .04, "large varied": .03}))
 FLAGS = {"text": (0., 0., 0., 0., 0.), "camera": (0., 0., 1., 0., 0.), "guides": (1., 1., 0., 0., 0.), "all": (1., 1., 1., 0., 0.),
          "painted": (1., 1., 1., 1., 0.), "moved": (1., 1., 1., 0., 1.)}
 WHOLE = ((1.,), (1.,))
@@ -59,6 +61,7 @@ class Shard:
     single: Tensor                                             # (N,) 1 where that is one thing
     unnamed: Tensor                                            # as ids, of captions that leave its look to the portrait
     told: bool = False                                         # by captions alone: guides are never shown
+    alone: float = 0.                                          # as in shards.Series
     paints: tuple[np.ndarray, list[np.ndarray], list[np.ndarray]] | None = None        # as shards.painted, of those that are shown guides
     vectors: np.ndarray | None = None                          # as shards.moved, likewise
 
@@ -77,15 +80,15 @@ class Library:
             self.shards[folder] = self._opened(folder)
 
     def _opened(self, folder: Path) -> Shard:
-        said, told = shards.captions(folder), shards.SERIES[folder.parent.name].told
+        said, series = shards.captions(folder), shards.SERIES[folder.parent.name]
         alone, single, unnamed = shards.portrayed(folder, len(said))
         latent = self._encoded(folder / "latent.npy", lambda: np.load(folder / "rgb.npy", mmap_mode="r"), 4)
         portrait = self._encoded(folder / "portrait.npy", lambda: alone[:, None], 64)
         opened = [np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("inverse_depth", "normal")]
         words = [text.batch(list(map(text.tokens, captions))) for captions in (said, unnamed)]
-        shown = (None, None) if told else (shards.painted(folder, len(said)), shards.moved(folder, len(said)))
+        shown = (None, None) if series.told else (shards.painted(folder, len(said)), shards.moved(folder, len(said)))
         *flown, fps = shards.flown(folder, len(said))
-        return Shard(latent, *opened, words[0], *flown, torch.from_numpy(fps), portrait, torch.from_numpy(single).float(), words[1], told, *shown)
+        return Shard(latent, *opened, words[0], *flown, torch.from_numpy(fps), portrait, torch.from_numpy(single).float(), words[1], series.told, series.alone, *shown)
 
     def _encoded(self, path: Path, pictures: Callable[[], np.ndarray], at_once: int) -> np.ndarray:
         """float16 (N, C, K, h, w) of pictures uint8 (N, T, H, W, 3); kept at `path`."""
@@ -116,7 +119,8 @@ def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Ge
     seen, colours, parts = shard.paints
     guides["albedo"] = conditions.albedos(seen[rows, :t], [colours[i] for i in rows], [parts[i] for i in rows], g)
     guides["vector"] = conditions.vectors(shard.vectors[rows, :t], g)
-    return flow.loss(model, x0, guides, ids, g, 1., fps, portraits)
+    there = (torch.rand(len(rows), 1, generator=g) >= shard.alone).float()
+    return flow.loss(model, x0, guides, ids, g, there, fps, portraits)
 
 
 class Draws:
@@ -155,7 +159,7 @@ class Draws:
 
     def mix(self) -> dict[str, float]:
         """That of this part of the training."""
-        return next(mix for until, mix in MIXES if self.run.progress <= until or until == 1.)
+        return next((mix for until, mix in MIXES if self.run.progress * MIXES[-1][0] <= until), MIXES[-1][1])
 
 
 @dataclass(slots=True)
@@ -212,16 +216,21 @@ def optimisers(model: Transformer) -> list:
     return [muon, torch.optim.AdamW([p for p in model.parameters() if id(p) not in matrices], 2e-3, betas=(.9, .98), weight_decay=0.)]
 
 
+def begun_as(out: Path) -> Blockout:
+    """An untrained model of the shape that a training folder began with: that of the weights it goes on from, or the usual one."""
+    return shaped(out) if (out / f"{NAME}.json").exists() else Blockout()
+
+
 def trained_autoencoder(out: Path) -> Autoencoder:
-    autoencoder = Autoencoder()
+    autoencoder = begun_as(out).autoencoder
     autoencoder.load_state_dict(torch.load(out / "autoencoder.pt", weights_only=True)["average"])
     return autoencoder.eval().requires_grad_(False)
 
 
 def stage(root: Path, out: Path, minutes: float) -> None:
     torch.manual_seed(1)
-    model, autoencoder = Transformer(), trained_autoencoder(out)
-    run = Run("transformer", out, model, optimisers(model), minutes, seed=1, hold=.7)
+    model, autoencoder = begun_as(out).transformer, trained_autoencoder(out)
+    run = Run("transformer", out, model, optimisers(model), minutes, seed=1, hold=.86)
     run.resume()
     judge = HeldOut.rendered(autoencoder) if run.rank == 0 else None
     (out / "transformer.json").write_text(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}))

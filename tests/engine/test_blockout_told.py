@@ -218,7 +218,8 @@ def test_a_training_goes_on_from_weights(tmp_path):
     ours, theirs = train.assembled(tmp_path / "out").state_dict(), model.load(WEIGHTS).state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     from engine.blockout.training import Run
-    run = Run("transformer", tmp_path / "out", Transformer(), train_transformer.optimisers(Transformer()), 20.)
+    fresh = train_transformer.begun_as(tmp_path / "out").transformer          # of the shape of those weights, whatever the usual one is
+    run = Run("transformer", tmp_path / "out", fresh, train_transformer.optimisers(fresh), 20.)
     run.resume()
     assert run.spent == 720. and run.progress == pytest.approx(.6)
 
