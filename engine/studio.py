@@ -97,8 +97,8 @@ class Studio:
         if not families.family(shot.family).SPEC.loras:
             return ()
         found = [(families.lora(shot.family, lora.name), lora) for lora in shot.loras]
-        worn, experts = [(path, lora.strength) for path, lora in found], {str(path): lora.expert for path, lora in found if lora.expert}
-        more = {"experts": experts} if experts else {}
+        worn, experts = [(path, lora.strength) for path, lora in found], [lora.expert for _, lora in found]
+        more = {"experts": experts} if any(experts) else {}
         if shot.two_stages and not shot.latents:
             more["later"] = families.family(shot.family).second(shot)
         return model.wear(worn, **more)

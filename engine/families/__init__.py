@@ -51,6 +51,7 @@ class Window:
     far: float = 0.0
     fps: float = 24.0
     index: int = 0                          # which of the shot's windows
+    guidance_low: float = -1.0              # of the expert for little noise; below 0: as `guidance`
     guided: range | None = None             # steps with guidance; None: all
     draft: Any = None                       # engine.sampling.draft.Draft, which counts, or Learning; None: every block in every step
     preset: Any = None                      # protocol.Preset, whose schedule is kept to
@@ -63,7 +64,8 @@ class Model(Protocol):
     """Loaded weights. Tensors stay on the device; only `deliver` gives arrays.
 
     A model of a family whose SPEC has `loras` also has `wear(loras) -> tuple[str, ...]`, called before every shot with what the
-    shot wants on (path, strength), which raises ModelError and returns notes; where it has a second stage, those of that are `later`,
+    shot wants on (path, strength), which raises ModelError and returns notes; where some are for one of two experts, `experts` says for each
+    which, as a place in protocol.EXPERTS; where it has a second stage, those of that are `later`,
     and `doubled(size)` is its size then, as `native`. One whose SPEC has `audio` has `sound(fps, frames)`,
     which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(needed, floor, asked) -> plan.Plan`
     is there where the model can be kept in memory in several ways: it goes over to the plan `asked` for, or to the fastest one from `floor`

@@ -34,6 +34,7 @@ SPEC = FamilySpec(
     steps=30,
     guidance=5.0,
     models=("wan2.1-vace-1.3b", "wan2.1-vace-14b", "wan2.2-vace-fun-a14b"),
+    experts=("wan2.2-vace-fun-a14b",),
     references=4,
     loras=True,
     kin=("wan", "skyreels"),
