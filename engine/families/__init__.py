@@ -6,8 +6,9 @@ what one model of the family cannot do although another can, `area(folder)`, pix
 differ, `made(folder) -> Size`, where they make pictures of one size only, `given(shot) -> footprint.Given`, what a shot gives them that
 takes memory, `notes(shot)`, what its takes say of it, `light(shot)`, how its pictures code light, where that is not as displays do,
 `second(shot)`, the LoRAs of its second stage, `refines(folder)`, as in its SPEC, where its models differ, `TOGETHER`, frames sampled
-at once, where that is less than its window, and `rehearsed(slope)`, the fields of a Window that a rehearsal cannot do without, made of the
-pictures `slope` (frames, h, w, 1), which rise from 0 at the top to 1 at the bottom.
+at once, where that is less than its window, `TOKEN`, pixels of a token's side, where a folder's configuration does not say, `rehearsals(folder)`,
+the folder in which rehearsals are kept, where that is not the model's, and `rehearsed(slope)`, the fields of a Window that a rehearsal cannot
+do without, made of the pictures `slope` (frames, h, w, 1), which rise from 0 at the top to 1 at the bottom.
 A new family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
