@@ -5,10 +5,10 @@ import dataclasses
 import math
 from pathlib import Path
 
-from . import clip, families, latents
+from . import clip, families, latents, presets
 from .errors import CHOOSE, GuideError, KeyframeError, ModelError, Remedy, ShotError
 from .protocol import DRAFTS, EXPERTS, FORMATS, MAGNITUDE, PLANS, FamilySpec, Guide, Shot
-from .ways_out import without_stills
+from .ways_out import LEAVE_LORAS, without_loras, without_stills
 
 MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
 LAST_NUMBER = 999_999                   # Blender's own last frame is 1,048,574
@@ -171,9 +171,9 @@ def _beside(asked: Shot, spec: FamilySpec) -> None:
 
 
 def _loras(asked: Shot, spec: FamilySpec, folder: Path) -> None:
-    leave = Remedy(action="leave_out", label="Leave the LoRAs Out", value="loras")
+    leave = LEAVE_LORAS
     if asked.loras and not spec.loras:
-        raise ModelError(f"{spec.label} takes no LoRAs.", CHOOSE)
+        raise ModelError(f"{spec.label} takes no LoRAs.", leave)
     for lora in asked.loras:
         if not (math.isfinite(lora.strength) and abs(lora.strength) <= 4):
             raise ModelError(f"The LoRA {lora.name} cannot have the strength {lora.strength:g}; use -4 to 4.", leave)
@@ -183,4 +183,5 @@ def _loras(asked: Shot, spec: FamilySpec, folder: Path) -> None:
             raise ModelError(f"The LoRA {lora.name} is for one of two experts, and this model has one; let it be for both, or leave it out.", leave)
         if any(other is not lora and other.name == lora.name and (other.expert == lora.expert or 0 in (other.expert, lora.expert)) for other in asked.loras):
             raise ModelError(f"The LoRA {lora.name} is worn twice by the same transformer; once is enough, or once for each of two experts.", leave)
-        families.lora(asked.family, lora.name)
+        with without_loras(presets.without_loras(asked)):
+            families.lora(asked.family, lora.name)

@@ -95,7 +95,7 @@ def test_loras_that_do_not_fit_are_refused_and_change_nothing(stage, bare):
     for path in (lora(stage, "wide", width=48), lora(stage, "foreign", layer="transformer_blocks.{}.audio_attn1.to_q"), str(pickled), "/nowhere.safetensors"):
         with pytest.raises(ModelError) as refused:
             stage.roll("wan", "wan_text", loras=(Lora(name=path),))
-        assert refused.value.sentence.endswith(".")
+        assert refused.value.sentence.endswith(".") and refused.value.remedy.value == "loras", "it is the LoRA that does not fit, not the model"
     with pytest.raises(ModelError, match="takes no LoRAs"):
         check._loras(stage.shot("wan", "wan_text", loras=(Lora(name=lora(stage, "one")),)), replace(families.family("wan").SPEC, loras=False),
                      stage.model("wan_text"))
