@@ -5,10 +5,10 @@ import dataclasses
 import math
 from pathlib import Path
 
-from . import clip, families, latents
+from . import clip, families, latents, presets
 from .errors import CHOOSE, GuideError, KeyframeError, ModelError, Remedy, ShotError
 from .protocol import DRAFTS, EXPERTS, FORMATS, MAGNITUDE, PLANS, FamilySpec, Guide, Shot
-from .ways_out import without_stills
+from .ways_out import LEAVE_LORAS, without_loras, without_stills
 
 MOST_STEPS, FASTEST = 1000, 1000.0      # denoising steps; frames a second
 LAST_NUMBER = 999_999                   # Blender's own last frame is 1,048,574
@@ -22,6 +22,9 @@ def shot(asked: Shot) -> None:
     numbers(asked)
     _refining(asked, spec)
     folder = families.weights(asked.family, asked.model)
+    if asked.guidance_low >= 0 and not (spec.experts and families.two_experts(folder)):
+        raise ShotError("This model has one transformer, not one for much noise and one for little; guide all of it alike.",
+                        Remedy(action="leave_out", label="Guide All Alike", value="split_guidance"))
     _guides(asked, spec)
     _keyframes(asked, spec)
     _beside(asked, spec)
@@ -90,6 +93,8 @@ def numbers(asked: Shot) -> None:
         raise ShotError(f"{asked.steps} steps are out of range; use 0 (the model's own) to {MOST_STEPS}.")
     if not (math.isfinite(asked.guidance) and asked.guidance <= 100):
         raise ShotError(f"A guidance of {asked.guidance:g} is out of range; use 0 to 100, or below 0 for the model's own.")
+    if not (math.isfinite(asked.guidance_low) and asked.guidance_low <= 100):
+        raise ShotError(f"A guidance of {asked.guidance_low:g} for little noise is out of range; use 0 to 100, or below 0 for the same throughout.")
     if not 0 <= asked.seed < 2 ** 63:
         raise ShotError(f"The seed {asked.seed} is out of range; use 0 to 2^63 - 1.")
 
@@ -166,9 +171,9 @@ def _beside(asked: Shot, spec: FamilySpec) -> None:
 
 
 def _loras(asked: Shot, spec: FamilySpec, folder: Path) -> None:
-    leave = Remedy(action="leave_out", label="Leave the LoRAs Out", value="loras")
+    leave = LEAVE_LORAS
     if asked.loras and not spec.loras:
-        raise ModelError(f"{spec.label} takes no LoRAs.", CHOOSE)
+        raise ModelError(f"{spec.label} takes no LoRAs.", leave)
     for lora in asked.loras:
         if not (math.isfinite(lora.strength) and abs(lora.strength) <= 4):
             raise ModelError(f"The LoRA {lora.name} cannot have the strength {lora.strength:g}; use -4 to 4.", leave)
@@ -176,4 +181,7 @@ def _loras(asked: Shot, spec: FamilySpec, folder: Path) -> None:
             raise ModelError(f"The LoRA {lora.name} is for an expert {lora.expert}; there are: {', '.join(EXPERTS)}.", leave)
         if lora.expert and not families.two_experts(folder):
             raise ModelError(f"The LoRA {lora.name} is for one of two experts, and this model has one; let it be for both, or leave it out.", leave)
-        families.lora(asked.family, lora.name)
+        if any(other is not lora and other.name == lora.name and (other.expert == lora.expert or 0 in (other.expert, lora.expert)) for other in asked.loras):
+            raise ModelError(f"The LoRA {lora.name} is worn twice by the same transformer; once is enough, or once for each of two experts.", leave)
+        with without_loras(presets.without_loras(asked)):
+            families.lora(asked.family, lora.name)

@@ -15,7 +15,8 @@ import typer
 from . import families
 from .errors import Cut, ShotError, SoraError
 from .models.commands import models_app
-from .protocol import EXPERTS, SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Lora, Progress, Shot, Size, Take, decode, read_shot, read_take
+from .protocol import (EXPERTS, PLANS, SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Lora, Progress, Shot, Size, Take, decode,
+                       read_shot, read_take)
 
 FAILED, BAD_REQUEST, CUT = 1, 2, 130
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Sora's engine: from a shot to numbered frames.")
@@ -138,11 +139,16 @@ def shoot(
     frame_start: Annotated[int | None, typer.Option(help="Number of the first frame")] = None,
     steps: Annotated[int | None, typer.Option()] = None,
     guidance: Annotated[float | None, typer.Option()] = None,
+    guidance_low: Annotated[float | None, typer.Option(help="Of a model with two experts the guidance of the one for little noise; left out: the same")] = None,
     guided: Annotated[str | None, typer.Option(help="FROM:UNTIL, guidance between these shares of the steps alone, such as 0.1:0.7")] = None,
-    guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE")] = None,
+    guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE; with its strength as edges=FOLDER@0.6")] = None,
+    source: Annotated[str | None, typer.Option(help="A clip to begin from: FOLDER, or with how much of it is made anew as FOLDER@0.6")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
     subject: Annotated[list[Path] | None, typer.Option(help="A picture of what the prompt names first; several where the family takes them")] = None,
-    lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8; of a model with two experts, for one of them as FILE=0.8@high or FILE=0.8@low")] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8; FILE=0.8@high or FILE=0.8@low for one of two experts")] = None,
+    preset: Annotated[str | None, typer.Option(help="One of the family's ways of shooting in a few steps, as `families --json` lists them")] = None,
+    plan: Annotated[str | None, typer.Option(help=f"How the model is kept in memory: {', '.join(PLANS)}; left out: the fastest that fits")] = None,
+    compiled: Annotated[bool | None, typer.Option("--compiled/--plain", help="Compile the transformer's blocks first, for many shots of one size")] = None,
     draft: Annotated[bool | None, typer.Option("--draft/--full", help="Skip steps that would change little")] = None,
     draft_by: Annotated[str | None, typer.Option(help="first_block, or magnitude, which learns the model's steps first")] = None,
     two_stages: Annotated[bool | None, typer.Option("--two-stages/--one-stage", help="Sample at half the size, then refine at all of it")] = None,
@@ -157,8 +163,9 @@ def shoot(
     teller = JsonTeller() if as_lines else PlainTeller.fitting()
     try:
         given = {"family": family, "model": model, "prompt": prompt, "negative": negative, "seed": seed, "frames": frames, "fps": fps,
-                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "draft": draft, "draft_by": draft_by, "two_stages": two_stages,
-                 "refine_strength": refine_strength, "refine_prompt": refine_prompt, "format": kind,
+                 "frame_start": frame_start, "steps": steps, "guidance": guidance, "guidance_low": guidance_low, "draft": draft, "draft_by": draft_by,
+                 "preset": preset, "plan": plan, "compiled": compiled, "source": _source(source) if source else None,
+                 "two_stages": two_stages, "refine_strength": refine_strength, "refine_prompt": refine_prompt, "format": kind,
                  "size": Size.parse(size) if size is not None else None,
                  "guides": tuple(map(_guide, guide)) if guide else None,
                  "keyframes": tuple(map(_keyframe, keyframe)) if keyframe else None,
@@ -219,8 +226,24 @@ def _guide(text: str) -> Guide:
     kind, equals, path = text.partition("=")
     if not equals or not path:
         raise ShotError(f"“{text}” is not a guide; write it as depth=FOLDER.")
+    path, strength = _weighed(path)
     path, near, far = _metres(path)
-    return Guide(kind=kind.strip(), path=str(Path(path).expanduser().resolve()), near=near, far=far)
+    return Guide(kind=kind.strip(), path=str(Path(path).expanduser().resolve()), near=near, far=far, strength=strength)
+
+
+def _source(text: str) -> Guide:
+    """A clip to begin from, with how much of it is made anew."""
+    path, change = _weighed(text)
+    return Guide(kind="beauty", path=str(Path(path).expanduser().resolve()), strength=change)
+
+
+def _weighed(text: str) -> tuple[str, float]:
+    """`FOLDER@0.6` -> the folder and the number, 1 where there is none; a path that merely holds an @ is left alone."""
+    path, _, number = text.rpartition("@")
+    try:
+        return (path, float(number)) if path else (text, 1.0)
+    except ValueError:
+        return text, 1.0
 
 
 def _metres(path: str) -> tuple[str, float | None, float | None]:

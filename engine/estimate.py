@@ -37,7 +37,7 @@ def need(shot: Shot, folder: Path, place: Device) -> plan.Need:
     frames = min(made, getattr(family, "TOGETHER", family.SPEC.window) or made)
     given = family.given(shot) if hasattr(family, "given") else plan.Given()
     if shot.draft and family.SPEC.drafts and not shot.two_stages:        # the second stage takes the most, and keeps nothing
-        guided = (shot.guidance if shot.guidance >= 0 else family.SPEC.guidance) > 1
+        guided = max(shot.guidance if shot.guidance >= 0 else family.SPEC.guidance, shot.guidance_low) > 1
         given = dataclasses.replace(given, kept=CACHED.get(shot.draft_by, 0) * (1 + guided + (guided and shot.limited)))
     needed = plan.need(folder, place, frames, _pixels(shot, family, folder), given)
     return dataclasses.replace(needed, worn=_worn(shot, family))

@@ -6,6 +6,7 @@ import dataclasses
 from . import families
 from .errors import Remedy, ShotError
 from .protocol import Preset, Shot
+from .ways_out import LEAVE_LORAS
 
 LEAVE = Remedy(action="leave_out", label="Shoot in All Steps", value="preset")
 
@@ -22,6 +23,12 @@ def of(shot: Shot) -> Preset | None:
     if shot.model in spec.models and shot.model not in found.models:
         raise ShotError(f"The preset “{found.label}” is made for {', '.join(found.models)}, not for {shot.model}.", LEAVE)
     return found
+
+
+def without_loras(shot: Shot) -> Remedy:
+    """The way out where one of the shot's LoRAs does not fit: leaving those out that a person put on, or the preset where all are its own."""
+    preset = of(shot)
+    return LEAVE if preset and {lora.name for lora in shot.loras} <= {lora.name for lora in preset.loras} else LEAVE_LORAS
 
 
 def applied(shot: Shot) -> Shot:

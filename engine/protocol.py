@@ -91,7 +91,7 @@ EXPERTS = ("both", "high", "low")           # the transformers that a LoRA is fo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
-    """A LoRA of the models folder, or a safetensors file by its absolute path."""
+    """A LoRA of the models folder, or a safetensors file by its absolute path. Two of the same name give it two strengths, one for each expert."""
 
     name: str
     strength: float = 1.0
@@ -156,6 +156,7 @@ class Shot:
     frame_start: int = 1
     steps: int = 0                          # 0: the family's default
     guidance: float = -1.0                  # below 0: the family's default
+    guidance_low: float = -1.0              # of the expert for little noise, where the model has two; below 0: as `guidance`
     guided_from: float = 0.0                # share of the steps before which, and after which, there is no guidance:
     guided_until: float = 1.0               # none is left out from 0 to 1
     format: str = "png"

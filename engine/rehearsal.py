@@ -1,4 +1,4 @@
-"""What a model changes from step to step, learned once by sampling a small clip in full, and kept beside its weights.
+"""What a model changes from step to step, learned once by sampling a small clip in full, and kept beside its weights, or where its family says.
 
 Drafts by magnitudes go by it. It is learned anew for another number of steps and for another preset; the clip, its words and its seed are always
 the same, so that what a shot becomes does not depend on the shots before it.
@@ -19,7 +19,7 @@ from .errors import FolderError
 from .families import Window
 from .models import lock
 from .protocol import Shot, Size
-from .sampling.draft import Learning, Steady
+from .sampling.draft import Draft, Learning, Steady
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE = ".magnitudes.json"               # in the model's folder, none of its own files
+FILE = ".magnitudes.json"               # in the folder that `home` says, where it is a model's none of its own files
 STAGE = "rehearse"
 PROMPT, FRAMES = "people walk along a busy street at sunset, the camera follows them", 17
 WIDE, TALL = 26, 15                     # tokens of each latent frame: 416x240 pixels for most of Wan's line
@@ -36,12 +36,11 @@ WIDE, TALL = 26, 15                     # tokens of each latent frame: 416x240 p
 
 def draft(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> Steady:
     """How a shot that goes by magnitudes is drafted; what has to be learned for it is learned first. Raises Cut."""
-    from .diffusers_line.drafts import possible
     spec = families.family(shot.family).SPEC
-    made, folder = Steady(spec.magnitudes), families.weights(shot.family, shot.model)
-    if not possible(made, model.placing.plan):
+    made = Steady(spec.magnitudes)
+    if not possible(made, model):
         return made
-    made.ratios = kept(folder).get(key(shot), {})
+    made.ratios = kept(home(shot)).get(key(shot), {})
     if not made.ratios:
         made.ratios = learn(shot, model, studio, clock, cut)
         made.learned = f"how much the model's steps change was learned first, in {shot.steps or spec.steps} steps of {FRAMES} small frames"
@@ -52,14 +51,29 @@ def learn(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading
     """What drafts such as `shot` go by, found out now and kept, in the place of what was known. Raises Cut."""
     with clock.stage(STAGE):
         found = _learned(shot, model, studio, clock, cut)
-    folder = families.weights(shot.family, shot.model)
-    _keep(folder, kept(folder) | {key(shot): found})
+    folder = home(shot)
+    if folder is not None:
+        _keep(folder, kept(folder) | {key(shot): found})
     return found
 
 
-def kept(folder: Path) -> dict[str, dict[str, list[float]]]:
+def possible(draft: Draft | Learning, model: Model) -> bool:
+    """Whether the model can leave out blocks as it is placed now; where it cannot, the draft is told why."""
+    if not hasattr(model, "placing"):
+        return True
+    from .diffusers_line import drafts
+    return drafts.possible(draft, model.placing.plan)
+
+
+def home(shot: Shot) -> Path | None:
+    """The folder in which is kept what was learned of the shot's model, None where the environment wants nothing kept. Raises ModelError, FolderError."""
+    folder, family = families.weights(shot.family, shot.model), families.family(shot.family)
+    return family.rehearsals(folder) if hasattr(family, "rehearsals") else folder
+
+
+def kept(folder: Path | None) -> dict[str, dict[str, list[float]]]:
     """Steps and preset -> transformer -> ratios (see sampling.draft.Learning), as they were learned before. A damaged file says nothing."""
-    if not (folder / FILE).is_file():
+    if folder is None or not (folder / FILE).is_file():
         return {}
     try:
         read = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -102,12 +116,17 @@ def _learned(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: thread
     return learning.ratios()
 
 
+def _side(folder: Path) -> int:
+    """Pixels of a side of what a token stands for, of a diffusers model."""
+    from .plan import strides
+    return math.isqrt(strides(folder)[0])
+
+
 def _window(shot: Shot, model: Model, learning: Learning) -> Window:
     """A small clip of the rehearsal's own words, with what the family cannot do without."""
     import numpy as np
-    from .plan import strides
     family, preset = families.family(shot.family), presets.of(shot)
-    side = math.isqrt(strides(families.weights(shot.family, shot.model))[0])        # pixels
+    side = family.TOKEN if hasattr(family, "TOKEN") else _side(families.weights(shot.family, shot.model))
     size = model.native(Size(WIDE * side, TALL * side))
     slope = np.linspace(0, 1, size.height, dtype=np.float32)[None, :, None, None].repeat(FRAMES, 0).repeat(size.width, 2)
     guidance = 1.0 if _unguided(shot) else preset.guidance if preset else family.SPEC.guidance

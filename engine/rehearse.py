@@ -6,7 +6,6 @@ from pathlib import Path
 
 from . import check, device, families, presets, rehearsal
 from .clock import Clock
-from .diffusers_line.drafts import possible
 from .errors import CHOOSE, FolderError, ModelError
 from .protocol import MAGNITUDE, Shot, Size
 from .sampling.draft import Draft
@@ -32,14 +31,16 @@ def learned(shot: Shot, say: Say, cut: threading.Event, studio: Studio, again: b
 
     Raises Cut, SoraError.
     """
-    folder, key = families.weights(shot.family, shot.model), rehearsal.key(shot)
+    folder, key = rehearsal.home(shot), rehearsal.key(shot)
+    if folder is None:
+        raise FolderError("What would be learned cannot be kept: the environment switches off the folder for it (SORA_CACHE is empty).")
     clock, known = Clock(shot, say), rehearsal.kept(folder).get(key)
 
     def work(place: device.Device, plan: str) -> Ratios:
         model = studio.model(shot, plan)
         studio.fit(model, shot, plan)
         studio.dress(model, shot)
-        if not possible(Draft(0.0), model.placing.plan):
+        if not rehearsal.possible(Draft(0.0), model):
             raise ModelError("Memory suffices only to bring this model block by block, where drafts skip nothing; rehearse a smaller one.", CHOOSE)
         return rehearsal.learn(shot, model, studio, clock, cut)
     if again or known is None:

@@ -42,7 +42,8 @@ class Sampling:
         self._second = family.SPEC.second if shot.two_stages else 0
         self._steps = shot.steps or family.SPEC.steps
         self._guidance = shot.guidance if shot.guidance >= 0 else family.SPEC.guidance
-        self._guided = limited.guided(self._steps, shot.guided_from, shot.guided_until) if self._guidance > 1 else None
+        self._low = shot.guidance_low
+        self._guided = limited.guided(self._steps, shot.guided_from, shot.guided_until) if max(self._guidance, self._low) > 1 else None
         with clock.stage("text"):
             clock.say("text")
             self._prompt = model.completed(shot.prompt) if hasattr(model, "completed") and not shot.loras else shot.prompt
@@ -58,7 +59,7 @@ class Sampling:
     def fields(self) -> dict:
         """Those of a families.Window that say how it is sampled."""
         text, negative = self._texts
-        return {"steps": self._steps, "guidance": self._guidance, "guided": self._guided, "text": text, "negative": negative,
+        return {"steps": self._steps, "guidance": self._guidance, "guidance_low": self._low, "guided": self._guided, "text": text, "negative": negative,
                 "draft": self._draft, "preset": self._preset, "compiled": self._shot.compiled, "two_stages": self._shot.two_stages}
 
     def latent(self, stretch: Stretch, window: Window, windows: int, look: Look) -> Tensor:
@@ -102,8 +103,9 @@ class Sampling:
         added = self._prompt.removeprefix(self._shot.prompt).strip(" ,")
         style = (f"The prompt names no style, so “{added}” was added",) if added else ()
         few = (f"Preset “{self._preset.label}”: {self._steps} steps, guidance {self._guidance:g}",) if self._preset else ()
+        each = (f"Guidance {self._guidance:g} for much noise, {self._low:g} for little",) if self._low >= 0 else ()
         some = (limited.note(self._guided, self._steps),) if self._guided else ()
-        return (*style, *few, *some, *stages, *((self._draft.note(),) if self._draft else ()), *getattr(self._model, "remarks", tuple)())
+        return (*style, *few, *each, *some, *stages, *((self._draft.note(),) if self._draft else ()), *getattr(self._model, "remarks", tuple)())
 
     def counted(self) -> dict[str, int]:
         """What a draft's take records."""

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import device, families
+from . import device, families, presets
 from .protocol import Estimated, Shot
+from .ways_out import without_loras
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -97,11 +98,12 @@ class Studio:
         if not families.family(shot.family).SPEC.loras:
             return ()
         found = [(families.lora(shot.family, lora.name), lora) for lora in shot.loras]
-        worn, experts = [(path, lora.strength) for path, lora in found], {str(path): lora.expert for path, lora in found if lora.expert}
-        more = {"experts": experts} if experts else {}
+        worn, experts = [(path, lora.strength) for path, lora in found], [lora.expert for _, lora in found]
+        more = {"experts": experts} if any(experts) else {}
         if shot.two_stages and not shot.latents:
             more["later"] = families.family(shot.family).second(shot)
-        return model.wear(worn, **more)
+        with without_loras(presets.without_loras(shot)):
+            return model.wear(worn, **more)
 
     def text(self, model: families.Model, prompt: str):
         """The prompt's embedding, from the last few where it is among them."""

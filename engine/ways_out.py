@@ -1,9 +1,10 @@
 """Ways out that several refusals of a shot share. Standard library only."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
-from .errors import Remedy
+from .errors import CHOOSE, ModelError, Remedy
 from .protocol import Shot
 
 
@@ -28,3 +29,17 @@ def with_guide(kind: str) -> Remedy:
 def with_still(shot: Shot, frame: int) -> Remedy:
     """Asks for a picture that the clip shows at `frame`, counted from 0 within the shot."""
     return Remedy(action="add_still", label="Choose a Picture", value=str(shot.numbered(frame)))
+
+
+LEAVE_LORAS = Remedy(action="leave_out", label="Leave the LoRAs Out", value="loras")
+
+
+@contextlib.contextmanager
+def without_loras(way: Remedy = LEAVE_LORAS) -> Iterator[None]:
+    """A ModelError that would have another model chosen leads out by this `way` instead: it is the LoRAs that do not fit."""
+    try:
+        yield
+    except ModelError as error:
+        if error.remedy != CHOOSE:
+            raise
+        raise ModelError(error.sentence, way) from error

@@ -72,16 +72,17 @@ def references(settings, spec: FamilySpec) -> tuple[str, ...]:
 def loras(settings, spec: FamilySpec, folder: Path) -> tuple[Lora, ...]:
     """The LoRAs that are on, those of the models folder by their names, others by their files. Raises ModelError."""
     from . import stock             # it looks after the engine, which reads these settings
-    found, experts = {}, stock.two_experts(spec, settings.model_name)
+    found, experts = [], stock.two_experts(spec, settings.model_name)
     for index, row in enumerate(settings.loras) if spec.loras else ():
         if not row.on:
             continue
         leave = _leave(f"loras {index}")
         name = _lora(row.lora.strip(), spec, folder, leave)
-        if name in found:
-            raise ModelError(f"The LoRA {row.lora} is in the list twice; once is enough.", leave)
-        found[name] = Lora(name=name, strength=round(row.strength, 4), expert=EXPERTS.index(row.expert) if experts else 0)
-    return tuple(found.values())
+        worn = Lora(name=name, strength=round(row.strength, 4), expert=EXPERTS.index(row.expert) if experts else 0)
+        if any(one.name == name and (one.expert == worn.expert or 0 in (one.expert, worn.expert)) for one in found):
+            raise ModelError(f"The LoRA {row.lora} is in the list twice; once is enough{', or once for each expert' if experts else ''}.", leave)
+        found.append(worn)
+    return tuple(found)
 
 
 def _lora(written: str, spec: FamilySpec, folder: Path, leave: Remedy) -> str:

@@ -42,8 +42,8 @@ def _question(scene, spec) -> protocol.Shot | None:
     asked = protocol.Shot(
         id="", family=spec.name, model=settings.model_name, prompt="", seed=0, size=size, frames=frames, out="", loras=loras,
         fps=scene.render.fps / scene.render.fps_base, preset=shot.asked_preset(settings, spec),
-        plan=shot.asked_plan(settings), two_stages=shot.two_stages(settings, spec), guidance=settings.guidance, **shot.drafted(settings, spec),
-        **shot.limits(settings, spec),
+        plan=shot.asked_plan(settings), two_stages=shot.two_stages(settings, spec), **shot.drafted(settings, spec),
+        **shot.guidance(settings, spec), **shot.limits(settings, spec),
         source=protocol.Guide(kind="beauty", path="") if spec.source and settings.source_from != "NONE" else None,
         references=tuple(row.image for row in settings.references if row.on) if spec.references else (),
         guides=tuple(protocol.Guide(kind=kind, path="", strength=1.0 if strengths.animated(scene, kind) else strengths.now(settings, kind))

@@ -83,7 +83,7 @@ def _choose_family(self, number: int) -> None:
     name = _family_items(self, None)[number][0]
     spec = families.known(name)
     if spec and name != self.family_name:
-        self.steps, self.guidance, self.model_name, self.preset_name = spec.steps, spec.guidance, "", ""
+        self.steps, self.guidance, self.split_guidance, self.model_name, self.preset_name = spec.steps, spec.guidance, False, "", ""
     self.family_name = name
 
 
@@ -109,7 +109,7 @@ def _choose_preset(self, number: int) -> None:
     chosen = families.preset(spec, self.model_name, name) if spec else None
     self.preset_name = chosen.name if chosen else ""
     if chosen or spec:
-        self.steps, self.guidance = (chosen or spec).steps, (chosen or spec).guidance
+        self.steps, self.guidance, self.split_guidance = (chosen or spec).steps, (chosen or spec).guidance, False
 
 
 def _strength(what: str):
@@ -172,6 +172,11 @@ class SoraSettings(bpy.types.PropertyGroup):
     guidance: FloatProperty(
         name="Guidance", description="How strictly the prompt is followed. 1 follows it loosely, high values exaggerate",
         default=FIRST.guidance, min=0.0, soft_max=12.0, max=100.0)
+    split_guidance: BoolProperty(
+        name="Guidance per Expert", description="Guide the expert for little noise otherwise than the one for much noise")
+    guidance_low: FloatProperty(
+        name="Low Noise", description="Guidance of the expert for little noise, which draws the details; that above is of the one for much noise",
+        default=3.0, min=0.0, soft_max=12.0, max=100.0)
     limit_guidance: BoolProperty(
         name="Limit Guidance",
         description="Guide some of the steps alone: the others take half the time. Early ones without guidance keep more variety, late ones change little")

@@ -39,11 +39,12 @@ def frozen(context) -> Shot:
     shot = Shot(
         id=name, family=spec.name, model=settings.model_name, prompt=prompt, negative=settings.negative.strip() if spec.negative else "",
         seed=settings.seed, size=size, frames=frames, frame_start=start, fps=scene.render.fps / scene.render.fps_base,
-        out=str(folder / name), steps=settings.steps, guidance=settings.guidance, format=settings.format,
+        out=str(folder / name), steps=settings.steps, format=settings.format,
         guides=tuple(Guide(kind=kind, path="", strength=strengths.now(settings, kind)) for kind in guides),
         landings=landings, landing=landing(context), name=_title(prompt), plan=asked_plan(settings), preset=asked_preset(settings, spec),
         compiled=settings.compiled and spec.compiles,
-        two_stages=two_stages(settings, spec), **drafted(settings, spec), **limits(settings, spec), **refiner(settings, spec), **more)
+        two_stages=two_stages(settings, spec), **drafted(settings, spec), **guidance(settings, spec), **limits(settings, spec), **refiner(settings, spec),
+        **more)
     shot = replace(shot, guides=strengths.over(scene, shot, spec))
     if clip:
         shot = replace(shot, source=_source(shot, clip, settings.source_change if spec.changes else 1.0))
@@ -56,9 +57,21 @@ def drafted(settings, spec: FamilySpec) -> dict:
     return {"draft": settings.draft and spec.drafts > 0, "draft_by": settings.draft_by if spec.magnitudes else protocol.FIRST_BLOCK}
 
 
+def guidance(settings, spec: FamilySpec) -> dict[str, float]:
+    """How strictly the prompt is followed, by the expert for little noise otherwise where the model has two and the artist wants it."""
+    from . import stock             # it looks after the engine, which reads these settings
+    low = {"guidance_low": round(settings.guidance_low, 4)} if settings.split_guidance and stock.two_experts(spec, settings.model_name) else {}
+    return {"guidance": settings.guidance, **low}
+
+
+def is_guided(settings, spec: FamilySpec) -> bool:
+    """Whether any step is."""
+    return max(guidance(settings, spec).values()) > 1
+
+
 def limits(settings, spec: FamilySpec) -> dict[str, float]:
     """Which share of the steps is guided, where it is not all of them."""
-    if not (spec.limits and settings.limit_guidance and settings.guidance > 1):
+    if not (spec.limits and settings.limit_guidance and is_guided(settings, spec)):
         return {}
     return {"guided_from": round(settings.guided_from, 3), "guided_until": round(settings.guided_until, 3)}
 
@@ -282,6 +295,9 @@ def restore(scene, shot: Shot) -> None:
         settings.refine_prompt = shot.refine_prompt
     settings.steps = shot.steps or (preset or spec).steps
     settings.guidance = shot.guidance if shot.guidance >= 0 else (preset or spec).guidance
+    settings.split_guidance = shot.guidance_low >= 0
+    if settings.split_guidance:
+        settings.guidance_low = shot.guidance_low
     brought = {lora.name for lora in preset.loras} if preset else set()
     shot = replace(shot, loras=tuple(lora for lora in shot.loras if lora.name not in brought))
     kinds = {guide.kind for guide in shot.guides}

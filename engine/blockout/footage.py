@@ -41,6 +41,12 @@ def loaded(read, folder: Path):
         raise ModelError(f"The model in {folder} cannot be loaded: {error}.", CHOOSE) from error
 
 
+def _entry(window: Window) -> int:
+    """The step with which sampling begins: the first, unless part of a clip is kept."""
+    kept = (window.source is not None or window.source_latent is not None) and window.change < 1
+    return schedules.entry(window.steps, window.change) if kept else 0
+
+
 class Footage:
     """Blockout as families.Model describes it. Frames of the autoencoder are -1..1, those out here 0..1."""
 
@@ -104,7 +110,7 @@ class Footage:
             source = self._source(window)
             known, mask = self._known(window, noise, source)
             given = self._guides(window, PICTURES) | self._flight(window), known, mask
-            told = {"draft": window.draft, "fps": model.told_rate(window.fps), "portrait": self._portrait(window)}
+            told = {"draft": window.draft, "fps": model.told_rate(window.fps), "portrait": self._portrait(window), "first": _entry(window)}
             denoise = self._blockout.denoiser(window.text, window.negative, *given, window.guidance, **told)
             if window.guided is not None:
                 alone = self._blockout.denoiser(window.text, window.negative, *given, 1.0, **told)
@@ -125,10 +131,9 @@ class Footage:
 
     def _begun(self, denoise, noise: Tensor, source: Tensor | None, window: Window):
         """From noise; or from the source with as much noise as its change asks for, which leaves the first steps out."""
-        sigmas = self._blockout.sigmas(window.steps)
+        sigmas, first = self._blockout.sigmas(window.steps), _entry(window)
         if source is None or window.change >= 1:
             return samplers.euler(denoise, noise, sigmas)
-        first = schedules.entry(window.steps, window.change)
         return samplers.euler(denoise, samplers.noised(source, noise, sigmas[first]), sigmas[first:])
 
     def _guides(self, window: Window, kinds: Collection[str]) -> dict[str, Tensor]:

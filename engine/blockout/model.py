@@ -132,20 +132,21 @@ class Blockout(nn.Module):
 
     def denoiser(self, text: Text, negative: Text | None, guides: dict[str, Tensor] | None = None, known: Tensor | None = None,
                  known_mask: Tensor | None = None, guidance: float = GUIDANCE, draft: Draft | None = None, fps: float = 0.,
-                 portrait: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+                 portrait: Tensor | None = None, first: int = 0) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(x, sigma) -> x0 for x (1, C, K, h, w).
 
         guides: depth (1, 1, T, H, W) in [0, 1], normal (1, 3, T, H, W) in [-1, 1], albedo (1, 4, T, H, W) in [0, 1], vector (1, 2, T, H, W)
         in pixels, at 8h x 8w, camera (1, K*h*w, flight.WIDTH), mottle (1, 1, T, H, W) with depth and camera; any may be left out.
         known (1, C, K, h, w) with known_mask (1, 1, K, h, w), or broadcasting to it: 1 where known. negative None is the empty prompt.
-        fps: 0 where nobody says. portrait: as `encode_portrait` gives it. With a `draft`, steps that would change little are skipped and counted.
+        fps: 0 where nobody says. portrait: as `encode_portrait` gives it. With a `draft`, steps that would change little are skipped and counted;
+        `first` is the step with which sampling begins.
         """
         place = {"device": self.device, "dtype": self.dtype}
         guides = {name: g.to(**place) for name, g in (guides or {}).items() if name in SHOWN}
         both = [text] if guidance == 1 else [text, negative or self.encode_text("")]
         words, each = torch.cat([t.embedding for t in both]).to(**place), [len(t.shares) for t in both]
         shares = [torch.tensor(t.shares, **place).view(-1, 1, 1, 1, 1) for t in both]
-        caches = defaultdict(lambda: draft and draft.memory(len(self.transformer.blocks)))         # of each half of the estimates
+        caches = defaultdict(lambda: draft and draft.memory(len(self.transformer.blocks), first=first))         # of each half of the estimates
         rate, halved = torch.full((sum(each),), fps, **place), self.halved
         with torch.no_grad():                                  # colours and portraits are told like words: guidance strengthens what they change
             plain = self._embedded({name: g for name, g in guides.items() if name != "albedo"})

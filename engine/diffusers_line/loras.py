@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import CHOOSE, ModelError
 from ..models import admission
+from ..protocol import EXPERTS
 
 log = logging.getLogger(__name__)
 
@@ -21,24 +23,29 @@ class Wardrobe:
         """`connectors`: what brings a text to the transformer, where LoRAs may have a part for it."""
         self._transformers, self._connectors = transformers, connectors
         self._there: set[str] = set()               # adapters that are loaded, worn or not
-        self._experts: dict[str, int] = {}          # path -> the one transformer that it is for, counted from 1
 
-    def wear(self, loras, later=(), experts: dict[str, int] | None = None) -> tuple[str, ...]:
-        """Exactly these (path, strength), and `later` ready for `change`; `experts` says which are for one transformer alone. Returns notes.
-        Raises ModelError for a file that is none or fits another model."""
-        self._experts = experts or {}
-        wanted = {self._name(path): Path(path) for path, _ in (*loras, *later)}
+    def wear(self, loras, later=(), experts: Sequence[int] = ()) -> tuple[str, ...]:
+        """Exactly these (path, strength), and `later` ready for `change`; `experts` says of each for which one of two transformers it is, counted
+        from 1, or 0 for all. The same file may be there once for each, at two strengths. Returns notes. Raises ModelError for a file that is
+        none or fits another model."""
+        whose = tuple(experts) or (0,) * len(loras)
+        worn = [(Path(path), strength, expert) for (path, strength), expert in zip(loras, whose, strict=True)]
+        ready = [(path, expert) for path, _, expert in worn] + [(Path(path), 0) for path, _ in later]
+        wanted = {_name(path, expert): (path, expert) for path, expert in ready}
         for name in self._there - set(wanted):
             self._take_off(name)
-        for name, path in wanted.items():
+        for name, (path, expert) in wanted.items():
             if name not in self._there:
-                self._put_on(name, path)
-        self.change(loras)
-        return tuple(f"LoRA {Path(path).stem} at {strength:g}" for path, strength in loras)
+                self._put_on(name, path, expert)
+        self._go_over({_name(path, expert): strength for path, strength, expert in worn})
+        return tuple(f"LoRA {path.stem} at {strength:g}{f' for {EXPERTS[expert]} noise' if expert else ''}" for path, strength, expert in worn)
 
     def change(self, loras) -> None:
-        """Goes over to exactly these of the (path, strength) that are ready, without loading anything."""
-        wanted = {self._name(path): strength for path, strength in loras}
+        """Goes over to exactly these of the (path, strength) that are ready and for all transformers, without loading anything."""
+        self._go_over({_name(Path(path)): strength for path, strength in loras})
+
+    def _go_over(self, wanted: dict[str, float]) -> None:
+        """To these adapters, which are there, at their strengths."""
         for part in self._parts():
             own = {name: strength for name, strength in wanted.items() if name in part.peft_config}
             if own:
@@ -51,21 +58,16 @@ class Wardrobe:
         """What has adapters."""
         return [part for part in (*self._transformers, self._connectors) if getattr(part, "peft_config", None)]
 
-    def _name(self, path) -> str:
-        """The adapter's name; the same file for one expert and for both are two."""
-        return f"{_name(Path(path))}_{self._experts.get(str(path), 0)}"
-
-    def _wearing(self, path: Path) -> list[Any]:
+    def _wearing(self, path: Path, expert: int) -> list[Any]:
         """The transformers that a LoRA is for. Raises ModelError."""
-        expert = self._experts.get(str(path), 0)
         if not expert:
             return self._transformers
         if len(self._transformers) < 2:
             raise ModelError(f"The LoRA {path.name} is for one of two transformers, and this model has one.", CHOOSE)
         return [self._transformers[expert - 1]]
 
-    def _put_on(self, name: str, path: Path) -> None:
-        wearing = self._wearing(path)
+    def _put_on(self, name: str, path: Path, expert: int) -> None:
+        wearing = self._wearing(path, expert)
         state = _state(path, wearing[0])
         self._there.add(name)
         try:
@@ -91,13 +93,13 @@ class Wardrobe:
                 part.delete_adapters(name)
 
 
-def _name(path: Path) -> str:
-    """The adapter's name: the file and its state, because a file of the same name may be another one."""
+def _name(path: Path, expert: int = 0) -> str:
+    """The adapter's name: the file and its state, because a file of the same name may be another one, and whose it is."""
     try:
         facts = path.stat()
     except OSError as error:
         raise ModelError(f"The LoRA {path} cannot be read: {error.strerror}.", CHOOSE) from error
-    return "lora_" + hashlib.sha256(f"{path}/{facts.st_size}/{facts.st_mtime_ns}".encode()).hexdigest()[:16]
+    return f"lora_{hashlib.sha256(f'{path}/{facts.st_size}/{facts.st_mtime_ns}'.encode()).hexdigest()[:16]}_{expert}"
 
 
 def _state(path: Path, transformer: Any) -> dict[str, Any]:

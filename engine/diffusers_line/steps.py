@@ -52,9 +52,9 @@ def denoised(scheduler, latent: Tensor, velocity: Velocity, first: int = 0, hold
 
 def limited(velocity: Callable[[Window, Tensor, Tensor], Tensor], window: Window, scheduler) -> Velocity:
     """`velocity` of the window, and in the steps in which its guidance rests of the window without any."""
-    if window.guided is None or window.guidance <= 1:
+    if window.guided is None or max(window.guidance, window.guidance_low) <= 1:
         return partial(velocity, window)
-    alone = dataclasses.replace(window, guidance=1.0)
+    alone = dataclasses.replace(window, guidance=1.0, guidance_low=-1.0)
     among = {float(timestep) for timestep in scheduler.timesteps[window.guided.start:window.guided.stop]}
     return lambda latent, timestep: velocity(window if float(timestep) in among else alone, latent, timestep)
 

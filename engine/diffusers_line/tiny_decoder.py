@@ -1,8 +1,8 @@
 """TAEHV (Ollin Boer Bohan, MIT): a tiny decoder of Wan's and LTX-2's latents, for previews that are sharper than a linear map's.
 
-Used where its weights lie in the models folder: `previews/taew2_1.safetensors` (Wan 2.1, 16 channels), `taew2_2` (Wan 2.2 TI2V, 48),
-`taeltx_2` or `taeltx2_3` (LTX-2 and 2.3, 128). Its steps in time are left out, and those in space that a preview does not need, as its
-author suggests.
+Used where its weights were imported, or lie in the models folder as `previews/taew2_1.safetensors` (Wan 2.1, 16 channels), `taew2_2` (Wan 2.2
+TI2V, 48), `taeltx_2` or `taeltx2_3` (LTX-2 and 2.3, 128). Its steps in time are left out, and those in space that a preview does not need,
+as its author suggests.
 """
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..clock import moments
-from ..errors import ModelError
+from ..errors import FolderError, ModelError
 from ..glimpses import LONGEST
-from ..models import admission, store
+from ..models import admission, previews, store
+from ..models.previews import STAGES
 
 if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger(__name__)
 FOLDER, NAMES = "previews", {16: "taew2_1.safetensors", 48: "taew2_2.safetensors"}      # by channels of the latent
-STAGES = (3, 9, 15)             # where the three stages begin in the published numbering: three blocks, an enlargement, two convolutions
 
 
 class Tiny:
@@ -70,14 +70,21 @@ class Tiny:
 def found(channels: int, device: torch.device, folder: Path | None = None, name: str = "") -> Tiny | None:
     """The decoder of such latents on `device`, or the one called `name`; None where its weights are not there, or where it would take longer
     than it is worth."""
-    path = (folder or store.default_folder()) / FOLDER / (name or NAMES.get(channels, ""))
-    if device.type == "cpu" or not path.is_file():
+    wanted = name or NAMES.get(channels, "")
+    if device.type == "cpu":
         return None
     try:
-        return opened(path, device)
-    except (ModelError, KeyError, ValueError, RuntimeError) as error:
-        log.warning("previews are coarse: %s cannot be used: %s", path, error)
+        path = weights(wanted, folder or store.default_folder())
+        return path and opened(path, device)
+    except (ModelError, FolderError, KeyError, ValueError, RuntimeError) as error:
+        log.warning("previews are coarse: %s cannot be used: %s", wanted, error)
         return None
+
+
+def weights(name: str, models: Path) -> Path | None:
+    """The file `name` in the models folder, laid there by hand or imported; None where it is neither. Raises ModelError, FolderError."""
+    laid = models / FOLDER / name
+    return laid if laid.is_file() else previews.file(name.removesuffix(admission.WEIGHTS), models)
 
 
 def opened(path: Path, device: torch.device) -> Tiny:

@@ -59,7 +59,7 @@ class Layout(Footage):
             return caches.get((name, text))
 
         def velocity(one: Window, latent: Tensor, timestep: Tensor) -> Tensor:
-            name, transformer = self.called(timestep), self.expert(timestep)
+            name, transformer, one = self.called(timestep), self.expert(timestep), self.guided(one, timestep)
 
             def call(copies: int, text: Tensor, which: str) -> Tensor:
                 each = (copies, -1, -1, -1, -1)

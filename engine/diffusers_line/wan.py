@@ -65,7 +65,7 @@ class Film(Footage):
     # ------------------------------------------------------------ velocities
     def guess(self, window: Window, given: Tensor, timestep: Tensor, at: Tensor, **more) -> Tensor:
         """The guided velocity; `at` chooses the expert."""
-        expert = self.expert(at)
+        expert, window = self.expert(at), self.guided(window, at)
 
         def call(copies: int, text: Tensor, which: str) -> Tensor:
             def each(one: Tensor | None) -> Tensor | None:

@@ -1,7 +1,8 @@
 """What models of Wan's line have in common: UMT5 text, the causal autoencoder, previews, sizes. Each family adds how it samples."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,8 @@ class Footage:
         """Subword encoders know every word."""
         return ()
 
-    def wear(self, loras, experts: dict[str, int] | None = None) -> tuple[str, ...]:
-        """Puts on exactly these (path, strength), without loading the model again; `experts` are for one transformer alone. Raises ModelError."""
+    def wear(self, loras, experts: Sequence[int] = ()) -> tuple[str, ...]:
+        """Puts on exactly these (path, strength), without loading the model again; `experts` as Wardrobe.wear has them. Raises ModelError."""
         return self._wardrobe.wear(loras, experts=experts)
 
     def tune(self, window: Window, tokens: int) -> None:
@@ -113,6 +114,11 @@ class Footage:
             return next(iter(self.named()))
         early = float(timestep) >= boundary * self.parts["scheduler"].config.num_train_timesteps
         return "transformer" if early and self.parts.get("transformer") is not None else "transformer_2"
+
+    def guided(self, window: Window, timestep: Tensor) -> Window:
+        """The window with the guidance of the expert that the timestep is for, as WanPipeline has `guidance_scale_2`."""
+        second = len(self.named()) > 1 and self.called(timestep) == "transformer_2"
+        return dataclasses.replace(window, guidance=window.guidance_low) if second and window.guidance_low >= 0 else window
 
     def placed(self, estimates: Iterator[Tensor]) -> Iterator[Tensor]:
         """The estimates, with the transformer on the device meanwhile."""

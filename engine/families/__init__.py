@@ -6,8 +6,9 @@ what one model of the family cannot do although another can, `area(folder)`, pix
 differ, `made(folder) -> Size`, where they make pictures of one size only, `given(shot) -> footprint.Given`, what a shot gives them that
 takes memory, `notes(shot)`, what its takes say of it, `light(shot)`, how its pictures code light, where that is not as displays do,
 `second(shot)`, the LoRAs of its second stage, `refines(folder)`, as in its SPEC, where its models differ, `TOGETHER`, frames sampled
-at once, where that is less than its window, and `rehearsed(slope)`, the fields of a Window that a rehearsal cannot do without, made of the
-pictures `slope` (frames, h, w, 1), which rise from 0 at the top to 1 at the bottom.
+at once, where that is less than its window, `TOKEN`, pixels of a token's side, where a folder's configuration does not say, `rehearsals(folder)`,
+the folder in which rehearsals are kept, where that is not the model's, and `rehearsed(slope)`, the fields of a Window that a rehearsal cannot
+do without, made of the pictures `slope` (frames, h, w, 1), which rise from 0 at the top to 1 at the bottom.
 A new family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Window:
     far: float = 0.0
     fps: float = 24.0
     index: int = 0                          # which of the shot's windows
+    guidance_low: float = -1.0              # of the expert for little noise; below 0: as `guidance`
     guided: range | None = None             # steps with guidance; None: all
     draft: Any = None                       # engine.sampling.draft.Draft, which counts, or Learning; None: every block in every step
     preset: Any = None                      # protocol.Preset, whose schedule is kept to
@@ -63,7 +65,8 @@ class Model(Protocol):
     """Loaded weights. Tensors stay on the device; only `deliver` gives arrays.
 
     A model of a family whose SPEC has `loras` also has `wear(loras) -> tuple[str, ...]`, called before every shot with what the
-    shot wants on (path, strength), which raises ModelError and returns notes; where it has a second stage, those of that are `later`,
+    shot wants on (path, strength), which raises ModelError and returns notes; where some are for one of two experts, `experts` says for each
+    which, as a place in protocol.EXPERTS; where it has a second stage, those of that are `later`,
     and `doubled(size)` is its size then, as `native`. One whose SPEC has `audio` has `sound(fps, frames)`,
     which gives float32 (channels, samples) and samples a second of the shot sampled last. `fit(needed, floor, asked) -> plan.Plan`
     is there where the model can be kept in memory in several ways: it goes over to the plan `asked` for, or to the fastest one from `floor`

@@ -8,11 +8,14 @@ from ..errors import CHOOSE, ModelError
 from ..protocol import FamilySpec, FrameGrid, SizeGrid
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..blockout.footage import Footage
     from ..device import Device
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "blockout" / "weights"
 REFINER = "refiner-v0.json"                     # what a folder with a refiner holds
+TOKEN = 8                                       # pixels of a token's side
 
 
 def refines(folder: Path) -> float:
@@ -39,6 +42,7 @@ SPEC = FamilySpec(
     models=("blockout-v0",),
     loras=True,
     drafts=0.2,
+    magnitudes=0.06,        # at 8 steps four of them are left out, see scripts/LOG.md
     refines=refines(WEIGHTS),
     limits=True,
 )
@@ -55,6 +59,20 @@ def folder(model: str) -> Path:
         raise ModelError(f"{SPEC.label} has no model called {model!r}, and none was imported by that name; it has {', '.join(SPEC.models)}.", CHOOSE)
     kept.check(found)
     return found.path
+
+
+def rehearsals(folder: Path) -> Path | None:
+    """Not beside the weights, which may lie where nothing can be written, and are replaced in place when they were trained further: in the
+    caches, by what the weights are. None where the environment wants none. Raises ModelError."""
+    from ..diffusers_line.remembered import default_folder
+    from ..models import store
+    cache = default_folder("magnitudes")
+    return cache and cache / store.digest(folder / "blockout-v0.safetensors").sha256[:16]
+
+
+def rehearsed(slope: np.ndarray) -> dict:
+    """The slope as its depth: without a layout the clip would be drawn twice."""
+    return {"guides": {"depth": slope}}
 
 
 def load(folder: Path, device: Device) -> Footage:

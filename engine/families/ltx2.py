@@ -5,8 +5,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CHOOSE, GuideError, ModelError, Remedy
+from ..errors import GuideError, ModelError, Remedy
 from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
+from ..ways_out import LEAVE_LORAS
 
 if TYPE_CHECKING:
     from ..device import Device
@@ -100,17 +101,17 @@ def bright(metadata: dict[str, str]) -> bool:
     """
     curve = metadata.get("hdr_transform") or ("logc3" if metadata.get("use_hdr_transform") else "")
     if curve not in ("", "true", "logc3"):
-        raise ModelError(f"This LoRA draws light by a curve called {curve!r}, which is not known here; known is logc3.", CHOOSE)
+        raise ModelError(f"This LoRA draws light by a curve called {curve!r}, which is not known here; known is logc3.", LEAVE_LORAS)
     return bool(curve)
 
 
 def shrink(said: list[dict[str, str]]) -> int:
     """How many times smaller than the picture the LoRAs were taught to see their guides, which all have one size. Raises ModelError."""
     if any(metadata.get("reference_temporal_scale_factor", "1") != "1" for metadata in said):
-        raise ModelError("This LoRA wants its guide at another frame rate than the pictures', which is not made here.", CHOOSE)
+        raise ModelError("This LoRA wants its guide at another frame rate than the pictures', which is not made here.", LEAVE_LORAS)
     wanted = {metadata["reference_downscale_factor"] for metadata in said if "reference_downscale_factor" in metadata}
     if len(wanted) > 1 or not all(one.isdecimal() and 1 <= int(one) <= 8 for one in wanted):
-        raise ModelError(f"These LoRAs want their guides made smaller by {' and '.join(sorted(wanted))}; they cannot go together.", CHOOSE)
+        raise ModelError(f"These LoRAs want their guides made smaller by {' and '.join(sorted(wanted))}; they cannot go together.", LEAVE_LORAS)
     return int(wanted.pop()) if wanted else 1
 
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 FOUR = Preset(name="4-steps", label="4 Steps", note="About fifteen times fewer evaluations, less variety and motion; by lightx2v's LoRA for Wan",
               source="https://github.com/deepbeepmeep/Wan2GP/blob/0b89ba6f1c6f5255edee0c15e33583a29e74f718/docs/LORAS.md",
               models=("wan2.1-vace-14b",), steps=4, guidance=1.0, loras=(Lora(name="wan2.1-t2v-14b-4-steps"),), shift=5.0, renews=True)
+# VACE-Fun contains Wan 2.2's two experts, and Wan2GP offers it their profiles of few steps (models/wan/wan_handler.py: vace_14B_2_2)
+TWO = Preset(name="4-steps-a14b", label="4 Steps", note="About fifteen times fewer evaluations, less variety and motion; by lightx2v's LoRAs for Wan 2.2",
+             source="https://github.com/deepbeepmeep/Wan2GP/blob/b0c3e957ab2bf8ca3d1aa5494c41d6bfc176ff2e/profiles/wan_2_2/"
+                    "Lightning%20t2v%20v1.0%202%20Phases%20-%204%20Steps.json",
+             models=("wan2.2-vace-fun-a14b",), steps=4, guidance=1.0, shift=3.0,
+             loras=(Lora(name="wan2.2-t2v-a14b-4-steps-high", expert=1), Lora(name="wan2.2-t2v-a14b-4-steps-low", expert=2)))
 SPEC = FamilySpec(
     name="vace",
     label="Wan VACE",
@@ -34,6 +40,7 @@ SPEC = FamilySpec(
     steps=30,
     guidance=5.0,
     models=("wan2.1-vace-1.3b", "wan2.1-vace-14b", "wan2.2-vace-fun-a14b"),
+    experts=("wan2.2-vace-fun-a14b",),
     references=4,
     loras=True,
     kin=("wan", "skyreels"),
@@ -41,7 +48,7 @@ SPEC = FamilySpec(
     window=81,
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet
     magnitudes=0.06,        # as diffusers has it; not measured on real weights yet
-    presets=(FOUR,),
+    presets=(FOUR, TWO),
     compiles=True,
     limits=True,
 )

@@ -15,7 +15,7 @@ from ..errors import CHOOSE, ModelError
 
 FILE = Path(__file__).with_name("catalogue.json")
 WHOLE = ("diffusers", "native")         # kinds that are a model by themselves, opened as a folder; native: of the embedded family's own make
-KINDS = (*WHOLE, "lora")
+KINDS = (*WHOLE, "lora", "preview")     # preview: a tiny decoder that draws them, see previews.py
 SHARDS = re.compile(r"#{5}-of-(\d{5})")
 
 

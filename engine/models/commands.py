@@ -114,7 +114,7 @@ def import_model(source: Annotated[Path, typer.Argument(help="A diffusers folder
                  base: Annotated[str, typer.Option(help="A transformer in one file: the model that has the rest")] = "",
                  component: Annotated[str, typer.Option(help="A transformer in one file: transformer_2 for the second of two experts")] = "",
                  as_json: AsJson = False) -> int:
-    """Take in a model or a LoRA that is already on this machine."""
+    """Take in a model, a LoRA or a decoder of previews (TAEHV) that is already on this machine."""
     def steps():
         from .importing import Given, bring
 

@@ -1,4 +1,5 @@
-"""Models that are already on a disk: a diffusers folder, one of Blockout's, a safetensors or GGUF file, a LoRA. Copied or linked, never run."""
+"""Models that are already on a disk: a diffusers folder, one of Blockout's, a safetensors or GGUF file, a LoRA, a decoder of previews. Copied or
+linked, never run."""
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import CHOOSE, DiskFull, ModelError, Remedy
-from . import assembling, catalogue, links, quantised, recognise
+from . import assembling, catalogue, links, previews, quantised, recognise
 from .admission import REFUSED, WEIGHTS, admit_name, check_file, check_folder, check_json, files_of, header
 from .assembling import Assembly
 from .lock import unwritable
@@ -101,11 +102,15 @@ def _native(source: Path, given: Given) -> tuple[Installed, Assembly]:
 
 
 def _file(source: Path, given: Given, store: Store) -> tuple[Installed, Assembly]:
-    """One safetensors or GGUF file: a LoRA, or a transformer to be made a whole model. Raises ModelError for what nothing could open."""
+    """One safetensors or GGUF file: a LoRA, a decoder of previews, or a transformer to be made a whole model. Raises ModelError for what nothing
+    could open."""
     if source.suffix.lower() not in (WEIGHTS, quantised.SUFFIX):
         what = "could run code when it is loaded" if source.suffix.lower() in REFUSED else "is not a safetensors file"
-        raise ModelError(f"{source} {what}; convert it to safetensors first.", CHOOSE)
+        other = f"take {source.stem}{WEIGHTS} from the folder safetensors of {previews.PUBLISHED}" if source.stem.lower() in previews.KNOWN else ""
+        raise ModelError(f"{source} {what}; {other or 'convert it to safetensors first'}.", CHOOSE)
     tensors, said = header(source)
+    if previews.is_one(tensors) and not given.lora:
+        return _decoder(source, given, previews.called(source, tensors, given.name, given.family))
     facts = recognise.recognise(tensors)
     family = given.family or (facts.families[0] if len(facts.families) == 1 or facts.component == "transformer" and facts.families else "")
     if not family:
@@ -124,6 +129,12 @@ def _file(source: Path, given: Given, store: Store) -> tuple[Installed, Assembly
                          "whole model's folder, or its transformer's file, which takes the other parts of a model that is here.", CHOOSE)
     model = _installed(given, source.stem, family, "lora", facts)
     return model, Assembly({str(admit_name(source.name)) if given.link else f"{model.name}{WEIGHTS}": source})
+
+
+def _decoder(source: Path, given: Given, name: str) -> tuple[Installed, Assembly]:
+    """A tiny decoder of previews, which is found by its published name."""
+    model = replace(_installed(replace(given, name=name), name, previews.KNOWN[name][0], previews.KIND), label=f"Sharper previews: TAEHV's {name}")
+    return model, Assembly({str(admit_name(source.name)) if given.link else f"{name}{WEIGHTS}": source})
 
 
 def _installed(given: Given, called: str, family: str, kind: str, facts: recognise.Facts | None = None) -> Installed:

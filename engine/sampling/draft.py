@@ -31,8 +31,8 @@ class Draft:
             self.evaluations += blocks
             self.skipped += skipped
 
-    def memory(self, blocks: int, names: tuple[str, ...] = NAMES) -> FirstBlock:
-        """What is kept from step to step of one clip and text; `names` are of the transformer, or of its streams."""
+    def memory(self, blocks: int, names: tuple[str, ...] = NAMES, first: int = 0) -> FirstBlock:
+        """What is kept from step to step of one clip and text, from the step `first` on; `names` are of the transformer, or of its streams."""
         return FirstBlock(self, blocks)
 
     def note(self) -> str:
@@ -47,8 +47,8 @@ class Steady(Draft):
     ratios: dict[str, list[float]] = field(default_factory=dict)    # transformer, or stream -> for each of its steps, see `Learning`
     learned: str = ""                                               # how they were found out, where that was for this shot
 
-    def memory(self, blocks: int, names: tuple[str, ...] = NAMES) -> Magnitudes:
-        return Magnitudes(self, blocks, [self.ratios[name] for name in names if name in self.ratios])
+    def memory(self, blocks: int, names: tuple[str, ...] = NAMES, first: int = 0) -> Magnitudes:
+        return Magnitudes(self, blocks, [self.ratios[name][first:] for name in names if name in self.ratios])
 
     def note(self) -> str:
         return "; ".join(filter(None, (Draft.note(self), self.learned)))
@@ -61,7 +61,7 @@ class Learning:
     found: dict[str, list[list[float]]] = field(default_factory=dict)       # transformer, or stream -> for each text, for each step
     hindrance: str = ""
 
-    def memory(self, blocks: int, names: tuple[str, ...] = NAMES) -> Measured:
+    def memory(self, blocks: int, names: tuple[str, ...] = NAMES, first: int = 0) -> Measured:
         """What finds it out for one text."""
         return Measured(self.found, names)
 

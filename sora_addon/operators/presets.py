@@ -9,7 +9,8 @@ from ...engine.protocol import GUIDE_KINDS, LANDINGS
 from .. import strengths
 
 FOLDER = "sora"
-KEPT = ("negative", "family_name", "model_name", "preset_name", "size_source", "size_width", "size_height", "steps", "guidance", "format", "plan",
+KEPT = ("negative", "family_name", "model_name", "preset_name", "size_source", "size_width", "size_height", "steps", "guidance", "split_guidance", "guidance_low",
+        "format", "plan",
         "use_guides", *(f"guide_{kind}" for kind in GUIDE_KINDS), *map(strengths.field, strengths.KINDS), "source_change",
         *(f"land_{name}" for name in LANDINGS), "strip_channel", "film", "backdrop_distance")
 

@@ -121,7 +121,11 @@ class Seed(Sidebar):
             models.draw_missing_loras(layout, context, families.preset(spec, settings.model_name, settings.preset_name))
         layout.prop(settings, "steps")
         layout.prop(settings, "guidance")
-        if spec and spec.limits and settings.guidance > 1:
+        if spec and stock.two_experts(spec, settings.model_name):
+            layout.prop(settings, "split_guidance")
+            if settings.split_guidance:
+                layout.prop(settings, "guidance_low")
+        if spec and spec.limits and shot.is_guided(settings, spec):
             layout.prop(settings, "limit_guidance")
             if settings.limit_guidance:
                 column = layout.column(align=True)

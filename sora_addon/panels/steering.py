@@ -182,9 +182,11 @@ class Loras(Sidebar):
 class SORA_UL_loras(bpy.types.UIList):
     """LoRAs and their strengths."""
 
-    def draw_item(self, _context, layout, _settings, row, _icon, _active, _property, _index=0, _flag=0):
+    def draw_item(self, context, layout, settings, row, _icon, _active, _property, _index=0, _flag=0):
         line = layout.split(factor=0.6)
-        line.label(text=(Path(row.lora).stem if beside.is_file(row.lora) else row.lora) or "Not chosen")
+        called = (Path(row.lora).stem if beside.is_file(row.lora) else row.lora) or "Not chosen"
+        alone = stock.two_experts(families.chosen(context), settings.model_name) and row.expert != "both"
+        line.label(text=f"{called}, {row.bl_rna.properties['expert'].enum_items[row.expert].name.lower()}" if alone else called)
         worn = line.row(align=True)
         worn.prop(row, "strength", text="", emboss=False)
         worn.prop(row, "on", text="")

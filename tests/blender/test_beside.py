@@ -175,6 +175,22 @@ def test_a_lora_that_cannot_be_is_left_out_by_its_button(scene, picture, tmp_pat
     assert shot.frozen(bpy.context).loras == ()
 
 
+def test_a_lora_at_two_strengths_for_two_experts(scene, tmp_path):
+    lora_record(tmp_path, "film", family="wan")
+    settings = scene.sora
+    settings.family, settings.model = "wan", "wan2.2-t2v-a14b"
+    for expert, strength in (("high", 1.0), ("low", 0.4)):
+        bpy.ops.sora.add_lora(lora="film")
+        settings.loras[-1].expert, settings.loras[-1].strength = expert, strength
+    frozen = shot.frozen(bpy.context)
+    assert frozen.loras == (Lora(name="film", expert=1), Lora(name="film", strength=0.4, expert=2))
+    fresh = bpy.data.scenes.new("Other")
+    shot.restore(fresh, frozen)
+    assert [(row.lora, row.expert) for row in fresh.sora.loras] == [("film", "high"), ("film", "low")]
+    settings.loras[0].expert = "both"
+    assert "once for each expert" in str(refusal(ModelError))
+
+
 def test_a_lora_twice(scene, tmp_path):
     lora_record(tmp_path, "clay")
     bpy.ops.sora.add_lora(lora="clay")

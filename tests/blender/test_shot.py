@@ -200,7 +200,7 @@ def test_a_draft_is_asked_of_families_that_make_drafts(scene):
     shot.restore(scene, frozen)
     assert settings.draft
     settings.draft_by = "magnitude"
-    assert shot.frozen(bpy.context).draft_by == "first_block", "Blockout makes no others"
+    assert shot.frozen(bpy.context).draft_by == "magnitude"
     settings.family = "wan"
     by_magnitude = shot.frozen(bpy.context)
     settings.draft_by = "first_block"
@@ -225,6 +225,25 @@ def test_guidance_is_limited_where_it_is_asked_for_and_there_is_some(scene):
     assert not shot.frozen(bpy.context).limited, "there is none to limit"
     bpy.ops.sora.remedy(action="leave_out", value="limit_guidance")
     assert settings.limit_guidance is False
+
+
+def test_the_second_of_two_experts_has_a_guidance_of_its_own(scene):
+    settings = scene.sora
+    settings.split_guidance, settings.guidance_low = True, 3.0
+    assert shot.frozen(bpy.context).guidance_low < 0, "this family has one transformer"
+    for family, model in (("wan", "wan2.2-t2v-a14b"), ("vace", "wan2.2-vace-fun-a14b")):
+        settings.family, settings.model = family, model
+        settings.split_guidance, settings.guidance, settings.guidance_low = True, 1.0, 3.0
+        frozen = shot.frozen(bpy.context)
+        assert (frozen.guidance, frozen.guidance_low) == (1.0, 3.0) and shot.is_guided(settings, families.spec(family))
+        settings.split_guidance = False
+        assert shot.frozen(bpy.context).guidance_low < 0
+        shot.restore(scene, frozen)
+        assert settings.split_guidance and settings.guidance_low == 3.0
+        settings.model = families.spec(family).models[0]        # one transformer: the field is not drawn, and says nothing
+        assert shot.frozen(bpy.context).guidance_low < 0
+    bpy.ops.sora.remedy(action="leave_out", value="split_guidance")
+    assert settings.split_guidance is False
 
 
 def test_two_stages_are_asked_of_families_that_have_them(scene):

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine import protocol
-from engine.protocol import Cancelled, Done, Failed, Progress, Size, read_take
+from engine import commands, protocol
+from engine.protocol import Cancelled, Done, Failed, Guide, Progress, Size, read_take
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +56,26 @@ def test_a_bad_request_leaves_with_2_and_a_sentence(engine_cli, flags, extra, co
                                             ("a=9@both", "cannot have the strength 9"), ("a=0.8@middle", "add @high or @low")])
 def test_a_lora_says_its_strength_and_its_expert(engine_cli, flags, lora, said):
     bad = engine_cli("shoot", *flags, "--lora", lora)
+    assert bad.returncode == 2 and said in " ".join(bad.stderr.split())
+
+
+@pytest.mark.parametrize(("text", "guide"), [
+    ("depth=/a:0.1:100", Guide(kind="depth", path="/a", near=0.1, far=100.0)), ("edges=/a@0.6", Guide(kind="edges", path="/a", strength=0.6)),
+    ("depth=/a:0.1:100@0.5", Guide(kind="depth", path="/a", near=0.1, far=100.0, strength=0.5)), ("edges=/me@home/a", Guide(kind="edges", path="/me@home/a"))])
+def test_a_guide_says_its_distances_and_its_strength(text, guide):
+    assert commands._guide(text) == replace(guide, path=str(Path(guide.path).resolve()))
+
+
+def test_a_clip_to_begin_from_says_how_much_of_it_changes():
+    assert commands._source("/a@0.4") == Guide(kind="beauty", path=str(Path("/a").resolve()), strength=0.4)
+    assert commands._source("/a").strength == 1.0
+
+
+@pytest.mark.parametrize(("extra", "said"), [(["--preset", "magic"], "has no preset called 'magic'"), (["--plan", "magic"], "no memory plan called 'magic'"),
+                                             (["--compiled"], "is not compiled here"), (["--source", "/nowhere"], "/nowhere"),
+                                             (["--guidance-low", "3"], "one transformer")])
+def test_what_a_family_cannot_be_asked_for_is_said(engine_cli, flags, extra, said):
+    bad = engine_cli("shoot", *flags, *extra)
     assert bad.returncode == 2 and said in " ".join(bad.stderr.split())
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine import families, presets
+from engine import families, presets, protocol
 from engine.diffusers_line.few_steps import Few
 from engine.errors import ModelError, ShotError
 from engine.models import importing, store
@@ -112,7 +112,7 @@ def test_vace_wears_loras_of_the_model_that_it_contains(stage, installed):
 
 def test_vace_has_a_preset_of_the_model_that_it_contains(stage, installed):
     """With a guide; its LoRA is one of Wan's in the catalogue, and its schedule theirs."""
-    preset, = families.family("vace").SPEC.presets
+    preset = next(one for one in families.family("vace").SPEC.presets if one.models == ("wan2.1-vace-14b",))
     shot = {"guides": (stage.guide("depth"),), "seed": 7}
     take = stage.roll("vace", "vace", preset=preset.name, steps=0, guidance=-1.0, **shot)
     assert (take.shot.steps, take.shot.guidance, take.shot.loras) == (4, 1.0, TEXT.loras) and "Preset “4 Steps”: 4 steps, guidance 1" in take.notes
@@ -124,6 +124,21 @@ def test_vace_has_a_preset_of_the_model_that_it_contains(stage, installed):
     assert (preset.steps, preset.guidance, preset.shift, preset.renews) == (TEXT.steps, TEXT.guidance, TEXT.shift, TEXT.renews)
     with pytest.raises(ShotError, match="is made for wan2.1-vace-14b"):
         presets.applied(dataclasses.replace(take.shot, model="wan2.1-vace-1.3b"))
+
+
+def test_vace_with_two_experts_has_a_preset_of_the_model_that_it_contains(stage, installed):
+    """Each expert wears its own of the LoRAs of text to video, in two of four steps each."""
+    preset = next(one for one in families.family("vace").SPEC.presets if one.models == ("wan2.2-vace-fun-a14b",))
+    assert preset.loras == EXPERTS.loras and not preset.renews
+    few = {"preset": preset.name, "steps": 0, "guidance": -1.0, "guides": (stage.guide("depth"),)}
+    take = stage.roll("vace", "vace_experts", **few)
+    assert (take.shot.steps, take.shot.guidance) == (4, 1.0) and {
+        f"LoRA {one.name} at 1 for {protocol.EXPERTS[one.expert]} noise" for one in preset.loras} <= set(take.notes)
+    first, second = stage.studio._loaded[1].experts()
+    assert len(first.peft_config) == len(second.peft_config) == 1 and set(first.peft_config) != set(second.peft_config)
+    assert [float(level) >= 0.875 for level in Few(preset, 4, 0, "cpu").sigmas[:4]] == [True, True, False, False]
+    with pytest.raises(ShotError, match="is made for wan2.2-vace-fun-a14b"):
+        presets.applied(dataclasses.replace(take.shot, model="wan2.1-vace-14b"))
 
 
 # ---------------------------------------------------------------- refused

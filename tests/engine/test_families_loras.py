@@ -62,6 +62,28 @@ def test_a_lora_for_one_of_two_experts(stage):
     assert refused.value.remedy.value == "loras"
 
 
+def test_a_lora_has_a_strength_for_each_expert(stage):
+    """One file, worn by both at two strengths; as much by each as by both at once is the same to the bit."""
+    one, bare = lora(stage, "one"), stage.latent("wan", "wan_experts", steps=8)
+
+    def worn(high: float, low: float):
+        return stage.latent("wan", "wan_experts", steps=8, loras=(Lora(name=one, strength=high, expert=1), Lora(name=one, strength=low, expert=2)))
+    made = [worn(1.0, 0.4), worn(0.4, 1.0), stage.latent("wan", "wan_experts", steps=8, loras=(Lora(name=one),))]
+    assert all(differing(a, b) for at, a in enumerate(made) for b in made[at + 1:])
+    assert differing(made[2], worn(1.0, 1.0)) == [] and differing(made[0], worn(1.0, 0.4)) == []
+    assert differing(bare, stage.latent("wan", "wan_experts", steps=8)) == [], "taken off is exact"
+    take = stage.roll("wan", "wan_experts", loras=(Lora(name=one, expert=1), Lora(name=one, strength=0.4, expert=2)))
+    assert {"LoRA one at 1 for high noise", "LoRA one at 0.4 for low noise"} <= set(take.notes)
+
+
+@pytest.mark.parametrize("experts", [(0, 0), (0, 2), (1, 1)])
+def test_a_lora_that_one_transformer_would_wear_twice_is_refused(stage, experts):
+    one = lora(stage, "one")
+    with pytest.raises(ModelError, match="worn twice") as refused:
+        stage.roll("wan", "wan_experts", loras=tuple(Lora(name=one, expert=expert) for expert in experts))
+    assert refused.value.remedy.value == "loras"
+
+
 def test_a_take_tells_its_loras(stage):
     take = stage.roll("wan", "wan_text", loras=(Lora(name=lora(stage, "told"), strength=0.7),))
     assert "LoRA told at 0.7" in take.notes and take.shot.loras[0].strength == 0.7
@@ -73,7 +95,7 @@ def test_loras_that_do_not_fit_are_refused_and_change_nothing(stage, bare):
     for path in (lora(stage, "wide", width=48), lora(stage, "foreign", layer="transformer_blocks.{}.audio_attn1.to_q"), str(pickled), "/nowhere.safetensors"):
         with pytest.raises(ModelError) as refused:
             stage.roll("wan", "wan_text", loras=(Lora(name=path),))
-        assert refused.value.sentence.endswith(".")
+        assert refused.value.sentence.endswith(".") and refused.value.remedy.value == "loras", "it is the LoRA that does not fit, not the model"
     with pytest.raises(ModelError, match="takes no LoRAs"):
         check._loras(stage.shot("wan", "wan_text", loras=(Lora(name=lora(stage, "one")),)), replace(families.family("wan").SPEC, loras=False),
                      stage.model("wan_text"))

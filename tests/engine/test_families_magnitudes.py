@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine import rehearsal, shoot
+from engine import check, families, rehearsal, shoot
 from engine.errors import Cut, ShotError
 from engine.protocol import DRAFTS, FIRST_BLOCK, MAGNITUDE, Guide, Lora, Size
 from engine.sampling.draft import Draft, Learning, Magnitudes, Measured, Steady
@@ -232,7 +232,8 @@ def test_a_cut_while_it_learns_keeps_nothing(stage):
 
 def test_ways_that_are_not_known_are_refused(stage):
     shot = stage.shot("wan", "wan_text", **{**DRAFT, "draft_by": "magic"})
-    for wrong in (shot, replace(shot, family="blockout", model="", draft_by=MAGNITUDE)):
-        with pytest.raises(ShotError, match="no drafts by") as refused:
-            shoot.roll(wrong, lambda progress: None, threading.Event(), stage.studio)
-        assert refused.value.remedy.value == "draft"
+    with pytest.raises(ShotError, match="no drafts by") as refused:
+        shoot.roll(shot, lambda progress: None, threading.Event(), stage.studio)
+    assert refused.value.remedy.value == "draft"
+    with pytest.raises(ShotError, match="no drafts by"):
+        check._grid(replace(shot, draft_by=MAGNITUDE), replace(families.family("wan").SPEC, magnitudes=0.0))

@@ -52,6 +52,11 @@ def test_text_models_give_what_the_stock_pipeline_gives(stage, family, model, pi
     _equals_stock(stage, family, model, pipeline, Window, {})
 
 
+@pytest.mark.parametrize(("family", "pipeline"), [("wan", "WanPipeline"), ("vace", "WanVACEPipeline")])
+def test_the_second_expert_is_guided_as_the_stock_pipeline_guides_it(stage, family, pipeline):
+    _equals_stock(stage, family, f"{family}_experts", pipeline, Window, {"guidance_scale_2": 2.5}, steps=6, guidance_low=2.5)
+
+
 def test_first_and_last_frame_give_what_the_stock_pipeline_gives(stage):
     import PIL.Image
     stills = {0: noise(1), FRAMES - 1: noise(2)}
@@ -84,11 +89,11 @@ def test_vace_gives_what_the_stock_pipeline_gives(stage, strength, seen):
                   strengths={"depth": strength}, references=(reference.astype(np.float32) / 255,) if seen else ())
 
 
-def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, **fields):
+def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, steps=3, **fields):
     """Our sampling against diffusers' own pipeline over the same components."""
     import diffusers
     loaded = families.family(family).load(stage.model(model), device.chosen())
-    ours = kind(frames=FRAMES, size=size, seed=3, steps=3, guidance=4.0, text=loaded.text("a castle"), negative=loaded.text("dull"), **fields)
+    ours = kind(frames=FRAMES, size=size, seed=3, steps=steps, guidance=4.0, text=loaded.text("a castle"), negative=loaded.text("dull"), **fields)
     made = torch.cat(list(loaded.decode(list(loaded.sample(ours))[-1])))
     parts = {name: part for name, part in loaded.parts.items() if part is not None}
     settings = {name: value for name, value in loaded.index.items() if name in ("boundary_ratio", "expand_timesteps") and value is not None}
@@ -96,7 +101,8 @@ def _equals_stock(stage, family, model, pipeline, kind, stock, size=SIZE, **fiel
         parts = {"image_encoder": None, "image_processor": None, **parts}
     pipe = getattr(diffusers, pipeline)(**parts, **settings)
     pipe.set_progress_bar_config(disable=True)
-    whole = pipe(prompt="a castle", negative_prompt="dull", height=size.height, width=size.width, num_frames=FRAMES, num_inference_steps=3, guidance_scale=4.0,
+    whole = pipe(prompt="a castle", negative_prompt="dull", height=size.height, width=size.width, num_frames=FRAMES, num_inference_steps=steps,
+                 guidance_scale=4.0,
                  generator=torch.Generator().manual_seed(3), output_type="pt", **stock).frames[0]
     assert (made - whole).abs().max() <= 5e-6, "measured: 2e-7, and 2e-6 of VACE with two experts"
 
@@ -220,6 +226,30 @@ def test_each_of_two_experts_is_asked_in_its_share_of_the_steps_and_by_every_gui
     for guides in ((stage.guide("depth", 3), stage.guide("edges", 2)), (stage.guide("depth", 1), stage.guide("edges", 3))):
         assert differing(first, stage.latent("vace", "vace_experts", **{**both, "guides": guides}))
     stage.studio.unload()
+
+
+@pytest.mark.parametrize(("family", "fields"), [("wan", {}), ("wan", {"draft": True}), ("vace", {}), ("vace", {"draft": True}), ("wan", {"guided_until": 0.9})])
+def test_each_of_two_experts_has_its_own_guidance(stage, family, fields):
+    """Less guidance for little noise is another picture; as much is the same; none asks the second expert with one text."""
+    shot = {"steps": 6, "guidance": 4.0, **({"guides": (stage.guide("depth", 1),)} if family == "vace" else {}), **fields}
+    alike, said, less = (stage.latent(family, f"{family}_experts", **shot, guidance_low=low) for low in (-1.0, 4.0, 2.0))
+    assert differing(alike, said) == [] and differing(alike, less)
+    asked, second = [], stage.studio._loaded[1].named()["transformer_2"]
+    listener = second.register_forward_pre_hook(lambda module, given, named: asked.append(len(named["hidden_states"])), with_kwargs=True)
+    none = stage.latent(family, f"{family}_experts", **shot, guidance_low=0.0)
+    listener.remove()
+    assert set(asked) == {1} and differing(less, none)
+    assert differing(none, stage.latent(family, f"{family}_experts", **{**shot, "guidance": 1.0}, guidance_low=0.0)), "the first is still guided"
+    assert differing(none, stage.latent(family, f"{family}_experts", **shot, guidance_low=1.0)) == []
+
+
+def test_a_take_tells_both_guidances_and_one_expert_has_no_second(stage):
+    take = stage.roll("wan", "wan_experts", guidance=4.0, guidance_low=3.0)
+    assert take.shot.guidance_low == 3.0 and "Guidance 4 for much noise, 3 for little" in take.notes
+    for family, model in (("wan", "wan_text"), ("vace", "vace")):
+        with pytest.raises(ShotError, match="one transformer") as refused:
+            stage.roll(family, model, guidance_low=3.0)
+        assert (refused.value.remedy.action, refused.value.remedy.value) == ("leave_out", "split_guidance")
 
 
 def steps_of(loaded, count: int) -> list[float]:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from engine import rehearsal, rehearse
-from engine.errors import FolderError, ModelError, ShotError
+from engine.errors import FolderError, ShotError
 from tests.engine.open_stage import staged
 
 
@@ -53,8 +53,6 @@ def test_what_is_known_is_learned_again_only_where_it_is_asked_for(stage, own):
 
 
 def test_what_cannot_be_rehearsed_is_refused_in_a_sentence(stage, own):
-    with pytest.raises(ModelError, match="nothing to rehearse"):
-        rehearse.asked("blockout", "", 0, -1.0, "")
     with pytest.raises(ShotError, match="no preset called"):
         rehearse.asked("wan", "", 0, -1.0, "magic")
     with pytest.raises(ShotError, match="steps are out of range"):

@@ -318,17 +318,23 @@ def test_memory_follows_the_window(a_shot):
 
 
 # ---------------------------------------------------------------- drafts
-def test_a_draft_skips_blocks_and_leaves_no_trace(a_shot, tmp_path):
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory) -> str:
+    """The folder of a model of four blocks."""
     import torch
 
-    from engine import shoot
     from engine.blockout import model
     from engine.blockout.autoencoder import AutoencoderConfig
     from engine.blockout.transformer import TransformerConfig
     torch.manual_seed(0)
     made = model.Blockout(AutoencoderConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8, 8), deep=1), TransformerConfig(width=48, depth=4, heads=1))
-    model.save(roused(made), tmp_path / "deep")
-    warm, fields = shoot.Studio(), {"model": str(tmp_path / "deep"), "frames": 53, "steps": 8}      # two windows, small first
+    folder = tmp_path_factory.mktemp("deep")
+    model.save(roused(made), folder)
+    return str(folder)
+
+
+def test_a_draft_skips_blocks_and_leaves_no_trace(a_shot, deep):
+    warm, fields = shoot.Studio(), {"model": deep, "frames": 53, "steps": 8}      # two windows, small first
 
     def roll(name: str, **more):
         return shoot.roll(a_shot(name, **fields, **more), lambda progress: None, threading.Event(), warm)
@@ -336,3 +342,53 @@ def test_a_draft_skips_blocks_and_leaves_no_trace(a_shot, tmp_path):
     assert draft.evaluations == 2 * (8 + 4) * 4 and 0 < draft.skipped < draft.evaluations and draft.skipped % 3 == 0
     assert f"Draft: {draft.skipped} of {draft.evaluations} block evaluations were skipped" in draft.notes
     assert pixels(full) == pixels(again) != pixels(draft) and (full.evaluations, full.skipped) == (0, 0)
+
+
+MAGNITUDE = {"draft": True, "draft_by": "magnitude"}
+
+
+def test_a_draft_by_magnitude_is_learned_once_for_the_weights(a_shot, deep, tmp_path, monkeypatch):
+    """What was learned lies in the caches, by what the weights are; other weights, other steps and no guidance have others."""
+    monkeypatch.setenv("SORA_CACHE", str(tmp_path / "cache"))
+    warm, fields = shoot.Studio(), {"model": deep, "steps": 8}
+
+    def roll(name: str, **more):
+        return shoot.roll(a_shot(name, **{**fields, **more}), lambda progress: None, threading.Event(), warm)
+    full, first, second, again = roll("full"), roll("first", **MAGNITUDE), roll("second", **MAGNITUDE), roll("again")
+    assert "learned first, in 8 steps" in " ".join(first.notes) and "learned first" not in " ".join(second.notes)
+    assert pixels(first) == pixels(second) != pixels(full) == pixels(again) and (full.evaluations, full.skipped) == (0, 0)
+    assert 0 < second.skipped < second.evaluations and (first.skipped, first.evaluations) == (second.skipped, second.evaluations)
+    roll("alone", guidance=1.0, **MAGNITUDE)
+    kept, = (tmp_path / "cache" / "magnitudes").iterdir()
+    known = json.loads((kept / ".magnitudes.json").read_text())
+    assert {key: {name: len(each) for name, each in found.items()} for key, found in known.items()} == {
+        "8 steps": {"transformer": 8}, "8 steps, no guidance": {"transformer": 8}}
+    assert not list(Path(deep).glob(".magnitudes*")), "nothing is written beside the weights"
+
+
+def test_a_draft_by_magnitude_of_a_clip_that_is_kept_in_part_goes_by_its_own_steps(deep):
+    """Of eight steps the last four are made: what was learned of the four before does not count."""
+    from engine import device
+    from engine.sampling.draft import Steady
+    loaded = families.family("blockout").load(Path(deep), device.chosen())
+    window = families.Window(frames=5, size=Size(96, 64), seed=1, steps=8, guidance=1.0, text=loaded.text("a red car"), negative=loaded.text(""),
+                             guides={"depth": np.zeros((5, 64, 96, 1), np.float32)}, source=np.zeros((5, 64, 96, 3), np.float32), change=0.5,
+                             draft=Steady(0.06, ratios={"transformer": [9.0] * 4 + [1.0] * 4}))
+    assert len(list(loaded.sample(window))) == 4 and window.draft.skipped == 3 * 4 and window.draft.evaluations == 4 * 4
+
+
+def test_what_a_draft_by_magnitude_differs_by(rolled, tmp_path, monkeypatch):
+    """With the embedded weights, over a layout that is harder on it than those in scripts/LOG.md: a single slope."""
+    monkeypatch.setenv("SORA_CACHE", str(tmp_path / "cache"))
+    fields = {"model": "", "size": Size(128, 72), "frames": 25, "steps": 0, "prompt": "a red car passes behind stone pillars at sunset",
+              "guides": (write_depth(tmp_path / "depth", 25, size=Size(128, 72)),), "refine_strength": 0.0}
+    full, draft = rolled("full", **fields), rolled("draft", **fields, **MAGNITUDE)
+    seen = [np.stack([image(Path(take.shot.out, "frames", name)) for name in take.files.names()]) / 255 for take in (full, draft)]
+    decibels = -10 * np.log10(((seen[0] - seen[1]) ** 2).mean())
+    assert decibels >= 24 and draft.skipped / draft.evaluations >= 0.3, f"{decibels:.1f} dB; measured: 26.5"
+
+
+def test_where_nothing_is_kept_a_draft_by_magnitude_learns_each_time(rolled, monkeypatch):
+    monkeypatch.setenv("SORA_CACHE", "")
+    for name in ("one", "two"):
+        assert "learned first" in " ".join(rolled(name, **MAGNITUDE).notes)

@@ -6,6 +6,9 @@ from torch import nn
 
 from engine.diffusers_line import tiny_decoder
 from engine.errors import ModelError
+from engine.models import importing, previews
+from engine.models.store import Store
+from tests.engine.models_stage import failure, last, models
 
 
 def weights(channels: int, patch: int, first: int = 1) -> dict[str, torch.Tensor]:
@@ -67,3 +70,70 @@ def test_files_are_opened_or_refused(tmp_path):
     (place / "pickle.safetensors").write_bytes(b"\x80\x04no")
     with pytest.raises(ModelError):
         tiny_decoder.opened(place / "pickle.safetensors", cpu)
+
+
+# ---------------------------------------------------------------- imported
+SHAPES = {"taew2_1": (16, 1, 1), "taew2_2": (48, 2, 1), "taeltx_2": (128, 4, 2), "taeltx2_3": (128, 4, 2)}
+
+
+def published(folder, name: str, shape: tuple[int, int, int] | None = None):
+    """A file as it is published, but for its numbers: with the encoder, of which nothing is needed."""
+    from safetensors.torch import save_file
+    folder.mkdir(exist_ok=True)
+    save_file(weights(*(shape or SHAPES[name])) | {"encoder.0.weight": torch.zeros((64, 3, 3, 3))}, folder / f"{name}.safetensors")
+    return folder / f"{name}.safetensors"
+
+
+def bring(source, folder, **given):
+    steps = importing.bring(source, Store(folder), importing.Given(**given))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ending:
+            return ending.value
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("link", [False, True])
+def test_what_was_imported_draws_previews(tmp_path, name, link):
+    assert set(SHAPES) == set(previews.KNOWN)
+    source, folder = published(tmp_path / "downloads", name), tmp_path / "models"
+    made = bring(source, folder, link=link)
+    assert (made.name, made.kind, made.family) == (name, "preview", previews.KNOWN[name][0])
+    assert previews.file(name, folder).is_file() and Store(folder).loras(made.family) == ()
+    with pytest.raises(ModelError):
+        Store(folder).find(made.family)                                 # none that could be shot with
+    file = f"{name}.safetensors"
+    seen = tiny_decoder.opened(tiny_decoder.weights(file, folder), torch.device("cpu")).shown(torch.zeros((1, SHAPES[name][0], 2, 2, 2)))
+    assert seen.shape[-1] == 3 and tiny_decoder.found(SHAPES[name][0], torch.device("cpu"), folder, file) is None
+    Store(folder).remove(name)
+    assert tiny_decoder.weights(file, folder) is None and tiny_decoder.found(SHAPES[name][0], torch.device("meta"), folder, file) is None
+
+
+def test_on_the_command_line_it_is_known_by_its_name(tmp_path):
+    folder, source = tmp_path / "models", published(tmp_path / "downloads", "taew2_1")
+    answer = models("import", source, "--folder", folder)
+    assert answer.returncode == 0, answer.stdout
+    assert (last(answer)["name"], last(answer)["kind"]) == ("taew2_1", "preview")
+    source.with_suffix(".pth").write_bytes(b"pickled")
+    refused = failure(models("import", source.with_suffix(".pth"), "--folder", folder))
+    assert "could run code" in refused and "take taew2_1.safetensors from the folder safetensors of https://github.com/madebyollin/taehv" in refused
+
+
+@pytest.mark.parametrize(("name", "given", "said"), [
+    ("taehv", {}, "give it the --name taew2_1 if it is that"), ("taew2_2", {}, "of 16 channels, which “taew2_2” is not known for"),
+    ("taew2_1", {"family": "ltx2"}, "draws previews of wan, not of ltx2"), ("taew2_1", {"name": "mine"}, "give it the --name taew2_1"),
+    ("taew2_1", {"lora": True, "family": "wan"}, "is no LoRA")])
+def test_what_is_not_known_to_draw_is_refused(tmp_path, name, given, said):
+    with pytest.raises(ModelError, match=said):
+        bring(published(tmp_path / "downloads", name, SHAPES["taew2_1"]), tmp_path / "models", **given)
+    assert not Store(tmp_path / "models").installed()
+
+
+def test_another_make_is_refused_and_a_name_can_be_given(tmp_path):
+    from safetensors.torch import load_file, save_file
+    source = published(tmp_path / "downloads", "taehv", SHAPES["taew2_1"])
+    assert bring(source, tmp_path / "models", name="taew2_1").name == "taew2_1"
+    save_file({name: tensor for name, tensor in load_file(source).items() if "decoder.19" not in name}, source)
+    with pytest.raises(ModelError, match="of another make, without decoder.19.conv.weight"):
+        bring(source, tmp_path / "models", name="taew2_1")
