@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 SEEN = 2 / 255                      # a jump in mean colour that an eye may see
 READERS = 2                         # threads
-FOR_DELIVERY = ("depth", "normal")  # guides that up-scaling follows
+FOR_REFINING = ("depth", "normal")  # guides that a refiner draws along
+FOR_DELIVERY = (*FOR_REFINING, "albedo")    # and that up-scaling follows
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class Refining:
         along = []
         for index in range(first, first + len(native)):
             heed(cut)
-            along.append(guides.frame(index, self.size, clip.FOR_DELIVERY))
+            along.append(guides.frame(index, self.size, clip.FOR_REFINING))
         layout = {kind: torch.from_numpy(np.concatenate([one[kind] for one in along])).permute(0, 3, 1, 2).to(native) for kind in along[0]}
         for refined in self._refiner.steps(native, layout):
             heed(cut)

@@ -5,7 +5,8 @@
 
 Held-out scenes only. The judges learn from rendered clips on first use (some ten minutes on two quiet cores) and are kept in --keep.
 `value` is a share of the ground truth's score (of the autoencoder's for depth_edges) where the line is a score of 0 to 1 that has
-one, and the score itself in its own unit otherwise: decibels, pixels, Spearman's rho, difference of F1 for swap_gap.
+one, and the score itself in its own unit otherwise: decibels, pixels, Spearman's rho, difference of F1 for swap_gap, units of L*a*b* for
+drift, times for extend_seam, drift_contrast and drift_sharpness.
 """
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ import torch
 from engine.blockout import refiner
 from engine.blockout.model import GUIDANCE, STEPS, WEIGHTS, load
 from engine.families import blockout
-from engine.judging import blender, learning, looks, refining, rows, scores, sheets, shown, tasks
+from engine.judging import begun, blender, lasting, learning, looks, refining, rows, scores, sheets, shown, tasks
 from engine.judging.exam import Exam
 from engine.judging.judges import Judges
 from engine.judging.studio import Native, Shots, Studio
@@ -36,7 +37,8 @@ OF_JUDGE = .97                                                 # share of the gr
 ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_told", "colour_judged",
          "colour_text", "shape_text", "shape_depth", "camera_text", "camera_unguided", "camera_depth", "camera_vector", "depth_edges", "swap_gap", "blender",
          "blender_told", "blender_moved", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks", "reference", "rate", "first_frame_psnr",
-         "first_frame_gain", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
+         "first_frame_gain", "last_frame_psnr", "between_gain", "extend_seam", "extend_known", "region_kept", "region_changed", "remix", "remix_look", "drift",
+         "drift_contrast", "drift_sharpness", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
 
 BLENDER = ("blender", "blender_told", "blender_moved", "blender_edges", "codec_psnr_blender")
 
@@ -86,6 +88,11 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
     lines, own, n = {}, {}, len(exam.clips)
     few, one = max(1, n // 3), max(1, n // 12)
     apart = {("first_frame_psnr", "first_frame_gain"): lambda: rows.first_frame(making, exam, max(1, n // 2)),
+             ("last_frame_psnr", "between_gain"): lambda: begun.between(making, exam, max(1, n // 4)),
+             ("extend_seam", "extend_known"): lambda: begun.extended(making, exam, max(1, n // 4)),
+             ("region_kept", "region_changed"): lambda: begun.region(making, max(1, n // 6)),
+             ("remix", "remix_look"): lambda: begun.remix(making, judges, max(1, n // 8)),
+             lasting.LINES: lambda: lasting.lines(making, max(1, n // 16)),
              ("seed_hash",): lambda: rows.seeds(making, exam, one),
              ("binding", "binding_told"): lambda: tasks.binding(making, few // 2 or 1),
              ("permanence", "permanence_told"): lambda: tasks.permanence(making, one),

@@ -11,7 +11,8 @@ Or goes on from weights, Blockout's own or --weights, in a new folder, counting 
 
 Or measures what compute buys, with transformers of three sizes on the same clips (--minutes of each; stopped sizes are not taken up again):
 
-    python scripts/train_blockout.py scaling --out out/blockout --minutes 30
+    python scripts/train_blockout.py scaling --out out/blockout --minutes 30      # out/blockout/scaling.csv, and scaling.png of it
+    python scripts/train_blockout.py curves --out out/blockout                    # scaling.png once more, from scaling.csv beside it
 
 Or teaches it the look of one's own captioned clips, films or folders of images with a .txt of the same name beside each:
 
@@ -36,7 +37,7 @@ from engine.errors import SoraError
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=(*train.STAGES, "all", "begin", "export", "scaling", *finetune.KINDS))
+    parser.add_argument("stage", choices=(*train.STAGES, "all", "begin", "export", "scaling", "curves", *finetune.KINDS))
     parser.add_argument("--out", type=Path, required=True, help="folder for clips, checkpoints, logs and weights")
     parser.add_argument("--data", type=Path, help="lora, finetune: the folder with your clips and their captions")
     parser.add_argument("--rank", type=int, choices=range(1, 65), metavar="1..64", help=f"lora: how much it can learn ({lora.RANK} where it begins)")
@@ -90,15 +91,26 @@ def further(given: argparse.Namespace) -> int:
     return 0
 
 
-def curves(given: argparse.Namespace) -> int:
-    """Trains every size for the minutes and draws what each one's compute bought."""
+def measured(given: argparse.Namespace) -> int:
+    """Trains every size for the minutes, keeps what each one's compute bought and draws it."""
     lacking = scaling.lacking(given.out)
     if lacking:
         print(f"{given.out} has no {lacking}; render clips and train the autoencoder there first", file=sys.stderr)
         return 2
     scaling.measure(given.out / "clips", given.out, given.minutes)
-    drawn = scaling.plot(scaling.points(given.out), given.out / "scaling.png")
-    print((given.out / "scaling.png").resolve() if drawn else f"the points are in {given.out / 'scaling'}; matplotlib draws them: pip install matplotlib")
+    scaling.keep(scaling.points(given.out), given.out / scaling.POINTS)
+    return drawn(given)
+
+
+def drawn(given: argparse.Namespace) -> int:
+    """Draws the curves from the points that a folder keeps."""
+    try:
+        found = scaling.kept(given.out / scaling.POINTS)
+    except (OSError, ValueError) as error:
+        print(f"The curves cannot be drawn: {error}", file=sys.stderr)
+        return 2
+    done = scaling.plot(found, given.out / scaling.CURVES)
+    print((given.out / scaling.CURVES).resolve() if done else f"the points are in {given.out / scaling.POINTS}; matplotlib draws them: pip install matplotlib")
     return 0
 
 
@@ -112,7 +124,9 @@ def main(words: list[str] | None = None) -> int:
         train.export(given.out)
         return 0
     if given.stage == "scaling":
-        return curves(given)
+        return measured(given)
+    if given.stage == "curves":
+        return drawn(given)
     begun = [s for s in stages if (given.out / f"{s}.pt").exists()]
     if begun and not given.resume:
         print(f"{given.out} already holds {', '.join(begun)}; say --resume to go on with it, or choose another folder", file=sys.stderr)

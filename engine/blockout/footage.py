@@ -227,5 +227,5 @@ class Footage:
         full = {kind: torch.from_numpy(images).permute(0, 3, 1, 2).to(frames) for kind, images in guides.items() if larger}
         with torch.inference_mode():
             if size != Size(frames.shape[3], frames.shape[2]):
-                frames = upscale.upscale(frames, size, full.get("depth"), full.get("normal"))
+                frames = upscale.upscale(frames, size, full.get("depth"), full.get("normal"), full.get("albedo"))
             return frames.permute(0, 2, 3, 1).float().cpu().numpy()

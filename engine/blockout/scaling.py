@@ -5,6 +5,7 @@ training step. The rates stay where they begin, so that every point of a curve i
 """
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import logging
@@ -27,6 +28,8 @@ SIZES = {"small": TransformerConfig(width=128, depth=4, heads=2), "base": Transf
 MIX = {"short": .6, "plain": .4}
 HORIZON = 60                                                   # steps of the moving average
 EVERY = 25                                                     # steps between two points
+COLUMNS = {"step": int, "minutes": float, "teraflop": float, "held out": float, "parameters": int}
+POINTS, CURVES = "scaling.csv", "scaling.png"                  # lie beside each other
 
 
 def forward(config: TransformerConfig, batch: int, patches: int) -> float:
@@ -65,7 +68,7 @@ def stage(root: Path, out: Path, size: str, minutes: float) -> None:
     draws = Counted(Library(root, autoencoder), run)
     judge = HeldOut.rendered(autoencoder)
     parameters = sum(p.numel() for p in model.parameters())
-    told = lambda average: {"held out": held_out(judge, average), "petaflop": draws.spent / 1e15, "parameters": parameters}
+    told = lambda average: {"held out": held_out(judge, average), "teraflop": draws.spent / 1e12, "parameters": parameters}
     run.train(draws, told, EVERY)
 
 
@@ -93,6 +96,32 @@ def lacking(out: Path) -> str:
     return next((f"clips of the series {series}" for series in MIX if not shards.ready(out / "clips", series)), "")
 
 
+def keep(found: dict[str, list[dict]], path: Path) -> None:
+    """The points as a table, a row each: what a plot can be drawn anew from."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ("size", *COLUMNS), extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        table.writerows({"size": size, **row} for size, rows in found.items() for row in rows)
+
+
+def kept(path: Path) -> dict[str, list[dict]]:
+    """As `points`, from a table that `keep` wrote. Raises OSError, and ValueError where it is none."""
+    found: dict[str, list[dict]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file, strict=True)
+        missing = [name for name in ("size", *COLUMNS) if name not in (table.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path} has no column {missing[0]!r}")
+        for row in table:
+            try:
+                found.setdefault(row["size"], []).append({name: number(row[name]) for name, number in COLUMNS.items()})
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"line {table.line_num} of {path} is no point: {error}") from error
+    if not found:
+        raise ValueError(f"{path} has no points")
+    return found
+
+
 def plot(found: dict[str, list[dict]], path: Path) -> bool:
     """The curves on logarithmic axes; False where matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
@@ -103,7 +132,7 @@ def plot(found: dict[str, list[dict]], path: Path) -> bool:
                               title="Blockout's transformer in three sizes: what compute buys")
     for size, rows in found.items():
         label = f"{size}: {rows[-1]['parameters'] / 1e6:.1f} M parameters, {rows[-1]['step']} steps"
-        axes.plot([row["petaflop"] for row in rows], [row["held out"] for row in rows], marker=".", label=label)
+        axes.plot([row["teraflop"] / 1000 for row in rows], [row["held out"] for row in rows], marker=".", label=label)
     axes.grid(True, which="both", alpha=.25)
     axes.legend()
     figure.savefig(path)

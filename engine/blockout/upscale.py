@@ -1,7 +1,8 @@
-"""From the model's small frames to the shot's size: edges land on the layout's own edges where its depth and normals are known.
+"""From the model's small frames to the shot's size: edges land on the layout's own edges where its depth, normals or colours are known.
 
 Joint bilateral upsampling (Kopf et al. 2007) with a quadratic B-spline in space. A small pixel that straddles an edge has a guide value
-that is neither side's, so that neither side takes its mixed colour: plates have no halos. One frame at a time.
+that is neither side's, so that neither side takes its mixed colour: plates have no halos. Where things of one depth and one facing touch,
+only the colours of their materials tell them apart. One frame at a time.
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NORMAL_REACH = .22              # how far apart normals may be on one surface
+COLOUR_REACH = .08              # the same for the sRGB colours of things, 0..1
 DEPTH_REACH = .018              # the same for the square root of normalised inverse depth, at least
 SLOPE_SHARE = .3                # and this share of how much that changes about a small pixel
 PLAIN = 1e-4                    # weight of plain interpolation, for what is too thin to be seen small
@@ -52,10 +54,12 @@ def sharpened(frame: Tensor, amount: float = .55) -> Tensor:
     return torch.minimum(torch.maximum(crisp, -F.max_pool2d(-x, 3, 1)[0]), F.max_pool2d(x, 3, 1)[0])
 
 
-def features(depth: Tensor | None, normal: Tensor | None) -> Tensor:
-    """(C, H, W): square-rooted inverse depth and scaled normals. Far things differ more in the root."""
+def features(depth: Tensor | None, normal: Tensor | None, albedo: Tensor | None = None) -> Tensor:
+    """(C, H, W): square-rooted inverse depth, scaled normals and scaled colours. Far things differ more in the root, and what has no colour
+    of its own is told apart from black."""
     parts = [] if depth is None else [depth.clamp(0, 1).sqrt()]
-    return torch.cat(parts + ([] if normal is None else [normal / NORMAL_REACH]))
+    parts += [] if normal is None else [normal / NORMAL_REACH]
+    return torch.cat(parts + ([] if albedo is None else [(albedo[:3] + albedo[3:] - 1) / COLOUR_REACH]))
 
 
 def _spread(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -75,9 +79,10 @@ def _slope(small: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate((_spread(small)[None] * SLOPE_SHARE).clamp(min=DEPTH_REACH), size, mode="bilinear", align_corners=False)[0, 0]
 
 
-def joint_bilateral(frame: Tensor, depth: Tensor | None, normal: Tensor | None) -> Tensor:
-    """frame (3, h, w) at the size of depth (1, H, W) in [0, 1] and normal (3, H, W) in [-1, 1], at least one of which is given."""
-    large = features(depth, normal)
+def joint_bilateral(frame: Tensor, depth: Tensor | None, normal: Tensor | None, albedo: Tensor | None = None) -> Tensor:
+    """frame (3, h, w) at the size of depth (1, H, W) in [0, 1], normal (3, H, W) in [-1, 1] and albedo (4, H, W) as engine.guides has it,
+    at least one of which is given."""
+    large = features(depth, normal, albedo)
     height, width = large.shape[1:]
     h, w = frame.shape[1:]
     small = F.interpolate(large[None], (h, w), mode="area")[0]
@@ -101,7 +106,7 @@ def _across(small: Tensor, columns: Taps) -> Tensor:
 def _gather(out: Tensor, across: Tensor, large: Tensor, reach: Tensor | None, rows: Taps) -> None:
     """Fills out (3, H, W) from the nine taps about each large pixel, in stretches of rows that stay in a processor's own cache.
 
-    across (8 or less, h + 2, 3, W): colour and 1, both times their columns' weights, the logarithm of purity, features.
+    across (11 or less, h + 2, 3, W): colour and 1, both times their columns' weights, the logarithm of purity, features.
     """
     width = out.shape[2]
     near, apart = large.new_empty(2, 9, STRETCH // width + 1, width)
@@ -151,28 +156,28 @@ def bicubic(frame: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(frame[None], (height, width), mode="bicubic", align_corners=False, antialias=True)[0]
 
 
-def upscaled(frames: Tensor, width: int, height: int, depth: Tensor | None = None, normal: Tensor | None = None) -> Iterator[Tensor]:
-    """Frames (3, height, width) of (T, 3, h, w), one by one; guides as in `upscale`."""
+def upscaled(frames: Tensor, width: int, height: int, *guides: Tensor | None) -> Iterator[Tensor]:
+    """Frames (3, height, width) of (T, 3, h, w), one by one; guides in the order of `upscale`."""
     for i, frame in enumerate(frames):
-        if depth is None and normal is None:
+        if all(g is None for g in guides):
             yield bicubic(frame, height, width)
         else:
-            large = [g if g is None else _sized(g[i], height, width) for g in (depth, normal)]
-            yield joint_bilateral(frame, *large)
+            yield joint_bilateral(frame, *(g if g is None else _sized(g[i], height, width) for g in guides))
 
 
 def _sized(guide: Tensor, height: int, width: int) -> Tensor:
     return guide if guide.shape[1:] == (height, width) else F.interpolate(guide[None], (height, width), mode="nearest")[0]
 
 
-def upscale(frames: Tensor, size, depth: Tensor | None = None, normal: Tensor | None = None) -> Tensor:
+def upscale(frames: Tensor, size, depth: Tensor | None = None, normal: Tensor | None = None, albedo: Tensor | None = None) -> Tensor:
     """frames (T, 3, h, w) in any range -> (T, 3, H, W) in that range; `size` is (W, H) or has width and height.
 
-    depth (T, 1, H, W) in [0, 1] and normal (T, 3, H, W) in [-1, 1] are the layout's guides at about that size; bicubic without either.
+    depth (T, 1, H, W) in [0, 1], normal (T, 3, H, W) in [-1, 1] and albedo (T, 4, H, W) in [0, 1], its last channel how much of a pixel has
+    a colour of its own, are the layout's guides at about that size; bicubic without any.
     """
     width, height = (size.width, size.height) if hasattr(size, "width") else size
     low, high = frames.amin(), frames.amax()
     out = frames.new_empty(len(frames), 3, height, width)
-    for i, frame in enumerate(upscaled(frames, width, height, depth, normal)):
+    for i, frame in enumerate(upscaled(frames, width, height, depth, normal, albedo)):
         out[i] = frame.clamp(low, high)
     return out

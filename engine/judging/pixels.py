@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _slopes(x: Tensor) -> Tensor:
+def slopes(x: Tensor) -> Tensor:
     """(..., H, W) sum of absolute central differences."""
     out = torch.zeros_like(x)
     out[..., :, 1:-1] += (x[..., :, 2:] - x[..., :, :-2]).abs() / 2
@@ -20,7 +20,7 @@ def _slopes(x: Tensor) -> Tensor:
 
 def depth_edges(depth: Tensor, threshold: float = .06) -> Tensor:
     """(B, T, H, W) bool: where depth (B, 1, T, H, W) in [0, 1] jumps."""
-    return _slopes(depth[:, 0]) > threshold
+    return slopes(depth[:, 0]) > threshold
 
 
 def edge_f1(video: Tensor, layout: Tensor, least: int = 30) -> np.ndarray:
@@ -28,7 +28,7 @@ def edge_f1(video: Tensor, layout: Tensor, least: int = 30) -> np.ndarray:
 
     NaN where the layout has fewer than `least` edge pixels.
     """
-    strength = torch.stack([_slopes(video[:, c]) for c in range(3)]).amax(0)
+    strength = torch.stack([slopes(video[:, c]) for c in range(3)]).amax(0)
     near = lambda m: F.max_pool2d(m[:, None], 3, 1, 1)[:, 0]
     scores = np.full(len(video), np.nan)
     for i, (edges, slope) in enumerate(zip(layout.float(), strength)):
@@ -68,6 +68,12 @@ def flicker(video: Tensor) -> np.ndarray:
     return video.diff(dim=2).diff(dim=2).abs().flatten(1).mean(1).numpy()
 
 
+def psnr_within(a: Tensor, b: Tensor, where: Tensor) -> float:
+    """Decibels between videos (3, T, H, W) in [-1, 1] where (T, H, W) is true; NaN where it never is."""
+    off = ((a - b) / 2).square().mean(0)[where]
+    return float(-10 * torch.log10(off.mean() + 1e-9)) if len(off) else float("nan")
+
+
 def digest(video: Tensor) -> str:
     return hashlib.sha256(((video.clamp(-1, 1) + 1) * 127.5).round().byte().contiguous().numpy().tobytes()).hexdigest()
 
@@ -77,7 +83,7 @@ def edge_distance(frame: Tensor, layout: np.ndarray) -> np.ndarray:
     import cv2
 
     apart = cv2.distanceTransform((~layout).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    slope = torch.stack([_slopes(c) for c in frame]).amax(0).numpy()
+    slope = torch.stack([slopes(c) for c in frame]).amax(0).numpy()
     slope[:2], slope[-2:], slope[:, :2], slope[:, -2:] = 0, 0, 0, 0
     count = min(int(layout.sum()), slope.size)
     strongest = np.argpartition(slope.ravel(), -count)[-count:] if count else []

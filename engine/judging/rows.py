@@ -126,7 +126,7 @@ def first_frame(studio: Studio, exam: Exam, count: int) -> dict[str, Line]:
     if not studio.keyframes:
         return {name: scores.left_out("the family takes no first frame") for name in ("first_frame_psnr", "first_frame_gain")}
     truth, along = exam.video[:count], ("depth", "normal")
-    clips = torch.cat([studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, *along), first=truth[i:i + 1, :, 0], **exam.flown(i)))
+    clips = torch.cat([studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, guides=exam.one(i, *along), stills={0: truth[i:i + 1, :, 0]}, **exam.flown(i)))
                        for i in range(count)])
     middle = truth.shape[2] // 2
     near = lambda a, b, t: psnr(a[:, :, t:t + 1], b[:, :, t:t + 1]).numpy()

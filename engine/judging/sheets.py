@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..blockout import data, upscale
+from ..clip import FOR_DELIVERY
 from . import exam as exams
 from . import shown
 from .blender import Scene
@@ -42,7 +43,7 @@ def _strip(video: Tensor, width: int, full: dict[str, Tensor] | None = None) -> 
         at = round(share * (video.shape[1] - 1))
         frame = video[:, at]
         if full:
-            frame = upscale.joint_bilateral(frame, full["depth"][0, :, at], full["normal"][0, :, at]).clamp(-1, 1)
+            frame = upscale.joint_bilateral(frame, *(full[kind][0, :, at] if kind in full else None for kind in FOR_DELIVERY)).clamp(-1, 1)
         stills.append(_still(frame, width, height))
     return np.concatenate(stills, 1)
 
@@ -76,12 +77,18 @@ def _layout_scene(found: list[Scene]) -> tuple[Wish, dict[str, Tensor], str]:
     """A shot of the layout that is shown in every look, its full-size guides, and its subject."""
     if found:
         scene = next((scene for scene in found if "arch" in scene.prompt), found[0])
-        return scene.wish(0), scene.full, scene.truth["shape"]
+        wish = scene.wish(0)
+        return wish, _given(scene, wish), scene.truth["shape"]
     w, h = NATIVE
     clip = data.clip(exams.SEEDS + 700, exams.FRAMES, h, w, kind="objects", style="photo", count=2)
     exam = exams.Exam.of([clip])
     full = exams.guides_of([data.Clip(clip.rgb, *data.geometry(clip.scene, 2 * h, 2 * w), "", clip.scene)])
     return Wish(prompt="", seed=0, guides=exam.guides, size=NATIVE, frames=exams.FRAMES, **exam.flown(0)), full, clip.scene.things[0].word
+
+
+def _given(scene: Scene, wish: Wish) -> dict[str, Tensor]:
+    """The full-size guides that a shot of a scene has."""
+    return {kind: scene.full[kind] for kind in wish.guides}
 
 
 def looks(studio: Studio, found: list[Scene]) -> "Image.Image":
@@ -105,8 +112,8 @@ def blender(studio: Studio, found: list[Scene], count: int = 5) -> "Image.Image"
     cells = []
     for seed, scene in enumerate(chosen):
         width, ways = scene.size[0] * SCALE, ((), ("albedo",)) if takes(studio, "albedo") else ((),)
-        clips = [studio.clip(scene.wish(seed, more=more))[0] for more in ways]
-        cells.append((scene.prompt, [_strip(_layout(scene.full), width), *(_strip(clip, width, scene.full) for clip in clips)]))
+        wishes = [scene.wish(seed, more=more) for more in ways]
+        cells.append((scene.prompt, [_strip(_layout(scene.full), width), *(_strip(studio.clip(wish)[0], width, _given(scene, wish)) for wish in wishes)]))
     return _page(cells, 2)
 
 

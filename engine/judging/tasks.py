@@ -27,19 +27,20 @@ LEVELS, SEEDS = (0., .25, .5, 1., 1.5), 4                      # of a weight; cl
 
 
 # ---------------------------------------------------------------- binding
-def _pair(seed: int) -> tuple[world.Scene, str]:
+def pair(seed: int) -> tuple[world.Scene, str]:
     """Two things of two colours in daylight, and a plain sentence that says which is which."""
     rng = np.random.default_rng(seed)
     scene = world.drawn(rng, exams.FRAMES, exams.WIDTH / exams.HEIGHT, kind="objects", style="photo", count=2)
     scene.sky, scene.weather = str(rng.choice(["noon", "overcast"])), "clear"
     for which, colour in enumerate(rng.permutation(list(CHOICES["colour"]))[:2]):
         scene = painted(scene, which, str(colour))
-    return scene, _sentence(scene)
+    return scene, sentence(scene)
 
 
-def _sentence(scene: world.Scene) -> str:
+def sentence(scene: world.Scene) -> str:
+    """Two things, where they are and how it looks, plainly."""
     a, b = (f"a {t.finish} {t.word}" for t in scene.things)
-    return f"{a} to the left of {b} {captions.PHRASES[scene.ground][0]} {captions.PHRASES[scene.sky][0]}, realistic"
+    return f"{a} to the left of {b} {captions.PHRASES[scene.ground][0]} {captions.PHRASES[scene.sky][0]}, {captions.PHRASES[scene.style][0]}"
 
 
 def _exchanged(scene: world.Scene) -> world.Scene:
@@ -47,7 +48,7 @@ def _exchanged(scene: world.Scene) -> world.Scene:
     return painted(painted(scene, 0, b.finish), 1, a.finish)
 
 
-def _clip(scene: world.Scene, caption: str, seed: int, size: tuple[int, int]) -> data.Clip:
+def rendered(scene: world.Scene, caption: str, seed: int, size: tuple[int, int] = (exams.WIDTH, exams.HEIGHT)) -> data.Clip:
     return data.Clip(*data.render(scene, *size[::-1], seed), caption, scene)
 
 
@@ -59,7 +60,7 @@ class Shown:
 
     @classmethod
     def of(cls, studio: Studio, scenes: list[tuple[world.Scene, str]], size: tuple[int, int] = (exams.WIDTH, exams.HEIGHT)) -> Shown:
-        exam = Exam.of([_clip(scene, caption, i, size) for i, (scene, caption) in enumerate(scenes)])
+        exam = Exam.of([rendered(scene, caption, i, size) for i, (scene, caption) in enumerate(scenes)])
         return cls(exam, studio.returned(exam.video, exam.guides))
 
 
@@ -73,9 +74,9 @@ def told(measure, studio: Studio, name: str, shown: list[Shown]) -> dict[str, Li
 
 def binding(studio: Studio, count: int) -> dict[str, Line]:
     """Two colours exchanged, over the same depth: are both things in the colours they were given?"""
-    pairs = [_pair(BINDING_SEEDS + i) for i in range(count)]
+    pairs = [pair(BINDING_SEEDS + i) for i in range(count)]
     exchanged = [_exchanged(scene) for scene, _ in pairs]
-    return told(_bound, studio, "binding", [Shown.of(studio, pairs), Shown.of(studio, [(scene, _sentence(scene)) for scene in exchanged])])
+    return told(_bound, studio, "binding", [Shown.of(studio, pairs), Shown.of(studio, [(scene, sentence(scene)) for scene in exchanged])])
 
 
 def _bound(studio: Studio, sides: list[Shown], along: tuple[str, ...] = ()) -> Line:

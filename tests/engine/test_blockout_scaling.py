@@ -1,6 +1,7 @@
 """What training costs, as it is counted for the scaling curves, and the files that they are drawn from."""
 import json
 import re
+import sys
 
 import pytest
 import torch
@@ -10,6 +11,10 @@ from engine.blockout import optimise, scaling
 from engine.blockout.guides import GIVEN
 from engine.blockout.text import TOKENS
 from engine.blockout.transformer import Transformer
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import train_blockout  # noqa: E402
 
 
 @pytest.mark.parametrize("size", ["small", "base"])
@@ -41,5 +46,18 @@ def test_curves_are_read_by_size(tmp_path):
     assert scaling.points(tmp_path) == {}
     path = scaling.curve(tmp_path, "small")
     path.parent.mkdir()
-    path.write_text("".join(json.dumps({"step": s, "petaflop": s / 10, "held out": 1 / s, "parameters": 5, "minutes": s}) + "\n" for s in (1, 2)))
+    path.write_text("".join(json.dumps({"step": s, "teraflop": s / 10, "held out": 1 / s, "parameters": 5, "minutes": s}) + "\n" for s in (1, 2)))
     assert [row["step"] for row in scaling.points(tmp_path)["small"]] == [1, 2]
+
+
+def test_curves_are_drawn_anew_from_the_table_beside_them(tmp_path, capsys):
+    rows = [{"step": 25 * s, "minutes": s / 2, "loss": 1., "teraflop": s * .3127, "held out": 1.5 / s, "parameters": 5} for s in (1, 2, 3)]
+    scaling.keep({"small": rows, "base": rows[:1]}, tmp_path / scaling.POINTS)
+    assert scaling.kept(tmp_path / scaling.POINTS) == {"small": [{k: row[k] for k in scaling.COLUMNS} for row in rows],
+                                                       "base": [{k: rows[0][k] for k in scaling.COLUMNS}]}
+    assert train_blockout.main(["curves", "--out", str(tmp_path)]) == 0 and "scaling." in capsys.readouterr().out
+    for text, why in (("", "no column"), ("size,step,minutes,teraflop,held out,parameters\n", "no points"),
+                      ("size,step,minutes,teraflop,held out,parameters\nsmall,many,1,1,1,1\n", "line 2")):
+        (tmp_path / scaling.POINTS).write_text(text)
+        assert train_blockout.main(["curves", "--out", str(tmp_path)]) == 2 and why in capsys.readouterr().err
+    assert train_blockout.main(["curves", "--out", str(tmp_path / "nowhere")]) == 2

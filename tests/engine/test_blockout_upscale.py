@@ -1,6 +1,8 @@
-"""Upscaled plates have the layout's edges, keep flat colours flat, and need no guides to be of the right size."""
+"""Upscaled plates have the layout's edges and those of its colours, keep flat colours flat, and need no guides to be of the right size."""
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -29,7 +31,7 @@ def test_edges_land_on_the_layouts(scene, kinds):
 
 def test_a_flat_colour_stays_flat_whatever_the_guides(scene):
     flat = torch.full_like(scene.small, .3)
-    for guides in ({}, {"depth": scene.depth, "normal": scene.normal}, {"normal": torch.rand(2, 3, 60, 104)}):
+    for guides in ({}, {"depth": scene.depth, "normal": scene.normal}, {"normal": torch.rand(2, 3, 60, 104)}, {"albedo": torch.rand(2, 4, 60, 104)}):
         assert torch.allclose(upscale.upscale(flat, (104, 60), **guides), torch.full((2, 3, 60, 104), .3), atol=1e-5)
 
 
@@ -78,3 +80,30 @@ def test_edges_of_a_blurred_clip_are_within_a_pixel_and_a_half_of_the_layouts(sc
     plate = upscale.upscale(small, (832, 480), depth[None, None])[0, 0]
     off = edge_errors(plate, shade)
     assert len(off) > 1000 and off.median() <= .75 and off.quantile(.95) <= 1.5
+
+
+def off_colour(plate, truth, much=.035):
+    """Pixels from the truth's edges, between which it is flat, to where the plate's colour still is another one. plate, truth (h, w)."""
+    edges = np.ones(truth.shape, np.uint8)
+    edges[:, :-1][truth.diff(dim=1) != 0], edges[:-1][truth.diff(dim=0) != 0] = 0, 0
+    return torch.from_numpy(cv2.distanceTransform(edges, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))[(plate - truth).abs() > much]
+
+
+def test_what_is_painted_on_one_wall_has_its_edges_by_its_colours_alone():
+    """A red panel within a blue wall, and a strip that nothing was said of or that is black, seen small; one depth, one facing."""
+    y, x = torch.meshgrid(torch.arange(480.) + .5, torch.arange(832.) + .5, indexing="ij")
+    panel, strip = (x > 233 + .2 * y) & (x < 411 + .2 * y) & (y > 101) & (y < 389), (x > 611) & (x < 733)
+    unsaid = torch.stack([panel, torch.zeros_like(panel), ~panel & ~strip, ~strip]).float()
+    black = unsaid.clone()
+    black[3] = 1
+    shade, flat = torch.where(panel, .7, torch.where(strip, .05, .35)), torch.full((1, 1, 480, 832), .4)
+    facing = torch.tensor([0., 0., 1.]).view(1, 3, 1, 1).expand(1, 3, 480, 832)
+    small = torch.nn.functional.interpolate(shade.expand(1, 3, -1, -1), (56, 96), mode="area")
+    plate = lambda **guides: upscale.upscale(small, (832, 480), **guides)[0, 0]
+    for told in ({"depth": flat, "normal": facing, "albedo": unsaid[None]}, {"depth": flat, "normal": facing, "albedo": black[None]}, {"albedo": unsaid[None]}):
+        made = plate(**told)
+        assert edge_errors(made, shade).quantile(.95) <= 1.5 and off_colour(made, shade).quantile(.99) <= 1.5
+    assert off_colour(plate(depth=flat, normal=facing), shade).median() > 1.5
+    apart = torch.full((1, 1, 480, 832), .2).where(panel, .8)
+    both = plate(depth=apart, albedo=unsaid[None])
+    assert off_colour(both, shade).quantile(.99) <= 1.5                         # an edge may be of depth and of colour at once

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ import torch
 
 from engine.blockout import data, model, varied, world
 from engine.blockout.autoencoder import AutoencoderConfig
+from engine.blockout.train_autoencoder import as_video
 from engine.blockout.transformer import TransformerConfig
 from engine.guides import Reader
-from engine.judging import attributes, glimpses, judges, learning, looks, pixels, rows, scores, shown, studio, tasks
+from engine.judging import attributes, begun, glimpses, judges, lasting, learning, looks, pixels, rows, scores, shown, studio, tasks
 from engine.judging.exam import Exam, painted
 from engine.judging.studio import Native, Shots, Wish
 from engine.protocol import Size
@@ -40,7 +42,7 @@ def native(blockout):
 
 class Mirror:
     """Makes exactly what was rendered, whatever the words: the ceiling of every line."""
-    keyframes = negative = references = rates = True
+    keyframes = negative = references = rates = sources = changes = True
 
     def __init__(self, exam):
         self.exam = exam
@@ -50,6 +52,32 @@ class Mirror:
 
     def returned(self, video, guides=studio.NONE):
         return video
+
+    def shows(self, *frames):
+        return True
+
+
+class Copier:
+    """Gives back the clip that it is to begin from, or grey: the worst that a region or another look can be."""
+    keyframes = negative = references = rates = sources = changes = True
+
+    def clip(self, wish):
+        return wish.source if wish.source is not None else torch.zeros(1, 3, wish.frames, 40, 64)
+
+    def returned(self, video, guides=studio.NONE):
+        return video
+
+    def shows(self, *frames):
+        return True
+
+
+class Plain:
+    """Takes words alone."""
+    keyframes = negative = references = rates = sources = changes = False
+    spec = SimpleNamespace(guides=(), longest=121)
+
+    def shows(self, *frames):
+        return False
 
 
 # ---------------------------------------------------------------- measures
@@ -190,6 +218,73 @@ def test_the_lines_with_scenes_of_their_own_are_measured(native, exam):
     assert found["upscale_edge_px"].value >= 0 and found["negative"].clips == 1
 
 
+# ---------------------------------------------------------------- shots that begin from pictures, long shots
+def test_a_seam_is_as_many_times_as_much_as_changes_about_it():
+    steps = torch.tensor([0., 1, 2, 3, 4, 5, 6, 7, 8, 9]) / 20
+    clip = steps.view(1, -1, 1, 1).expand(3, -1, 4, 4)
+    assert begun.seam(clip, clip[:, :5]) == pytest.approx(1, rel=1e-3)
+    jumped = torch.cat([clip[:, :5], clip[:, 5:] + .1], 1)
+    assert begun.seam(jumped, clip[:, :5]) == pytest.approx(3, rel=1e-3)
+
+
+def test_a_box_is_of_whole_latent_pixels_and_holds_the_thing_throughout():
+    seen = torch.zeros(3, 40, 64, dtype=torch.bool)
+    seen[0, 9:12, 17:20], seen[2, 14:18, 30] = True, True
+    marked = begun.box(seen)
+    assert torch.equal(marked[1].nonzero().amin(0), torch.tensor([8, 16])) and torch.equal(marked[1].nonzero().amax(0), torch.tensor([23, 31]))
+    assert not begun.box(torch.zeros_like(seen)).any()
+    video = torch.rand(3, 3, 40, 64)
+    off = torch.where(marked, video + 1, video + .2)
+    assert pixels.psnr_within(off, video, ~marked) == pytest.approx(20, abs=.01) and np.isnan(pixels.psnr_within(off, video, torch.zeros_like(marked)))
+
+
+def test_what_is_given_back_unchanged_is_kept_and_not_changed(exam):
+    found = begun.region(Copier(), 2)
+    assert found["region_kept"].value > 80 and found["region_changed"].value == 0 and found["region_changed"].truth == 1
+    torch.manual_seed(0)
+    found = begun.remix(Copier(), judges.Judges().eval(), 1, (.5, 1.))
+    assert found["remix"].value == 0 and "0.5" in found["remix_look"].note
+
+
+def test_a_clip_that_goes_on_as_it_was_has_no_seam(exam):
+    mirror = Mirror(exam)
+    found = begun.extended(mirror, exam, 3) | begun.between(mirror, exam, 2)
+    assert found["extend_seam"].value == found["extend_seam"].truth == found["extend_seam"].codec and found["extend_known"].value > 80
+    assert found["last_frame_psnr"].value > 80 and found["between_gain"].value == found["between_gain"].codec > 0
+    grey = begun.extended(Copier(), exam, 3)
+    assert grey["extend_seam"].value > 3 and grey["extend_known"].value < 20
+
+
+def test_a_family_that_takes_words_alone_has_that_said(exam):
+    found = begun.region(Plain(), 1) | begun.extended(Plain(), exam, 1) | begun.between(Plain(), exam, 1) | begun.remix(Plain(), None, 1)
+    found |= lasting.lines(Plain(), 1)
+    assert {"region_kept", "region_changed", "extend_seam", "extend_known", "last_frame_psnr", "between_gain", "remix", "remix_look", *lasting.LINES} == set(found)
+    assert all(line.value is None and line.note for line in found.values())
+
+
+def test_drift_is_told_by_colour_lightness_contrast_and_sharpness():
+    frames = torch.rand(3, 1, 40, 64, generator=torch.Generator().manual_seed(0)).expand(-1, 8, -1, -1) * .8 - .4
+    same, lighter, flatter = (lasting.drift(frames, x) for x in (frames, frames + .3, frames * .5))
+    assert (same.colour, same.brightness) == (0, 0) and same.contrast == same.sharpness == pytest.approx(1)
+    assert lighter.brightness == pytest.approx(lighter.colour, rel=.3) and lighter.brightness > 10
+    assert flatter.contrast == pytest.approx(.5, abs=.1) and flatter.sharpness == pytest.approx(.5, abs=.1)
+
+
+def test_a_long_clip_is_made_window_by_window_and_nothing_moves_in_its_scene(native):
+    wish = Wish(prompt="a red ball", seed=3, frames=native.footage.window, fps=24.)
+    longer = native.clip(replace(wish, frames=native.footage.window + 12))
+    assert longer.shape[2] == native.footage.window + 12 and torch.equal(longer[:, :, :native.footage.window], native.clip(wish))
+    found = lasting.lines(native, 2, native.footage.window + 12)
+    assert found["drift"].truth == 0 and found["drift_contrast"].truth == pytest.approx(1) and found["drift"].value > 0 and found["drift"].clips == 2
+
+
+def test_small_weights_begin_from_pictures(native, exam):
+    torch.manual_seed(0)
+    found = begun.region(native, 1) | begun.extended(native, exam, 1) | begun.between(native, exam, 1)
+    found |= begun.remix(native, judges.Judges().eval(), 1, (1.,))
+    assert all(line.raw is not None for line in found.values()) and found["extend_known"].value == pytest.approx(found["extend_known"].codec, abs=1)
+
+
 def test_the_script_writes_every_line(tmp_path, blockout):
     model.save(blockout, tmp_path / "weights")
     command = [sys.executable, ROOT / "scripts/evaluate.py", "--weights", tmp_path / "weights", "--clips", "3", "--steps", "1", "--glimpses", "8",
@@ -206,21 +301,28 @@ def test_any_family_is_asked_through_whole_shots(tmp_path, blockout):
     clip = data.clip(3, 5, 40, 64, kind="objects", count=1)
     guides = Exam.of([clip]).one(0, "depth", "normal", "vector")
     shots = Shots("blockout", str(tmp_path / "weights"), tmp_path / "takes", longer=128, steps=1)
-    wish = Wish(prompt="a red ball", seed=1, guides=guides, first=torch.zeros(1, 3, 40, 64), reference=torch.ones(1, 3, 40, 40), frames=5)
+    wish = Wish(prompt="a red ball", seed=1, guides=guides, stills={0: torch.zeros(1, 3, 40, 64)}, reference=torch.ones(1, 3, 40, 40), frames=5)
     made = shots.clip(wish)
     assert made.shape == (1, 3, 5, 40, 64) and -1 <= made.min() and made.max() <= 1 and made.std() > 0
     assert shots.returned(made) is None and world.SHAPES
     shot = shots._frozen(wish)
     read = Reader(next(guide for guide in shot.guides if guide.kind == "vector"), shot).read(0, 5, Size(64, 40))
     assert np.abs(read - guides["vector"][0].permute(1, 2, 3, 0).numpy()).max() < 1e-3 and len(shot.references) == 1
+    video, mask = as_video(clip.rgb[None]), torch.zeros(1, 1, 5, 40, 64)
+    mask[..., 16:32, 24:48] = 1
+    masked = shots.clip(Wish(prompt="a red ball", seed=1, guides=guides | {"mask": mask}, source=video, frames=5))
+    far = torch.nn.functional.max_pool2d(mask[0, 0], 5, 1, 2)[:, None].transpose(0, 1) == 0
+    assert shots.sources and shots.changes and (masked - video)[0].abs().masked_select(far).mean() < .06 < (masked - video)[0].abs()[:, mask[0, 0] > 0].mean()
+    headed = shots._frozen(Wish(prompt="a red ball", seed=1, head=video[:, :, :3], stills={4: video[:, :, 4]}, frames=5))
+    assert [keyframe.frame for keyframe in headed.keyframes] == [0, 1, 2, 4] and shots.shows(0, 4)
 
 
 def test_a_family_that_is_not_told_colours_has_that_said():
-    class Plain:
+    class Untold:
         spec = SimpleNamespace(guides=("depth",))
 
     asked = []
-    found = tasks.told(lambda who, shown, along=(): asked.append((shown, along)) or "measured", Plain(), "binding", ["scenes"])
+    found = tasks.told(lambda who, shown, along=(): asked.append((shown, along)) or "measured", Untold(), "binding", ["scenes"])
     assert asked == [(["scenes"], ())] and found["binding"] == "measured" and found["binding_told"].value is None and "colours" in found["binding_told"].note
 
 
