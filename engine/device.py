@@ -48,10 +48,15 @@ class Device:
 def chosen() -> Device:
     """The device of this process. Imports torch. Raises EngineBroken or ModelError."""
     torch = torch_module()
-    name = os.environ.get(CHOICE, "").strip().lower() or next(kind for kind in ("cuda", "xpu", "mps", "cpu") if _answers(torch, kind))
-    kind = name.partition(":")[0]
+    asked = os.environ.get(CHOICE, "").strip().lower()
+    return answering(asked or next(kind for kind in ("cuda", "xpu", "mps", "cpu") if _answers(torch, kind)), CHOICE)
+
+
+def answering(name: str, asker: str) -> Device:
+    """The device of a name, such as cpu, cuda:1 or mps, for which `asker` asks. Imports torch. Raises EngineBroken or ModelError."""
+    torch, kind = torch_module(), name.partition(":")[0]
     if kind not in ("cuda", "xpu", "mps", "cpu") or not _answers(torch, kind):
-        raise ModelError(f"{CHOICE} asks for the device {name!r}, which does not answer here.",
+        raise ModelError(f"{asker} asks for the device {name!r}, which does not answer here.",
                          REPAIR)
     return _described(torch, name, kind)
 

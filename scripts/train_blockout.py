@@ -19,6 +19,9 @@ Or teaches it the look of one's own captioned clips, films or folders of images 
     python scripts/train_blockout.py lora --data clips --out out/ink --minutes 10          # out/ink/ink.safetensors, to be put on
     python scripts/train_blockout.py finetune --data clips --out out/ink --minutes 60      # out/ink/weights, a model of its own
     python -m engine models import out/ink/weights --name ink                              # ... to be chosen as --model ink, or in Blender
+
+It trains on a graphics card where torch sees one (CUDA, ROCm or Apple's), in one process and with larger steps, else on the CPU in two processes;
+--device says which. A folder that was begun on the one can be gone on with on the other.
 """
 from __future__ import annotations
 
@@ -31,8 +34,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from safetensors import SafetensorError
 
-from engine.blockout import finetune, lora, model, scaling, train
-from engine.errors import SoraError
+from engine import device
+from engine.blockout import finetune, lora, model, scaling, train, train_transformer
+from engine.blockout.training import ON_A_CARD
+from engine.errors import ModelError, SoraError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+TOKENED = ("transformer", "all", "scaling", *finetune.KINDS)   # stages whose steps are counted in latent pixels
+
+log = logging.getLogger("train_blockout")
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -44,7 +54,11 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=model.WEIGHTS, help="lora, finetune: what they begin from; refiner: whose frames it "
                         "learns from, unless --out holds a model; Blockout's own")
     parser.add_argument("--minutes", type=float, help="of the stage in all, or of all stages together (120 unless said); begin: what made the weights")
-    parser.add_argument("--processes", type=int, default=2, help="of one thread each; they average their gradients")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help=f"auto: what {device.CHOICE} says, else a card where torch sees one (cuda is "
+                        "ROCm, too), else the CPU")
+    parser.add_argument("--processes", type=int, help="of one thread each, on a CPU; they average their gradients (2 unless said); a card takes one")
+    parser.add_argument("--tokens", type=int, help="transformer, scaling, lora, finetune: latent pixels that each process sees in a step "
+                        f"({train_transformer.TOKENS_A_STEP}, of your own clips {finetune.TOKENS_A_STEP}; {ON_A_CARD} times as many on a card)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     given = parser.parse_args(words)
     if (given.stage in finetune.KINDS) != (given.data is not None):
@@ -54,15 +68,35 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     if given.stage == "begin" and given.minutes is None:
         parser.error("begin needs the --minutes that the transformer was trained for, which the model's card says")
     given.minutes = 120. if given.minutes is None else given.minutes
-    if given.minutes <= 0 or given.processes < 1:
-        parser.error("--minutes must be above 0, --processes at least 1")
+    if given.tokens is not None and given.stage not in TOKENED:
+        parser.error(f"--tokens is for {', '.join(TOKENED)}; the steps of {given.stage} are not counted in them")
+    if given.minutes <= 0 or min(1 if n is None else n for n in (given.processes, given.tokens)) < 1:
+        parser.error("--minutes must be above 0, --processes and --tokens at least 1")
     return given
 
 
-def taught(given: argparse.Namespace) -> int:
+def placed(wanted: str) -> device.Device:
+    """The device of DEVICES that trains. Raises SoraError where it is not there."""
+    try:
+        place = device.chosen() if wanted == "auto" else device.answering(wanted, "--device")
+    except ModelError as error:
+        raise ModelError(f"{error.sentence} `python -m engine doctor` says what is here, --device cpu trains without it.") from error
+    idle = device.passed_over(place) if wanted == "auto" else ""
+    log.info("on %s%s", place.label, f": {idle}" if idle else "")
+    return place
+
+
+def processes(place: device.Device, wanted: int | None) -> int:
+    """How many train. Raises ModelError where a card is asked for several."""
+    if place.name != "cpu" and (wanted or 1) > 1:
+        raise ModelError(f"{place.label} trains in one process, not in {wanted}; leave --processes out, or say --device cpu.")
+    return wanted or (2 if place.name == "cpu" else 1)
+
+
+def taught(given: argparse.Namespace, place: device.Device) -> int:
     """Trains on somebody's own clips and says where the result is."""
     try:
-        made = finetune.train(given.stage, given.data, given.out, given.minutes, given.weights, given.rank or 0, given.processes)
+        made = finetune.train(given.stage, given.data, given.out, given.minutes, given.weights, given.rank or 0, given.processes, place, given.tokens or 0)
     except SoraError as error:
         print(error.sentence, file=sys.stderr)
         return 2 if error.bad_request else 1
@@ -91,13 +125,13 @@ def further(given: argparse.Namespace) -> int:
     return 0
 
 
-def measured(given: argparse.Namespace) -> int:
+def measured(given: argparse.Namespace, place: device.Device) -> int:
     """Trains every size for the minutes, keeps what each one's compute bought and draws it."""
     lacking = scaling.lacking(given.out)
     if lacking:
         print(f"{given.out} has no {lacking}; render clips and train the autoencoder there first", file=sys.stderr)
         return 2
-    scaling.measure(given.out / "clips", given.out, given.minutes)
+    scaling.measure(given.out / "clips", given.out, given.minutes, place, given.tokens or 0)
     scaling.keep(scaling.points(given.out), given.out / scaling.POINTS)
     return drawn(given)
 
@@ -123,21 +157,41 @@ def main(words: list[str] | None = None) -> int:
     if given.stage == "export":
         train.export(given.out)
         return 0
-    if given.stage == "scaling":
-        return measured(given)
     if given.stage == "curves":
         return drawn(given)
+    try:
+        place = placed(given.device)
+        given.processes = processes(place, given.processes)
+    except SoraError as error:
+        print(error.sentence, file=sys.stderr)
+        return 2
+    try:
+        return trained(given, place, stages)
+    except (RuntimeError, MemoryError) as error:
+        if not device.exhausted(error):
+            raise
+        fewer = "fewer --tokens" if given.stage in TOKENED else "--device cpu"
+        print(f"the memory of {place.label} did not suffice; say {fewer}, and --resume to go on with what {given.out} holds", file=sys.stderr)
+        return 1
+
+
+def trained(given: argparse.Namespace, place: device.Device, stages: tuple[str, ...]) -> int:
+    """Carries out what trains; the exit code."""
+    if given.stage == "scaling":
+        return measured(given, place)
     begun = [s for s in stages if (given.out / f"{s}.pt").exists()]
     if begun and not given.resume:
         print(f"{given.out} already holds {', '.join(begun)}; say --resume to go on with it, or choose another folder", file=sys.stderr)
         return 2
     if given.stage in finetune.KINDS:
-        return taught(given)
+        return taught(given, place)
     if "autoencoder" in stages and train.of_weights(given.out):
-        print(f"{given.out} was begun from weights, whose transformer knows the latents of their autoencoder alone; train the transformer or the decoder", file=sys.stderr)
+        print(f"{given.out} was begun from weights, whose transformer knows the latents of their autoencoder alone; train the transformer or the decoder",
+              file=sys.stderr)
         return 2
     for stage in stages:
-        train.train(stage, given.out, given.minutes * (train.SHARE[stage] if given.stage == "all" else 1), given.processes, given.weights)
+        minutes = given.minutes * (train.SHARE[stage] if given.stage == "all" else 1)
+        train.train(stage, given.out, minutes, given.processes, given.weights, place, given.tokens or 0)
     return 0
 
 

@@ -1,4 +1,7 @@
-"""What training shows the transformer beside noise: guides as Blender will deliver them, dropped and roughened, and known frames."""
+"""What training shows the transformer beside noise: guides as Blender will deliver them, dropped and roughened, and known frames.
+
+What is made of stored clips is made where they lie, on a card or not. Chance is drawn on the CPU, so that it is the same for a seed everywhere.
+"""
 from __future__ import annotations
 
 import numpy as np
@@ -12,6 +15,7 @@ from .autoencoder import SPACE, TIME
 GIVEN = ((0, 0, 0), (0, 0, 1), (1, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 1, 0), (0, 1, 1))           # as guides.GIVEN but for the last
 GIVEN_SHARE = (.40, .08, .16, .18, .06, .07, .025, .025)       # what a prompt alone can bring (moves, shapes) is learned slowest
 PAINTED, MOVED = (.04, .5), (.04, .25)                         # how often colours and vectors are told without a layout, and with one
+Stored = np.ndarray | Tensor                                   # as in a shard's files; what is given together lies on one device
 NOISY = .8                                                     # and it is decided while there is little but noise
 
 
@@ -37,39 +41,40 @@ def blurred(x: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(x.flatten(0, 2)[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1).view(x.shape)
 
 
-def guides(inverse: np.ndarray, normal: np.ndarray, g: torch.Generator, rough: bool = True) -> dict[str, Tensor]:
+def guides(inverse: Stored, normal: Stored, g: torch.Generator, rough: bool = True) -> dict[str, Tensor]:
     """Stored inverse depth (B, T, H, W) and normal (B, T, H, W, 3) as the engine's guides; `rough` varies range and sharpness."""
-    iz = torch.from_numpy(np.asarray(inverse, np.float32))
+    iz = torch.as_tensor(inverse).float()
     near, far = span(iz)
     b = len(iz)
     if rough:
-        near, far = near * uniform(g, .6, 1.1, b), far * uniform(g, .6, 1.6, b)
+        near, far = near * uniform(g, .6, 1.1, b).to(near), far * uniform(g, .6, 1.6, b).to(far)
     depth = normalised_depth(iz, near, torch.maximum(far, near * 1.5))[:, None]
-    facing = torch.from_numpy(np.asarray(normal)).permute(0, 4, 1, 2, 3).float() / 127
+    facing = torch.as_tensor(normal).permute(0, 4, 1, 2, 3).float() / 127
     if rough and torch.rand((), generator=g) < .25:
         depth, facing = blurred(depth), blurred(facing)
     return {"depth": depth, "normal": facing}
 
 
-def flights(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, g: torch.Generator, rough: bool = True) -> Tensor:
+def flights(c2w: Stored, lens: Stored, inverse: Stored, g: torch.Generator, rough: bool = True) -> Tensor:
     """`flight.rays` (B, N, WIDTH) of clips: c2w (B, T, 4, 4), lens (B, 4), stored inverse depth (B, T, H, W); `rough` varies what counts as near."""
-    near, _ = span(torch.from_numpy(np.asarray(inverse, np.float32)))
-    near = near * torch.exp(uniform(g, -.4, .4, len(near))) if rough else near
+    c2w, lens, inverse = map(torch.as_tensor, (c2w, lens, inverse))
+    near, _ = span(inverse.float())
+    near = near * torch.exp(uniform(g, -.4, .4, len(near))).to(near) if rough else near
     _, t, h, w = inverse.shape
-    each = zip(c2w, lens, near.tolist())
-    return torch.from_numpy(np.stack([flight.rays(*one, 1 + (t - 1) // TIME, h // SPACE, w // SPACE) for one in each]))
+    return flight.rays(c2w, lens, near, 1 + (t - 1) // TIME, h // SPACE, w // SPACE)
 
 
-def mottles(c2w: np.ndarray, lens: np.ndarray, inverse: np.ndarray, ground: np.ndarray) -> Tensor:
+def mottles(c2w: Stored, lens: Stored, inverse: Stored, ground: Stored) -> Tensor:
     """`mottle.seen` (B, 1, T, H, W) of clips as in `flights`, as strong as in their ground: (B, 3) phase and strength."""
-    return torch.from_numpy(np.stack([mottle.seen(*one, g[:2]) * g[2] for *one, g in zip(inverse, c2w, lens, ground)]))[:, None]
+    c2w, lens, inverse, ground = map(torch.as_tensor, (c2w, lens, inverse, ground))
+    return (mottle.seen(inverse, c2w, lens, ground[:, :2].to(c2w)) * ground[:, 2].to(c2w).view(-1, 1, 1, 1))[:, None].float()
 
 
-def albedos(seen: np.ndarray, colours: list[np.ndarray], parts: list[np.ndarray], g: torch.Generator, rough: bool = True) -> Tensor:
+def albedos(seen: Stored, colours: list[np.ndarray], parts: list[np.ndarray], g: torch.Generator, rough: bool = True) -> Tensor:
     """guides.py's albedo (B, 4, T, H, W) of clips whose paints are as `data.paints` has them; `rough` leaves some things, or all but one, to
     the words, and shifts colours a little."""
-    found = torch.zeros(len(seen), *seen.shape[1:], 4)
-    for i, (paint, colour, part) in enumerate(zip(seen, colours, parts)):
+    tables = torch.zeros(len(seen), max(map(len, colours)) + 1, 4)             # a clip's paints, its ground and, of which nothing is said, its sky
+    for table, colour, part in zip(tables, colours, parts):
         things = int(part.max()) + 1
         said = torch.ones(things + 1)                          # the ground's is the last
         if rough:
@@ -79,16 +84,18 @@ def albedos(seen: np.ndarray, colours: list[np.ndarray], parts: list[np.ndarray]
         if rough:
             each[:, :3] = (each[:, :3] + .015 * torch.randn(len(each), 3, generator=g)).clamp(0, 1)
         each[:, :3] *= each[:, 3:]
-        table = torch.cat([each, torch.zeros(1, 4)])           # nothing is said of the sky
-        at = torch.from_numpy(paint.astype(np.int64))
-        found[i] = table[torch.where(at >= 0, at, torch.where(at == data.GROUND, len(each) - 1, len(each)))]
-    found = found.permute(0, 4, 1, 2, 3)
+        table[:len(each)] = each
+    at = torch.as_tensor(seen).long()
+    many = torch.tensor(list(map(len, colours)), device=at.device).view(-1, 1, 1, 1)
+    at = torch.where(at >= 0, at, torch.where(at == data.GROUND, many - 1, many))
+    clip = torch.arange(len(at), device=at.device).view(-1, 1, 1, 1)
+    found = tables.to(at.device)[clip, at].permute(0, 4, 1, 2, 3)
     return blurred(found) if rough and torch.rand((), generator=g) < .25 else found
 
 
-def vectors(stored: np.ndarray, g: torch.Generator, rough: bool = True) -> Tensor:
+def vectors(stored: Stored, g: torch.Generator, rough: bool = True) -> Tensor:
     """guides.py's vector (B, 2, T, H, W) of stored ones (B, T, H, W, 2)."""
-    came = torch.from_numpy(np.asarray(stored, np.float32)).permute(0, 4, 1, 2, 3)
+    came = torch.as_tensor(stored).float().permute(0, 4, 1, 2, 3)
     return blurred(came) if rough and torch.rand((), generator=g) < .25 else came
 
 

@@ -16,19 +16,20 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ..device import Device
 from ..errors import CHOOSE, ModelError
 from . import clips, flow, lora, text
 from .clips import Clip, ClipsError
 from .guides import GIVEN, PICTURES
 from .model import NAME, Blockout, load, save, told_rate
 from .train_transformer import optimisers
-from .training import Run, side_by_side
+from .training import Run, onto, side_by_side, where
 from .transformer import Transformer
 
 log = logging.getLogger(__name__)
 
 KINDS = ("lora", "finetune")
-TOKENS_A_STEP, FEWEST = 700, 2                                # latent pixels and clips that a process sees in a step
+TOKENS_A_STEP, FEWEST = 700, 2                                # latent pixels and clips that a process sees in a step on a CPU
 PARTS = (1., .6, .35)                                          # of a piece's length
 GENTLE = .1                                                    # of the rates at which the model itself was trained
 LORA_RATE, HORIZON, WARM = 6e-3, 100, 10                      # steps of the moving average and until the full rate
@@ -64,11 +65,11 @@ def encoded(clip: Clip, blockout: Blockout, out: Path, base: str) -> Path:
         log.warning("%s has %g frames a second; trained on as if it had %g, the nearest that Blockout knows", clip.path.name, rate, fps)
     tensors, ceiling = {"fps": torch.tensor(fps)}, []
     for n, piece in enumerate(clips.pieces(clip, blockout.native_size)):
-        video = torch.from_numpy(piece.rgb).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        video = onto(torch.from_numpy(piece.rgb), blockout.device).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
         with torch.no_grad():
             latent = blockout.autoencoder.encode(video)
             ceiling.append((blockout.autoencoder.decode(latent) - video).square().mean().item())
-        tensors[f"{n}.latent"] = latent[0].half().contiguous()
+        tensors[f"{n}.latent"] = latent[0].half().cpu().contiguous()
         tensors |= {f"{n}.{kind}": torch.from_numpy(g).permute(3, 0, 1, 2).half().contiguous() for kind, g in piece.guides.items()}
     log.info("%s: the autoencoder gives it back at %.1f dB, which no training of the transformer exceeds", clip.path.name, -10 * np.log10(np.mean(ceiling) / 4))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,8 +130,8 @@ class Draws:
         _, whole, h, w = one.latent.shape
         k = max(min(2, whole), round(whole * part))
         alike = [p for p in self.pieces if p.latent.shape[2:] == (h, w) and p.latent.shape[1] >= k]
-        count = max(FEWEST, round(TOKENS_A_STEP / (k * h * w)))
-        b = Batch.of([one, *(alike[pick(len(alike))] for _ in range(count - 1))], k)
+        count = max(FEWEST, round(self.run.tokens(TOKENS_A_STEP) / (k * h * w)))
+        b = onto(Batch.of([one, *(alike[pick(len(alike))] for _ in range(count - 1))], k), where(model))
         return flow.loss(model, b.x0, b.guides, b.ids, g, b.there, b.fps)
 
 
@@ -140,57 +141,59 @@ class Judge:
     def __init__(self, pieces: list[Piece]):
         self.pieces = pieces[::-(-len(pieces) // JUDGED)]
 
-    def __call__(self, model: Transformer) -> dict[str, float]:
+    def __call__(self, model: Transformer) -> dict[str, Tensor]:
         return {"error": sum(self._error(model, p) for p in self.pieces) / len(self.pieces)}
 
-    def _error(self, model: Transformer, piece: Piece) -> float:
-        b = Batch.of([piece], min(5, piece.latent.shape[1]))
-        eps = torch.randn(b.x0.shape, generator=torch.Generator().manual_seed(5))
-        x, sigma, empty = (1 - AT) * b.x0 + AT * eps, torch.full((1,), AT), torch.zeros_like(b.x0)
-        out = model(x, sigma, model.text(b.ids), b.guides, torch.zeros(1, len(GIVEN)), empty, empty[:, :1], b.fps)
-        return (out - b.x0).square().mean().item()
+    def _error(self, model: Transformer, piece: Piece) -> Tensor:
+        b = onto(Batch.of([piece], min(5, piece.latent.shape[1])), where(model))
+        eps = torch.randn(b.x0.shape, generator=torch.Generator().manual_seed(5)).to(b.x0)
+        x, sigma, empty = (1 - AT) * b.x0 + AT * eps, b.x0.new_full((1,), AT), torch.zeros_like(b.x0)
+        out = model(x, sigma, model.text(b.ids), b.guides, x.new_zeros(1, len(GIVEN)), empty, empty[:, :1], b.fps)
+        return (out - b.x0).square().mean()
 
 
 # ---------------------------------------------------------------- training
-def made(begun: Begun, transformer: Transformer) -> tuple[Transformer, list]:
-    """What is trained, and by what."""
+def made(begun: Begun, transformer: Transformer, place: str = "cpu") -> tuple[Transformer, list]:
+    """What is trained, on the device of that name, and by what."""
     if begun.kind == "lora":
-        sewn = lora.sewn(transformer, begun.rank)
+        sewn = lora.sewn(transformer, begun.rank).to(place)
         return sewn, [torch.optim.AdamW([p for p in sewn.parameters() if p.requires_grad], LORA_RATE, betas=(.9, .98), weight_decay=0.)]
-    moved = optimisers(transformer.requires_grad_(True))
+    moved = optimisers(transformer.to(place).requires_grad_(True))
     for group in (g for o in moved for g in o.param_groups):
         group["lr"] *= GENTLE
     return transformer, moved
 
 
-def stage(begun: Begun, files: list[tuple[Path, str]], weights: Path, out: Path, minutes: float) -> None:
-    """In each process: trains on top of what the checkpoint has."""
+def stage(begun: Begun, files: list[tuple[Path, str]], weights: Path, out: Path, minutes: float, place: Device | None = None, tokens: int = 0) -> None:
+    """In each process: trains on top of what the checkpoint has. place and tokens as `Run` has them."""
     torch.manual_seed(1)
     pieces = [piece for path, caption in files for piece in opened(path, caption)]
-    model, moved = made(begun, load(weights).transformer)
-    run, judge = Run(begun.kind, out, model, moved, minutes, HORIZON, seed=1, warm=WARM), Judge(pieces)
+    model, moved = made(begun, load(weights).transformer, place.name if place else "cpu")
+    run, judge = Run(begun.kind, out, model, moved, minutes, HORIZON, seed=1, warm=WARM, place=place, tokens=tokens), Judge(pieces)
     run.resume()
     if not run.step and not run.rank:
         run.report(judge)
     run.train(Draws(pieces, run), judge, every=25, save_every=60.)
 
 
-def train(kind: str, data: Path, out: Path, minutes: float, weights: Path, rank: int = 0, processes: int = 2) -> Path:
+def train(kind: str, data: Path, out: Path, minutes: float, weights: Path, rank: int = 0, processes: int = 2, place: Device | None = None,
+          tokens: int = 0) -> Path:
     """One of KINDS on the clips in `data`, for as many minutes in all; what came of it: a LoRA's file, or a folder of weights.
 
+    On the CPU unless there is another place, which takes one process; tokens as `Run` has them.
     Raises ClipsError, GuideError, FolderError, ModelError.
     """
-    found, (blockout, base) = clips.found(data), _base(weights)
+    found, (blockout, base) = clips.found(data), _base(weights, place.name if place else "cpu")
     begun, words = _begun(Begun(kind, rank, base), out), understood(found)
     files = [(encoded(clip, blockout, out, base), clip.caption) for clip in found]
-    side_by_side(processes, out, stage, begun, files, weights, out, minutes)
+    side_by_side(processes, out, stage, begun, files, weights, out, minutes, place, tokens)
     return exported(begun, weights, out, {"trigger": ", ".join(words), "clips": str(len(found))})
 
 
-def _base(weights: Path) -> tuple[Blockout, str]:
-    """The model to begin from, and the sha256 of its file. Raises ModelError."""
+def _base(weights: Path, place: str) -> tuple[Blockout, str]:
+    """The model to begin from, on the device of that name, and the sha256 of its file. Raises ModelError."""
     try:
-        return load(weights), lora.digest(weights)
+        return load(weights, place), lora.digest(weights)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"{weights} holds no weights of Blockout to begin from ({error}); leave --weights out to begin from its own.", CHOOSE) from error
 

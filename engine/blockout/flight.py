@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..protocol import Size
 from .autoencoder import TIME
 
 if TYPE_CHECKING:
@@ -22,23 +21,40 @@ TURNED = 4.                                                    # turns are small
 TYPICAL = 2.5                                                  # metres to the nearest thing where nobody says
 
 
-def rays(c2w: np.ndarray, lens: np.ndarray, near: float, k: int, h: int, w: int) -> np.ndarray:
-    """float32 (k*h*w, WIDTH) for the tokens of one clip of k latent frames.
+def _times(a: Tensor, b: Tensor) -> Tensor:
+    """Products of small matrices, which autocast leaves in their precision: places of a camera cannot be told in 16 bits."""
+    return (a[..., None] * b[..., None, :, :]).sum(-2)
 
-    c2w (1+4(k-1), 4, 4) camera to world in OpenCV's axes and metres, lens (4,) or one for each frame as fx, fy, cx, cy in widths and
-    heights of the picture, near in metres to the nearest thing.
+
+def towards(turns: Tensor, lens: Tensor, h: int, w: int) -> Tensor:
+    """`camera.towards` on any device: directions (..., h, w, 3) of cameras whose axes in the world are turns (..., 3, 3), with lenses (..., 4)
+    as fx, fy, cx, cy in widths and heights of the picture."""
+    fx, fy, cx, cy = lens[..., None, None].unbind(-3)
+    middles = lambda n: (torch.arange(n, device=lens.device, dtype=lens.dtype) + .5) / n
+    x, y = (middles(w) - cx) / fx, (middles(h)[:, None] - cy) / fy
+    right, down, ahead = turns[..., None, None, :, :].unbind(-1)
+    return x[..., None] * right + y[..., None] * down + ahead
+
+
+def rays(c2w: Tensor, lens: Tensor, near: Tensor, k: int, h: int, w: int) -> Tensor:
+    """float32 (B, k*h*w, WIDTH) for the tokens of clips of k latent frames: Pluecker rays as `camera.rays` has them.
+
+    c2w (B, 1+4(k-1), 4, 4) camera to world in OpenCV's axes and metres, lens (B, 4) or (B, 1+4(k-1), 4) as fx, fy, cx, cy in widths and
+    heights of the picture, near (B,) in metres to the nearest thing. All of one dtype, on one device.
     """
-    from .. import camera                                      # what is shot without one need not wait for it
-    seen = camera.relative(c2w)
-    seen[:, :3, 3] /= near
-    found = camera.rays(seen, np.broadcast_to(lens * (w, h, w, h), (len(c2w), 4)), Size(w, h))      # (T, h, w, 6)
-    start = found[:1, ..., 3:].copy()
-    found[..., 3:] = (found[..., 3:] - start) * TURNED
-    four = np.concatenate([np.repeat(found[:1], TIME - 1, 0), found]).reshape(k, TIME, h, w, 6)     # the first frame fills its group
-    whole = np.broadcast_to(np.concatenate([start, found[-1:]], -1), (k, h, w, 9))
-    return np.concatenate([np.moveaxis(four, 1, 3).reshape(k, h, w, -1), whole], -1).reshape(-1, WIDTH).astype(np.float32)
+    back = c2w[:, :1, :3, :3].mT                               # into the first camera's axes
+    place = _times(back, c2w[..., :3, 3:] - c2w[:, :1, :3, 3:])[..., 0] / near.view(-1, 1, 1)
+    lens = lens[:, None].expand(-1, c2w.shape[1], -1) if lens.ndim == 2 else lens
+    direction = towards(_times(back, c2w[..., :3, :3]), lens, h, w)
+    direction = direction / direction.norm(dim=-1, keepdim=True)
+    start = direction[:, :1]
+    found = torch.cat([torch.linalg.cross(place[:, :, None, None].expand_as(direction), direction), (direction - start) * TURNED], -1)      # (B, T, h, w, 6)
+    four = torch.cat([found[:, :1].expand(-1, TIME - 1, -1, -1, -1), found], 1).unflatten(1, (k, TIME))      # the first frame fills its group
+    whole = torch.cat([start, found[:, -1:]], -1).expand(-1, k, -1, -1, -1)
+    return torch.cat([four.movedim(2, 4).flatten(4), whole], -1).flatten(1, 3).float()
 
 
 def of(cameras: Cameras, near: float, k: int, h: int, w: int) -> Tensor:
     """(1, k*h*w, WIDTH) for a clip's cameras; near is in metres, 0 where nobody says."""
-    return torch.from_numpy(rays(cameras.c2w, cameras.lens, near or TYPICAL, k, h, w))[None]
+    c2w, lens = (torch.from_numpy(np.asarray(x, np.float64))[None] for x in (cameras.c2w, cameras.lens))      # a scene may lie far from its world's middle
+    return rays(c2w, lens, torch.tensor([near or TYPICAL], dtype=torch.float64), k, h, w)

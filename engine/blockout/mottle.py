@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..protocol import Size
+from . import flight
 from .flight import TYPICAL
 
 if TYPE_CHECKING:
@@ -28,19 +28,21 @@ def pattern(x: Tensor, y: Tensor, depth: Tensor) -> Tensor:
     return (fine + .6 * torch.sin(x * .41) * torch.sin(y * .53)) * torch.exp(-depth * FADE)
 
 
-def seen(inverse: np.ndarray, c2w: np.ndarray, lens: np.ndarray, phase: tuple[float, float] = (0., 0.), scale: float = 1.) -> np.ndarray:
-    """float32 (T, H, W): the pattern on whatever is seen, 0 on the background.
+def seen(inverse: Tensor, c2w: Tensor, lens: Tensor, phase: Tensor | float = 0., scale: float = 1.) -> Tensor:
+    """float32 (B, T, H, W): the pattern on whatever is seen, 0 on the background.
 
-    inverse (T, H, W) in 1/metres of planar depth, c2w (T, 4, 4) camera to world in OpenCV's axes with the world's +z up, lens (4,) or
-    (T, 4) as fx, fy, cx, cy in widths and heights of the picture, phase in metres, scale in training's metres a metre.
+    inverse (B, T, H, W) in 1/metres of planar depth, c2w (B, T, 4, 4) camera to world in OpenCV's axes with the world's +z up, lens (B, 4)
+    or (B, T, 4) as fx, fy, cx, cy in widths and heights of the picture, phase (B, 2) in metres, scale in training's metres a metre. c2w and
+    lens of one dtype, all on one device.
     """
-    from .. import camera                                      # what is shot without one need not wait for it
-    _, h, w = inverse.shape
+    h, w = inverse.shape[2:]
     there = inverse > 0
-    depth = 1 / np.where(there, inverse, np.inf).astype(np.float32).clip(1e-3, None)
-    led = camera.towards(c2w, np.broadcast_to(lens * (w, h, w, h), (len(c2w), 4)), Size(w, h))[..., :2] * depth[..., None]
-    x, y = np.moveaxis((c2w[:, None, None, :2, 3] + led) * scale + phase, -1, 0)
-    return (pattern(*map(torch.from_numpy, (x, y, depth * scale))).numpy() * there).astype(np.float32)
+    depth = 1 / torch.where(there, inverse.float(), torch.inf).clamp(min=1e-3)
+    lens = lens[:, None].expand(-1, c2w.shape[1], -1) if lens.ndim == 2 else lens
+    led = flight.towards(c2w[..., :2, :3], lens, h, w) * depth[..., None]
+    phase = phase.view(-1, 1, 1, 1, 2) if torch.is_tensor(phase) else phase
+    x, y = ((c2w[:, :, None, None, :2, 3] + led) * scale + phase).unbind(-1)
+    return (pattern(x, y, depth * scale) * there).float()
 
 
 def of(depth: np.ndarray, near: float, far: float, cameras: Cameras) -> Tensor:
@@ -49,4 +51,5 @@ def of(depth: np.ndarray, near: float, far: float, cameras: Cameras) -> Tensor:
     Scenes of about training's size, a street or a room, have waves of some metres; a table's or a city's are ten times as fine or coarse.
     """
     inverse = np.where(depth > 0, depth * (1 / near - 1 / far) + 1 / far, 0)
-    return torch.from_numpy(STRONG * seen(inverse, cameras.c2w, cameras.lens, scale=10. ** round(math.log10(TYPICAL / near))))[None, None]
+    known = (torch.from_numpy(np.asarray(x, np.float64))[None] for x in (inverse, cameras.c2w, cameras.lens))
+    return STRONG * seen(*known, scale=10. ** round(math.log10(TYPICAL / near)))[None]

@@ -11,13 +11,13 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import Device
 from . import shards
 from .text import TOKENS
-from .train_transformer import Draws, HeldOut, Library, Shard, optimisers, trained_autoencoder
+from .train_transformer import Clips, Draws, HeldOut, Library, optimisers, trained_autoencoder
 from .training import Run
 from .transformer import Transformer, TransformerConfig
 
@@ -45,26 +45,26 @@ class Counted(Draws):
     wanted = tuple(MIX)
     spent = 0.
 
-    def loss(self, model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator, portrayed: bool) -> Tensor:
-        self.spent += 3 * forward(model.config, len(rows), k * shard.latent[0, 0, 0].size)
-        return super().loss(model, shard, rows, k, g, False)               # portraits would be tokens that are not counted
+    def loss(self, model: Transformer, clips: Clips, g: torch.Generator, portrayed: bool) -> Tensor:
+        self.spent += 3 * forward(model.config, len(clips.latent), clips.latent[0, 0].numel())
+        return super().loss(model, clips, g, False)            # portraits would be tokens that are not counted
 
     def mix(self) -> dict[str, float]:
         return MIX
 
 
-def held_out(judge: HeldOut, model: Transformer) -> float:
+def held_out(judge: HeldOut, model: Transformer) -> Tensor:
     """One number of HeldOut's: without guides and with them, weighted by noise as the training is."""
     found = judge(model)
     weighted = [found[f"{kind} {sigma}"] / sigma ** 2 for kind in ("text", "guides") for sigma in (1., .8, .5)]
     return sum(weighted) / len(weighted)
 
 
-def stage(root: Path, out: Path, size: str, minutes: float) -> None:
-    """Trains one size for so many minutes; every point goes to OUT/SIZE.jsonl."""
+def stage(root: Path, out: Path, size: str, minutes: float, place: Device | None = None, tokens: int = 0) -> None:
+    """Trains one size for so many minutes; every point goes to OUT/SIZE.jsonl. place and tokens as `Run` has them."""
     torch.manual_seed(1)
-    model, autoencoder = Transformer(SIZES[size]), trained_autoencoder(out)
-    run = Run(size, out / "scaling", model, optimisers(model), minutes, HORIZON, seed=1, hold=1.)
+    model, autoencoder = (part.to(place.name if place else "cpu") for part in (Transformer(SIZES[size]), trained_autoencoder(out)))
+    run = Run(size, out / "scaling", model, optimisers(model), minutes, HORIZON, seed=1, hold=1., place=place, tokens=tokens)
     draws = Counted(Library(root, autoencoder), run)
     judge = HeldOut.rendered(autoencoder)
     parameters = sum(p.numel() for p in model.parameters())
@@ -72,12 +72,12 @@ def stage(root: Path, out: Path, size: str, minutes: float) -> None:
     run.train(draws, told, EVERY)
 
 
-def measure(root: Path, out: Path, minutes: float, sizes: tuple[str, ...] = tuple(SIZES)) -> None:
+def measure(root: Path, out: Path, minutes: float, place: Device | None = None, tokens: int = 0, sizes: tuple[str, ...] = tuple(SIZES)) -> None:
     """Every size that has no curve yet, one after the other; to measure one again, its file has to go."""
     for size in sizes:
         if not curve(out, size).exists():
             log.info("%s", size)
-            stage(root, out, size, minutes)
+            stage(root, out, size, minutes, place, tokens)
 
 
 def curve(out: Path, size: str) -> Path:

@@ -153,6 +153,11 @@ def kept(path: Path, draw: Callable) -> Path:
     return path
 
 
+def renderer(place: str) -> str:
+    """The device that renders where another computes: itself where it is CUDA's or ROCm's, else the CPU; nobody has rendered on others."""
+    return place if place.startswith("cuda") else "cpu"
+
+
 def build(root: Path, series: str, count: int, jobs: int = 2, start: int = 0, device: str = "cpu") -> None:
     """Renders shards start..count-1: on the processor in `jobs` processes of one thread, on a card in this one."""
     def said(n: int, folder: Path) -> None:

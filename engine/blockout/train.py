@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ..device import Device
 from . import model, refiner, shards, train_autoencoder, train_decoder, train_refiner, train_transformer
 from .model import NAME, Blockout, save
 from .training import side_by_side
@@ -17,6 +18,7 @@ from .training import side_by_side
 log = logging.getLogger(__name__)
 
 STAGES = ("data", "autoencoder", "transformer", "decoder", "refiner")
+RENDERERS = 2                                                  # processes that render beside a card which does not
 WELL_IN = 10_000                                               # a step by which rates have risen and the moving average has its horizon
 SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}     # of the minutes of `all`: a refiner has gained nothing yet
 COUNTS = {"short": 110, "long": 16, "plain": 95, "mottled": 60, "varied": 44, "stills": 30, "told": 60, "close": 44, "large stills": 15, "large": 30,
@@ -75,24 +77,26 @@ def model_card(out: Path) -> str:
     return "\n".join([f"# {NAME}", "", seen, "", "| stage | minutes | steps | held-out measurements |", "|---|---|---|---|", *rows, ""])
 
 
-def train(stage: str, out: Path, minutes: float, processes: int = 2, weights: Path = model.WEIGHTS) -> None:
+def train(stage: str, out: Path, minutes: float, processes: int = 2, weights: Path = model.WEIGHTS, place: Device | None = None, tokens: int = 0) -> None:
     """One stage of STAGES for as many minutes in all, on top of what its checkpoint has; then writes the weights anew.
 
+    On the CPU in so many processes, unless there is another place, which takes one. tokens are the transformer's, as `Run` has them.
     The refiner learns from frames of the model that `out` holds, or of the one in `weights` where it holds none.
     """
     clips = out / "clips"
     if stage == "data":
         for series, count in COUNTS.items():
-            shards.build(clips, series, count, processes, device="cuda" if torch.cuda.is_available() else "cpu")
+            jobs = processes if place is None or place.name == "cpu" else RENDERERS
+            shards.build(clips, series, count, jobs, device=shards.renderer(place.name if place else "cpu"))
         return
     if stage == "refiner":
         makers = out / "weights" if (out / "weights" / f"{NAME}.json").exists() else weights
-        train_refiner.prepare(clips, makers, processes)
-        side_by_side(processes, out, train_refiner.stage, clips, out, minutes, makers)
+        train_refiner.prepare(clips, makers, processes, place)
+        side_by_side(processes, out, train_refiner.stage, clips, out, minutes, makers, place)
         export(out)
         return
     run = {"autoencoder": train_autoencoder.stage, "transformer": train_transformer.stage, "decoder": train_decoder.stage}[stage]
-    side_by_side(processes, out, run, clips, out, minutes)
+    side_by_side(processes, out, run, clips, out, minutes, place, *([tokens] if stage == "transformer" else []))
     export(out)
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..device import Device
 from . import conditions, data, guides, shards
 from .autoencoder import Autoencoder, Decoder
 from .optimise import Muon
-from .train_autoencoder import BATCH, CROP, FRAMES, as_video, psnr
+from .train_autoencoder import BATCH, FRAMES, alike, as_video, crop, psnr
 from .train_transformer import trained_autoencoder
-from .training import Run
+from .training import Run, onto, where
 
 OFF = .2                                                       # standard deviation, in normalised latents, at most
 REFRESH = 50
@@ -24,21 +25,26 @@ class Layouts:
     def __init__(self, root: Path, series: tuple[str, ...]):
         self.root, self.series, self.open, self.draws = root, series, [], 0
 
-    def draw(self, g: torch.Generator, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def draw(self, g: torch.Generator, batch: int, times: int = 1, place: torch.device | str = "cpu") -> tuple[Tensor, dict[str, Tensor]]:
+        """(times * batch, 3, FRAMES, h, w) and its guides, on a device: `batch` crops of each of so many shards, some of them the same."""
         if self.draws % REFRESH == 0:
             self.open = [[np.load(p / f"{n}.npy", mmap_mode="r") for n in ("rgb", "inverse_depth", "normal")]
                          for s in self.series for p in shards.ready(self.root, s)]
         self.draws += 1
+        each = [self._window(clips, g, batch, place) for clips in alike(self.open, times, g, rgb=lambda one: one[0])]
+        return torch.cat([video for video, _ in each]), {kind: torch.cat([layout[kind] for _, layout in each]) for kind in guides.GUIDES}
+
+    def _window(self, clips: list[np.ndarray], g: torch.Generator, batch: int, place: torch.device | str) -> tuple[Tensor, dict[str, Tensor]]:
         pick = lambda n: int(torch.randint(n, (1,), generator=g))
-        clips = self.open[pick(len(self.open))]
         n, t, h, w = clips[0].shape[:4]
-        height, width = min(CROP, h) // 8 * 8, min(CROP, w) // 8 * 8
+        height, width = crop(clips[0])
         t0, y0, x0 = pick(t - FRAMES + 1), pick(h - height + 1), pick(w - width + 1)
         rows = np.sort(torch.randperm(n, generator=g)[:batch].numpy())
-        inverse, normal = (np.asarray(c[rows]) for c in clips[1:])
+        inverse, normal = onto([torch.from_numpy(np.asarray(c[rows])) for c in clips[1:]], place)
         layout = conditions.guides(inverse, normal, g)                            # near and far are the whole clip's, not the crop's
         window = np.s_[:, :, t0:t0 + FRAMES, y0:y0 + height, x0:x0 + width]
-        return as_video(clips[0][rows][:, t0:t0 + FRAMES, y0:y0 + height, x0:x0 + width]), {k: x[window] for k, x in layout.items()}
+        video = onto(as_video(clips[0][rows][:, t0:t0 + FRAMES, y0:y0 + height, x0:x0 + width]), place)
+        return video, {k: x[window] for k, x in layout.items()}
 
 
 def optimisers(model: nn.Module) -> list:
@@ -50,8 +56,8 @@ def optimisers(model: nn.Module) -> list:
 def loss(decoder: Decoder, autoencoder: Autoencoder, video: Tensor, layout: dict[str, Tensor], g: torch.Generator) -> Tensor:
     with torch.no_grad():
         mean = autoencoder.encoder(video)[0]
-    off = torch.randn(mean.shape, generator=g) * OFF * torch.rand(len(mean), 1, 1, 1, 1, generator=g) * autoencoder.std.view(1, -1, 1, 1, 1)
-    error = decoder(mean + off, layout=guides.planes(layout, conditions.given(g, len(video)))) - video
+    off = torch.randn(mean.shape, generator=g) * OFF * torch.rand(len(mean), 1, 1, 1, 1, generator=g)
+    error = decoder(mean + off.to(mean) * autoencoder.std.view(1, -1, 1, 1, 1), layout=guides.planes(layout, conditions.given(g, len(video)).to(video))) - video
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return error.abs().mean() + error.square().mean() + .5 * edges
 
@@ -61,6 +67,7 @@ def judged(autoencoder: Autoencoder, count: int = 12):
     clips = [data.clip(shards.HELD_OUT + i) for i in range(count)]
     video = as_video(np.stack([c.rgb for c in clips]))
     layout = conditions.guides(np.stack([c.inverse_depth for c in clips]), np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
+    video, layout = onto((video, layout), where(autoencoder))
     with torch.no_grad():
         latent = autoencoder.encoder(video)[0]
 
@@ -70,12 +77,15 @@ def judged(autoencoder: Autoencoder, count: int = 12):
     return judge
 
 
-def stage(root: Path, out: Path, minutes: float, series: tuple[str, ...] = ("short", "long", "varied", "timed", "hiding", "large varied")) -> None:
+def stage(root: Path, out: Path, minutes: float, place: Device | None = None,
+          series: tuple[str, ...] = ("short", "long", "varied", "timed", "hiding", "large varied")) -> None:
+    """Trains in `out` on the clips in `root`, on the CPU unless there is another place."""
     torch.manual_seed(2)
-    autoencoder = trained_autoencoder(out)
-    decoder = Decoder(autoencoder.config)
+    autoencoder = trained_autoencoder(out).to(place.name if place else "cpu")
+    decoder = Decoder(autoencoder.config).to(where(autoencoder))
     decoder.load_state_dict(autoencoder.decoder.state_dict())
-    run = Run("decoder", out, decoder, optimisers(decoder), minutes, horizon=300, seed=2)
+    run = Run("decoder", out, decoder, optimisers(decoder), minutes, horizon=300, seed=2, place=place)
     run.resume()
     layouts = Layouts(root, series)
-    run.train(lambda m, g: loss(m, autoencoder, *layouts.draw(g, BATCH), g), judged(autoencoder) if run.rank == 0 else None, every=100)
+    draw = lambda g: layouts.draw(g, BATCH, run.times, where(decoder))
+    run.train(lambda m, g: loss(m, autoencoder, *draw(g), g), judged(autoencoder) if run.rank == 0 else None, every=100)

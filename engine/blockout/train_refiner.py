@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..device import Device
 from ..sampling import samplers
 from . import captions, conditions, data, guides, model, shards, world
 from .model import Blockout
 from .optimise import Muon
 from .refiner import SHARED, SPREAD, STEPS, TIMES, Refiner, Refining, enlarged
 from .train_autoencoder import as_video, psnr
-from .training import Run
+from .training import Run, onto, where
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +69,15 @@ def shown(g: torch.Generator, layout: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def as_made(blockout: Blockout, x: Tensor, layout: dict[str, Tensor], caption: str, make: str, g: torch.Generator) -> Tensor:
-    """A small clip (1, 3, T, h, w) of the latent x as Blockout would have made it; layout as in guides.py."""
+    """A small clip (1, 3, T, h, w) of the latent x as Blockout would have made it; layout as in guides.py. Both on its device, g is the CPU's."""
     layout = shown(g, layout)
     if make == "off":
-        x = x + torch.randn(x.shape, generator=g) * OFF * torch.rand((), generator=g)
+        x = x + (torch.randn(x.shape, generator=g) * OFF * torch.rand((), generator=g)).to(x)
     if make == "redrawn":
         low, high = REDRAWN
         sigma = low + (high - low) * float(torch.rand((), generator=g))
         denoise = blockout.denoiser(blockout.encode_text(caption), None, layout, guidance=3. if torch.rand((), generator=g) < .7 else 1.)
-        *_, (x, _) = samplers.euler(denoise, samplers.noised(x, torch.randn(x.shape, generator=g), sigma), torch.tensor([sigma, sigma * .5, 0.]))
+        *_, (x, _) = samplers.euler(denoise, samplers.noised(x, torch.randn(x.shape, generator=g).to(x), sigma), x.new_tensor([sigma, sigma * .5, 0.]))
     return blockout.autoencoder.decode(x, layout or None)
 
 
@@ -84,28 +85,31 @@ def as_made(blockout: Blockout, x: Tensor, layout: dict[str, Tensor], caption: s
 def makes(blockout: Blockout, rgb: np.ndarray, inverse: np.ndarray, normal: np.ndarray, texts: list[str], seed: int) -> np.ndarray:
     """Clips of a shard (N, T, H, W, 3) half as large, in each of MAKES."""
     g, found = torch.Generator().manual_seed(seed), []
-    video = as_video(smaller(rgb))
-    layout = conditions.guides(smaller(inverse), smaller(normal), g)
+    video, layout = onto((as_video(smaller(rgb)), conditions.guides(smaller(inverse), smaller(normal), g)), blockout.device)
     for i, caption in enumerate(texts):
         one = {kind: x[i:i + 1] for kind, x in layout.items()}
         latent = blockout.autoencoder.encode(video[i:i + 1])
         clips = torch.cat([as_made(blockout, latent, one, caption, make, g) for make in MAKES])
-        found.append(((clips.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).numpy())
+        found.append(((clips.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).cpu().numpy())
     return np.stack(found)
 
 
-def prepare(root: Path, weights: Path, jobs: int, count: int = COUNT) -> None:
-    """Shards 0..count-1 in `jobs` processes."""
+def prepare(root: Path, weights: Path, jobs: int, place: Device | None = None, count: int = COUNT) -> None:
+    """Shards 0..count-1: on the CPU in `jobs` processes, elsewhere in this one."""
+    if place is not None and place.name != "cpu":
+        for n in range(count):
+            log.info("%s", shard(root, weights, n, place.name))
+        return
     with data.renderers(jobs) as pool:
         for done in [pool.submit(shard, root, weights, n) for n in range(count)]:
             log.info("%s", done.result())
 
 
-def shard(root: Path, weights: Path, n: int) -> Path:
-    """Renders shard n and has the Blockout in `weights` make its small side, unless that is there."""
-    folder = shards.write(root, NAME, n, SERIES)
+def shard(root: Path, weights: Path, n: int, place: str = "cpu") -> Path:
+    """Renders shard n and has the Blockout in `weights` make its small side on the device of that name, unless that is there."""
+    folder = shards.write(root, NAME, n, SERIES, shards.renderer(place))
     if not (folder / SMALL).exists():
-        blockout = model.load(weights)
+        blockout = model.load(weights, place)
         arrays = [np.load(folder / f"{name}.npy") for name in ("rgb", "inverse_depth", "normal")]
         np.save(folder / f".{SMALL}", makes(blockout, *arrays, shards.captions(folder), n))
         os.replace(folder / f".{SMALL}", folder / SMALL)
@@ -118,21 +122,26 @@ class Pairs:
     def __init__(self, root: Path):
         self.root, self.open, self.draws = root, {}, 0
 
-    def draw(self, g: torch.Generator) -> tuple[Tensor, Tensor, dict[str, Tensor], list[str]]:
-        """small and large (B, T, 3, ., .) in [-1, 1], guides (B, C, T, H, W), captions."""
+    def draw(self, g: torch.Generator, times: int = 1, place: torch.device | str = "cpu") -> tuple[Tensor, Tensor, dict[str, Tensor], list[str]]:
+        """small and large (B, T, 3, ., .) in [-1, 1], guides (B, C, T, H, W), captions, on a device: of so many shards, some of them the same."""
         if self.draws % REFRESH == 0:
             self._look()
         self.draws += 1
+        small, large, layouts, texts = zip(*(self._some(g, place) for _ in range(times)))
+        return torch.cat(small), torch.cat(large), {kind: torch.cat([one[kind] for one in layouts]) for kind in guides.GUIDES}, sum(texts, [])
+
+    def _some(self, g: torch.Generator, place: torch.device | str) -> tuple[Tensor, Tensor, dict[str, Tensor], list[str]]:
         pick = lambda n: int(torch.randint(n, (1,), generator=g))
         small, rgb, inverse, normal, texts = list(self.open.values())[pick(len(self.open))]
         rows = torch.randperm(len(rgb), generator=g)[:BATCH].numpy()
-        layout, (h, w), first = conditions.guides(inverse[rows], normal[rows], g), rgb.shape[2:4], pick(FRAMES - SHOWN + 1)
+        layout = conditions.guides(*onto([torch.from_numpy(np.asarray(x[rows])) for x in (inverse, normal)], place), g)
+        (h, w), first = rgb.shape[2:4], pick(FRAMES - SHOWN + 1)
         some = slice(first, first + SHOWN)
         cuts = [(pick((h - CROP) // GRID + 1) * GRID, pick((w - CROP) // GRID + 1) * GRID) for _ in rows]
         large = torch.cat([as_video(rgb[i:i + 1, some, y:y + CROP, x:x + CROP]) for i, (y, x) in zip(rows, cuts)])
         low = [small[i, pick(len(MAKES)), some, y // TIMES:(y + CROP) // TIMES, x // TIMES:(x + CROP) // TIMES] for i, (y, x) in zip(rows, cuts)]
         layout = {kind: torch.stack([every[i, :, some, y:y + CROP, x:x + CROP] for i, (y, x) in enumerate(cuts)]) for kind, every in layout.items()}
-        return as_video(np.stack(low)).transpose(1, 2), large.transpose(1, 2), layout, [texts[i] for i in rows]
+        return *onto((as_video(np.stack(low)).transpose(1, 2), large.transpose(1, 2)), place), layout, [texts[i] for i in rows]
 
     def _look(self) -> None:
         for folder in shards.ready(self.root, NAME):
@@ -147,13 +156,13 @@ def sigmas(g: torch.Generator, batch: int) -> Tensor:
 
 
 def loss(refiner: Refiner, small: Tensor, large: Tensor, layout: dict[str, Tensor], texts: list[str], g: torch.Generator) -> Tensor:
-    """Huber's error of the clean residual, and that of its differences between neighbours."""
+    """Huber's error of the clean residual, and that of its differences between neighbours. All on the refiner's device, g is the CPU's."""
     b, t = small.shape[:2]
     layout = shown(g, layout)                                  # the same for all of a step: up-scaling follows them, too
     plain = enlarged(small.flatten(0, 1), {kind: x.transpose(1, 2).flatten(0, 1) for kind, x in layout.items()}).unflatten(0, (b, t))
-    x0, sigma = (large - plain) / SPREAD, sigmas(g, b)
+    x0, sigma = (large - plain) / SPREAD, sigmas(g, b).to(plain)
     eps = torch.randn(b, 1, *x0.shape[2:], generator=g) * SHARED ** .5 + torch.randn(x0.shape, generator=g) * (1 - SHARED) ** .5
-    x = samplers.noised(x0, eps, sigma.view(-1, 1, 1, 1, 1))
+    x = samplers.noised(x0, eps.to(x0), sigma.view(-1, 1, 1, 1, 1))
     words = refiner.words([caption if torch.rand((), generator=g) > .1 else "" for caption in texts])
     planes = guides.planes(layout).transpose(1, 2) if layout else plain.new_zeros(b, t, guides.PLANES, *plain.shape[3:])
     seen = refiner.see(plain, planes, words)
@@ -180,15 +189,15 @@ class HeldOut:
         for clip in self.clips:
             rgb, inverse, normal = (x[None] for x in (clip.rgb, clip.inverse_depth, clip.normal))
             small = conditions.guides(smaller(inverse), smaller(normal), g, rough=False)
-            video = as_video(smaller(rgb))
+            video, small = onto((as_video(smaller(rgb)), small), blockout.device)
             with torch.no_grad():
                 low = blockout.autoencoder.decode(blockout.autoencoder.encode(video), small)[0].transpose(0, 1)
             layout = {kind: x[0].transpose(0, 1) for kind, x in conditions.guides(inverse, normal, g, rough=False).items()}
-            self.cases.append((low, as_video(rgb)[0].transpose(0, 1), layout, clip.caption))
+            self.cases.append(onto((low, as_video(rgb)[0].transpose(0, 1), layout, clip.caption), blockout.device))
 
-    def __call__(self, refiner: Refiner) -> dict[str, float]:
+    def __call__(self, refiner: Refiner) -> dict[str, Tensor]:
         found: dict[str, list] = {"plain": [], "guided": [], "refined": [], "one step": [], "no guides": []}
-        level = lambda a, b: found[b].append(float(psnr(a[None], truth[None])))
+        level = lambda a, b: found[b].append(psnr(a[None], truth[None]))
         for low, truth, layout, caption in self.cases:
             words = refiner.words([caption])
             level(enlarged(low, layout), "guided")
@@ -196,14 +205,15 @@ class HeldOut:
             low = (low + 1) / 2
             for name, strength, steps, along in (("refined", 1., STEPS, layout), ("one step", 1., 1, layout), ("no guides", 1., STEPS, {})):
                 level(Refining(refiner, words, strength, 1, steps)(low, along) * 2 - 1, name)
-        return {name: float(np.mean(x)) for name, x in found.items()}
+        return {name: torch.cat(x).mean() for name, x in found.items()}
 
 
-def stage(root: Path, out: Path, minutes: float, weights: Path = model.WEIGHTS) -> None:
-    """Trains on shards of root/refine that `prepare` has made."""
+def stage(root: Path, out: Path, minutes: float, weights: Path = model.WEIGHTS, place: Device | None = None) -> None:
+    """Trains on shards of root/refine that `prepare` has made, on the CPU unless there is another place."""
     torch.manual_seed(3)
-    refiner, blockout = Refiner(), model.load(weights)
-    run = Run("refiner", out, refiner, optimisers(refiner), minutes, horizon=300, seed=3)
+    refiner = Refiner().to(place.name if place else "cpu")
+    blockout = model.load(weights, where(refiner))
+    run = Run("refiner", out, refiner, optimisers(refiner), minutes, horizon=300, seed=3, place=place)
     run.resume()
     pairs = Pairs(root)
-    run.train(lambda m, g: loss(m, *pairs.draw(g), g), HeldOut(blockout) if run.rank == 0 else None, every=150)
+    run.train(lambda m, g: loss(m, *pairs.draw(g, run.times, where(m)), g), HeldOut(blockout) if run.rank == 0 else None, every=150)

@@ -3,23 +3,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..device import Device
 from . import conditions, data, flow, portraits, shards, text, world
 from .autoencoder import Autoencoder
 from .guides import SIDE
 from .model import NAME, Blockout, shaped
 from .optimise import Muon
 from .train_autoencoder import as_video
-from .training import Run
+from .training import Run, onto, where
 from .transformer import Transformer
 
-TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step
+TOKENS_A_STEP = 2000                                           # latent pixels a process sees in a step on a CPU
 MANY = 3                                                       # clips a process sees in a step, at least: Muon walks astray on fewer
 PORTRAYED, UNNAMED, UNTOLD = .3, .65, .3                       # shares of steps with portraits, in those of captions that leave the look to them, of clips with no rate
 REFRESH = 20                                                   # steps between looks for new shards
@@ -97,32 +98,86 @@ class Library:
         def encode(file) -> None:
             rgb = pictures()
             with torch.no_grad():
-                latent = torch.cat([self.autoencoder.encode(as_video(rgb[i:i + at_once])) for i in range(0, len(rgb), at_once)])
-            np.save(file, latent.half().numpy())
+                each = (onto(as_video(rgb[i:i + at_once]), where(self.autoencoder)) for i in range(0, len(rgb), at_once))
+                latent = torch.cat([self.autoencoder.encode(video) for video in each])
+            np.save(file, latent.half().cpu().numpy())
         return np.load(shards.kept(path, encode), mmap_mode="r")
 
     def of(self, series: str) -> list[Shard]:
         return [s for p, s in self.shards.items() if p.parent.name == series]
 
 
-def loss(model: Transformer, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator, portrayed: bool = False) -> Tensor:
-    """The flow-matching loss of some clips of a shard, cut to their first k latent frames; most of them `portrayed`, or none."""
-    x0, t = torch.from_numpy(shard.latent[rows, :, :k].astype(np.float32)), 4 * (k - 1) + 1
-    ids, fps, portraits = shard.ids[rows], shard.fps[rows] * (torch.rand(len(rows), generator=g) > UNTOLD), None
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What guides are made of, as stored; all but the paints' colours and things goes to the model's device."""
+    inverse_depth: Tensor
+    normal: Tensor
+    c2w: Tensor
+    lens: Tensor
+    ground: Tensor
+    vectors: Tensor
+    seen: Tensor                                               # paints, as `data.paints` has them
+    colours: list[np.ndarray]
+    parts: list[np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """What a step sees: some clips of one shape and series, as stored, cut to their first latent frames."""
+    latent: Tensor
+    ids: Tensor
+    fps: Tensor
+    portrait: Tensor
+    single: Tensor
+    unnamed: Tensor
+    layout: Layout | None                                      # None of clips that are told by captions alone
+    alone: float
+
+    @classmethod
+    def of(cls, shard: Shard, rows: np.ndarray, k: int) -> Clips:
+        """Those rows of a shard, cut to k latent frames."""
+        t, layout, picked = 4 * (k - 1) + 1, None, lambda stored: torch.from_numpy(np.asarray(stored))
+        if not shard.told:
+            filmed = (picked(x[rows, :t]) for x in (shard.inverse_depth, shard.normal, shard.c2w))
+            (seen, colours, parts), vectors = shard.paints, shard.vectors
+            layout = Layout(*filmed, picked(shard.lens[rows]), picked(shard.ground[rows]), picked(vectors[rows, :t]), picked(seen[rows, :t]),
+                            [colours[i] for i in rows], [parts[i] for i in rows])
+        return cls(picked(shard.latent[rows, :, :k]), shard.ids[rows], shard.fps[rows], picked(shard.portrait[rows]), shard.single[rows],
+                   shard.unnamed[rows], layout, shard.alone)
+
+
+def joined(several: list):
+    """Clips, or layouts, of several shards as one."""
+    first, each = several[0], {f.name: [getattr(one, f.name) for one in several] for f in fields(several[0])}
+    if len(several) == 1:
+        return first
+    return type(first)(**{name: torch.cat(found) if torch.is_tensor(found[0]) else sum(found, []) if isinstance(found[0], list) else
+                          joined(found) if isinstance(found[0], Layout) else found[0] for name, found in each.items()})
+
+
+def loss(model: Transformer, clips: Clips, g: torch.Generator, portrayed: bool = False) -> Tensor:
+    """The flow-matching loss of some clips, on the model's device; most of them `portrayed`, or none. g is the CPU's."""
+    place, b = where(model), len(clips.latent)
+    clips, chance = onto(clips, place), lambda *shape: torch.rand(*shape, generator=g).to(place)
+    ids, fps, portraits = clips.ids, clips.fps * (chance(b) > UNTOLD), None
     if portrayed:
-        shown = shard.single[rows] * (torch.rand(len(rows), generator=g) > .1)
-        portraits = torch.from_numpy(shard.portrait[rows].astype(np.float32)), shown
-        ids = torch.where((shown * (torch.rand(len(rows), generator=g) < UNNAMED) > 0)[:, None], shard.unnamed[rows], ids)
-    if shard.told:
-        return flow.loss(model, x0, {}, ids, g, 0., fps, portraits)
-    guides = conditions.guides(shard.inverse_depth[rows, :t], shard.normal[rows, :t], g)
-    view = shard.c2w[rows, :t], shard.lens[rows], shard.inverse_depth[rows, :t]
-    guides |= {"camera": conditions.flights(*view, g), "mottle": conditions.mottles(*view, shard.ground[rows])}
-    seen, colours, parts = shard.paints
-    guides["albedo"] = conditions.albedos(seen[rows, :t], [colours[i] for i in rows], [parts[i] for i in rows], g)
-    guides["vector"] = conditions.vectors(shard.vectors[rows, :t], g)
-    there = (torch.rand(len(rows), 1, generator=g) >= shard.alone).float()
-    return flow.loss(model, x0, guides, ids, g, there, fps, portraits)
+        shown = clips.single * (chance(b) > .1)
+        portraits = clips.portrait.float(), shown
+        ids = torch.where((shown * (chance(b) < UNNAMED) > 0)[:, None], clips.unnamed, ids)
+    if clips.layout is None:
+        return flow.loss(model, clips.latent.float(), {}, ids, g, 0., fps, portraits)
+    guides = laid(clips.layout, g)
+    there = (chance(b, 1) >= clips.alone).float()
+    return flow.loss(model, clips.latent.float(), guides, ids, g, there, fps, portraits)
+
+
+def laid(layout: Layout, g: torch.Generator) -> dict[str, Tensor]:
+    """The guides of a layout, as roughly as training shows them."""
+    guides, view = conditions.guides(layout.inverse_depth, layout.normal, g), (layout.c2w, layout.lens, layout.inverse_depth)
+    guides |= {"camera": conditions.flights(*view, g), "mottle": conditions.mottles(*view, layout.ground)}
+    guides["albedo"] = conditions.albedos(layout.seen, layout.colours, layout.parts, g)
+    guides["vector"] = conditions.vectors(layout.vectors, g)
+    return guides
 
 
 class Draws:
@@ -142,16 +197,23 @@ class Draws:
         series = self._series(turn)
         part_of, how_often = PARTS.get(series, WHOLE)
         part = turn.choice(part_of, p=how_often)
-        pool = self.library.of(series)
-        shard = pool[int(torch.randint(len(pool), (1,), generator=g))]
-        n, _, k, h, w = shard.latent.shape
+        pick = lambda among: among[int(torch.randint(len(among), (1,), generator=g))]
+        shard = pick(pool := self.library.of(series))
+        _, _, k, h, w = shard.latent.shape
         k = max(min(3, k), round(k * part))
-        batch = min(n, max(MANY, round(TOKENS_A_STEP * (1.6 if series in ("long", "large") else 1) / (k * h * w))))
-        return self.loss(model, shard, np.sort(torch.randperm(n, generator=g)[:batch].numpy()), k, g, bool(turn.random() < PORTRAYED))
+        batch = max(MANY, round(self.run.tokens(TOKENS_A_STEP) * (1.6 if series in ("long", "large") else 1) / (k * h * w)))
+        some = [self._some(shard, batch, k, g)]
+        alike = [one for one in pool if one.latent.shape[1:] == shard.latent.shape[1:]]
+        while (left := batch - sum(len(one.latent) for one in some)) > 0:         # a card sees more than a shard has; where few are there, some twice
+            some.append(self._some(pick(alike), left, k, g))
+        return self.loss(model, joined(some), g, bool(turn.random() < PORTRAYED))
 
-    def loss(self, model: nn.Module, shard: Shard, rows: np.ndarray, k: int, g: torch.Generator, portrayed: bool) -> Tensor:
+    def _some(self, shard: Shard, most: int, k: int, g: torch.Generator) -> Clips:
+        return Clips.of(shard, np.sort(torch.randperm(len(shard.latent), generator=g)[:most].numpy()), k)
+
+    def loss(self, model: nn.Module, clips: Clips, g: torch.Generator, portrayed: bool) -> Tensor:
         """Of the clips that were drawn."""
-        return loss(model, shard, rows, k, g, portrayed)
+        return loss(model, clips, g, portrayed)
 
     def _series(self, turn: np.random.Generator) -> str:
         """One of the mix; short clips where a series has not been rendered yet."""
@@ -176,9 +238,10 @@ class HeldOut:
 
     @classmethod
     def rendered(cls, autoencoder: Autoencoder, count: int = 16) -> HeldOut:
-        clips = [data.clip(shards.HELD_OUT + i) for i in range(count)]
+        """So many clips, on the autoencoder's device."""
+        clips, place = [data.clip(shards.HELD_OUT + i) for i in range(count)], where(autoencoder)
         with torch.no_grad():
-            x0 = autoencoder.encode(as_video(np.stack([c.rgb for c in clips])))
+            x0 = autoencoder.encode(onto(as_video(np.stack([c.rgb for c in clips])), place))
         inverse, flown = np.stack([c.inverse_depth for c in clips]), [data.cameras(c.scene, *c.rgb.shape[1:3]) for c in clips]
         seen = *map(np.stack, zip(*flown)), inverse
         guides = conditions.guides(inverse, np.stack([c.normal for c in clips]), torch.Generator(), rough=False)
@@ -188,25 +251,25 @@ class HeldOut:
                    "vector": conditions.vectors(np.stack([data.vectors(c.scene, *c.rgb.shape[1:3]) for c in clips]), torch.Generator(), rough=False)}
         alone = [portraits.taken(c.scene, i)[0] for i, c in enumerate(clips)]
         with torch.no_grad():
-            portrait = autoencoder.encode(as_video(data.render_all(alone, SIDE, SIDE, list(range(count)))[0].numpy()))
+            portrait = autoencoder.encode(onto(as_video(data.render_all(alone, SIDE, SIDE, list(range(count)))[0].numpy()), place))
         unnamed = [portraits.unnamed(c.scene, np.random.default_rng(i)) for i, c in enumerate(clips)]
         ids, unnamed = (text.batch(list(map(text.tokens, said))) for said in ([c.caption for c in clips], unnamed))
-        return cls(x0, guides, ids, portrait, unnamed)
+        return onto(cls(x0, guides, ids, portrait, unnamed), place)
 
-    def __call__(self, model: Transformer) -> dict[str, float]:
+    def __call__(self, model: Transformer) -> dict[str, Tensor]:
         b, _, k, h, w = self.x0.shape
-        eps = torch.randn(self.x0.shape, generator=torch.Generator().manual_seed(5))
-        words, empty = model.text(self.ids), torch.zeros(b, 1, k, h, w)
+        eps = torch.randn(self.x0.shape, generator=torch.Generator().manual_seed(5)).to(self.x0)
+        words, empty = model.text(self.ids), self.x0.new_zeros(b, 1, k, h, w)
         found = {}
         for name, flag in FLAGS.items():
             for sigma in (1., .8, .5):
                 x = (1 - sigma) * self.x0 + sigma * eps
-                out = model(x, torch.full((b,), sigma), words, self.guides, torch.tensor([flag] * b), torch.zeros_like(x), empty)
-                found[f"{name} {sigma}"] = (out - self.x0).square().mean().item()
-        plain = self.guides, torch.tensor([FLAGS["guides"]] * b), torch.zeros_like(eps), empty, None
-        for name, shown in {"unnamed": torch.zeros(b), "portrayed": torch.ones(b)}.items():
+                out = model(x, x.new_full((b,), sigma), words, self.guides, x.new_tensor([flag] * b), torch.zeros_like(x), empty)
+                found[f"{name} {sigma}"] = (out - self.x0).square().mean()
+        plain = self.guides, eps.new_tensor([FLAGS["guides"]] * b), torch.zeros_like(eps), empty, None
+        for name, shown in {"unnamed": eps.new_zeros(b), "portrayed": eps.new_ones(b)}.items():
             portrait = model.portrayed(self.portrait, shown)
-            found[f"{name} 1.0"] = (model(eps, torch.ones(b), model.text(self.unnamed), *plain, portrait) - self.x0).square().mean().item()
+            found[f"{name} 1.0"] = (model(eps, eps.new_ones(b), model.text(self.unnamed), *plain, portrait) - self.x0).square().mean()
         return found
 
 
@@ -229,10 +292,11 @@ def trained_autoencoder(out: Path) -> Autoencoder:
     return autoencoder.eval().requires_grad_(False)
 
 
-def stage(root: Path, out: Path, minutes: float) -> None:
+def stage(root: Path, out: Path, minutes: float, place: Device | None = None, tokens: int = 0) -> None:
+    """Trains in `out` on the clips in `root`, on the CPU unless there is another place; tokens as `Run` has them."""
     torch.manual_seed(1)
-    model, autoencoder = begun_as(out).transformer, trained_autoencoder(out)
-    run = Run("transformer", out, model, optimisers(model), minutes, seed=1, hold=.86)
+    model, autoencoder = (part.to(place.name if place else "cpu") for part in (begun_as(out).transformer, trained_autoencoder(out)))
+    run = Run("transformer", out, model, optimisers(model), minutes, seed=1, hold=.86, place=place, tokens=tokens)
     run.resume()
     judge = HeldOut.rendered(autoencoder) if run.rank == 0 else None
     (out / "transformer.json").write_text(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}))

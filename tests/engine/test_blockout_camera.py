@@ -85,7 +85,8 @@ def test_the_pattern_lies_where_training_painted_it():
     c2w, lens = data.cameras(clip.scene, 40, 64)
     likeness = []
     for phase in (clip.scene.phase, np.add(clip.scene.phase, (1.3, .7))):
-        found = mottle.seen(clip.inverse_depth, c2w, lens, phase)
+        known = (torch.from_numpy(x)[None] for x in (clip.inverse_depth, c2w, lens, np.float32(phase)))
+        found = mottle.seen(*known)[0].numpy()
         assert found.shape == clip.inverse_depth.shape and not found[clip.inverse_depth == 0].any()
         pairs = [(along_rows(found[f], ground[f]), along_rows(clip.rgb[f].mean(-1) / 255, ground[f])) for f in (0, 8)]
         likeness.append(min(np.corrcoef(*(x[np.abs(pair[1]) < .12] for x in pair))[0, 1] for pair in pairs))

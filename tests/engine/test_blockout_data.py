@@ -212,7 +212,7 @@ def test_what_captions_alone_tell_of_is_learned_without_a_guide():
     latent = np.random.default_rng(0).standard_normal((n, model.config.latent, 1, 2, 3)).astype(np.float16)
     words = torch.ones(n, 24, dtype=torch.long)
     shard = train_transformer.Shard(latent, *(None,) * 2, words, *(None,) * 3, torch.zeros(n), latent, torch.zeros(n), words, told=True)      # nothing else is looked at
-    loss = train_transformer.loss(model, shard, np.arange(n), 1, torch.Generator().manual_seed(1))
+    loss = train_transformer.loss(model, train_transformer.Clips.of(shard, np.arange(n), 1), torch.Generator().manual_seed(1))
     loss.backward()
     assert loss.isfinite() and model.text.word.weight.grad is not None and not any(p.grad is not None and p.grad.any() for p in model.guides.parameters())
 

@@ -191,7 +191,7 @@ def test_training_shows_all_of_it(tmp_path, monkeypatch):
     library.refresh("small", 0, 1)
     (shard,), transformer, g = library.of("small"), made.transformer.requires_grad_(True), torch.Generator().manual_seed(1)
     for _ in range(6):
-        train_transformer.loss(transformer, shard, np.arange(4), 2, g, portrayed=True).backward()
+        train_transformer.loss(transformer, train_transformer.Clips.of(shard, np.arange(4), 2), g, portrayed=True).backward()
     for learned in (transformer.portrait[0].weight, transformer.unseen, transformer.measures.weight, transformer.guides.vector.weight):
         assert learned.grad is not None and learned.grad.abs().max() > 0
     assert (shard.fps > 0).all() and shard.unnamed.shape == shard.ids.shape == (4, text.TOKENS)
