@@ -78,7 +78,7 @@ class Library:
     def refresh(self, series: str, rank: int, world: int, most: int = 6) -> None:
         """Takes up to `most` more of this process's share of the shards that are ready: training needn't wait for all."""
         ours = [f for f in shards.ready(self.root, series) if f not in self.shards and int(f.name) % world == rank]
-        with torch.autocast("cpu", enabled=False):             # what lies beside a shard is drawn in full precision
+        with torch.autocast(where(self.autoencoder).type, enabled=False):       # what lies beside a shard is drawn in full precision
             for folder in ours[:most]:
                 self.shards[folder] = self._opened(folder)
 

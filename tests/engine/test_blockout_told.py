@@ -13,7 +13,7 @@ from engine.blockout import coarse, conditions, data, model, portraits, shards, 
 from engine.blockout.footage import Footage
 from engine.blockout.guides import GIVEN, SIDE
 from engine.blockout.model import WEIGHTS
-from engine.blockout.transformer import PORTRAIT, Transformer, TransformerConfig
+from engine.blockout.transformer import PORTRAIT, TransformerConfig
 from engine.families import Window
 from engine.protocol import Size
 from engine.sampling import samplers
@@ -195,6 +195,21 @@ def test_training_shows_all_of_it(tmp_path, monkeypatch):
     for learned in (transformer.portrait[0].weight, transformer.unseen, transformer.measures.weight, transformer.guides.vector.weight):
         assert learned.grad is not None and learned.grad.abs().max() > 0
     assert (shard.fps > 0).all() and shard.unnamed.shape == shard.ids.shape == (4, text.TOKENS)
+
+
+def test_shards_are_opened_in_full_precision_while_training_halves_products(tmp_path, monkeypatch):
+    """Rendering refuses to be halved, and latents that were would stay so for every training after."""
+    monkeypatch.setitem(shards.SERIES, "small", shards.Series(((5, 16, 24),), 4, 5, draws=timed.drawn))
+    made, found = roused(model.Blockout(TINY, TransformerConfig(width=48, depth=1, heads=1))), []
+    for halves in (False, True):
+        root = tmp_path / str(halves)
+        shards.write(root, "small", 0)
+        library = train_transformer.Library(root, made.autoencoder)
+        with torch.autocast("cpu", torch.bfloat16, enabled=halves):
+            library.refresh("small", 0, 1)
+        (shard,) = library.of("small")
+        found.append(shard)
+    assert np.array_equal(found[0].latent, found[1].latent) and np.array_equal(found[0].portrait, found[1].portrait)
 
 
 def test_every_series_of_a_mix_is_rendered():
