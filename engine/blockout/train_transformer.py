@@ -41,8 +41,9 @@ MIXES = ((43, {"short": 1.}), (67, {"short": .65, "long": .35}), (98, {"short": 
          (714, {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}),
          (796, {"varied": .18, "plain": .2, "hiding": .14, "mottled": .14, "close": .14, "short": .12, "large varied": .06, "large": .02}),
          (881, {"varied": .2, "timed": .2, "plain": .14, "mottled": .14, "close": .14, "short": .05, "academy": .05, "large varied": .05, "hiding": .03}),
-         (975, {"timed": .25, "large hiding": .16, "varied": .14, "close": .12, "plain": .11, "mottled": .09, "hiding": .05, "academy": .03,
-                "large varied": .03, "short": .02}))
+         (952, {"timed": .25, "large hiding": .16, "varied": .14, "close": .12, "plain": .11, "mottled": .09, "hiding": .05, "academy": .03,
+                "large varied": .03, "short": .02}),
+         (980, {"varied": .22, "short": .2, "timed": .17, "plain": .12, "large hiding": .1, "mottled": .08, "close": .06, "academy": .03, "hiding": .02}))
 FLAGS = {"text": (0., 0., 0., 0., 0.), "camera": (0., 0., 1., 0., 0.), "guides": (1., 1., 0., 0., 0.), "all": (1., 1., 1., 0., 0.),
          "painted": (1., 1., 1., 1., 0.), "moved": (1., 1., 1., 0., 1.)}
 WHOLE = ((1.,), (1.,))
