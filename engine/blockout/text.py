@@ -80,12 +80,18 @@ def completed(prompt: str) -> str:
     return prompt if any(IDS[style] in ids for style in STYLES) or len(ids) >= TOKENS else f"{prompt}, realistic"
 
 
+def felt(weight: float) -> float:
+    """How much of what words change a weight lets through: below 1 its square. Guidance makes three times of it, so that a plain quarter
+    would already show as all, and nothing lay between."""
+    return min(weight, 1.) * weight
+
+
 def parts(prompt: Tokens) -> list[tuple[Tokens, float]]:
     """Plain prompts whose estimates make up that of a weighted one, with their shares: the whole, and for each weight w other than 1
-    the whole less the words of that weight, by 1 - w. (Composed as in Liu et al. 2022, "Composable Diffusion".)"""
+    the whole less the words of that weight, by 1 - felt(w). (Composed as in Liu et al. 2022, "Composable Diffusion".)"""
     others = sorted({w for w in prompt.weights if w != 1})
-    found = [(prompt.ids, 1 + sum(w - 1 for w in others))]
-    found += [(tuple(i for i, w in zip(prompt.ids, prompt.weights) if w != other), 1 - other) for other in others]
+    found = [(prompt.ids, 1 + sum(felt(w) - 1 for w in others))]
+    found += [(tuple(i for i, w in zip(prompt.ids, prompt.weights) if w != other), 1 - felt(other)) for other in others]
     return [(Tokens(ids, (1.,) * len(ids), ()), share) for ids, share in found if share]
 
 
