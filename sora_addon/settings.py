@@ -20,7 +20,8 @@ PLAN_ITEMS = (
     ("turns", "In Turns", "Text encoder, transformer and autoencoder on the device one after the other"),
     ("int8", "8 Bits", "In turns, with the transformer's weights kept as whole numbers of 8 bits: half the memory, small differences in the picture"),
     ("fp8", "8 Bits, Floating", "The same with floating point: no smaller and less exact; for comparing"),
-    ("blocks", "Block by Block", "In turns, with the transformer brought in blocks: slowest, needs least"),
+    ("blocks", "Block by Block", "In turns, with the transformer brought in blocks: slowest on a card, needs least of it"),
+    ("cpu", "On the Processor", "Not on the graphics card at all, in the machine's own memory: hours where a card takes minutes"),
 )
 NO_CHOICE = "default"
 _kept: dict[str, list] = {}         # Blender keeps no reference to the strings of dynamic items

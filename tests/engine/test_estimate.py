@@ -46,7 +46,7 @@ def needed(shot) -> plan.Need:
 
 def test_the_plan_is_the_one_that_will_run(stage):
     shot = wan(stage)
-    for name in plan.PLANS:
+    for name in plan.ON_DEVICE:
         said = estimated(shot, card(needed(shot).bytes(name)))
         assert said.fits and said.remedy is None and said.shot == shot.id
         assert said.bytes == needed(shot).bytes(said.plan) <= needed(shot).bytes(name)
@@ -166,7 +166,7 @@ def test_latents_that_stay_are_counted_where_they_lie(stage, family, model):
     held = sum(latent.nbytes for latent in known._held.values())
     fitted = 4 * 6 * (96 // (2 if model == "ltx2" else 8)) ** 2 * (8 if model in ("ltx2", "cogvideox") else 32)     # what previews are fitted on
     assert 0 < held <= here.remembered <= 1.5 * held + fitted and there.remembered == 0
-    for name in plan.PLANS:
+    for name in plan.ON_DEVICE:
         assert here.bytes(name) == dataclasses.replace(here, remembered=0).bytes(name) + here.remembered
         assert there.bytes(name) == dataclasses.replace(here, remembered=0).bytes(name)
 
