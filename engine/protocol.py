@@ -39,6 +39,16 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The room that one model of a family takes, as the catalogue has it. Bytes; 0: not documented."""
+
+    model: str
+    disk: int = 0                           # all of its files
+    memory: int = 0                         # its transformer in 16 bits, one where it has two; 8 bits take half of that
+    note: str = ""                          # what the documentation says of its size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FamilySpec:
     """What a family of models takes and gives. The panel is built from this, so a new family needs no new panel."""
 
@@ -61,6 +71,7 @@ class FamilySpec:
     steps: int = 8
     guidance: float = 3.0
     models: tuple[str, ...] = ()
+    weights: tuple[Weights, ...] = ()       # the room that they take; none for what comes with the engine
     experts: tuple[str, ...] = ()           # those of them that have two transformers, one for much noise and one for little
     references: int = 0                     # pictures of a subject that a shot may have
     loras: bool = False

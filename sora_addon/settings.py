@@ -52,16 +52,22 @@ def _model_items(self, _context):
     spec = families.known(self.family_name)
     names = spec.models if spec else ()
     own = [(model.name, model.label, "Imported") for model in stock.imported(self.family_name) if model.name not in names]
-    return _items("model", [*map(_model_row, names), *own] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
+    return _items("model", [*(_model_row(spec, name) for name in names), *own] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
 
 
-def _model_row(name: str) -> tuple[str, str, str]:
+def _model_row(spec: families.FamilySpec, name: str) -> tuple[str, str, str]:
     """A model of the catalogue in the menu: what it is called, whether it is here, and what it does, as far as the engine has said so."""
     from . import stock
     model = stock.listing.named(name) if stock.listing else None
     if model is None:
-        return name, name, ""
-    return name, model.label if model.is_here else f"{model.label} (not here)", ", ".join(model.does).capitalize()
+        return name, name, _sentence(families.room(spec, name))
+    what = filter(None, (", ".join(model.does), families.room(spec, name)))
+    return name, model.label if model.is_here else f"{model.label} (not here)", ". ".join(map(_sentence, what))
+
+
+def _sentence(words: str) -> str:
+    """With a capital at its beginning; the rest as it is."""
+    return words[:1].upper() + words[1:]
 
 
 def _preset_items(self, _context):

@@ -26,6 +26,9 @@ def card(free: int) -> Device:
     return Device("cuda", "a card", "bfloat16", 2**40, int(free / plan.SPARE) + 1)
 
 
+NOWHERE = Device("cpu", "a processor without memory", "float32", 0, 0)
+
+
 def wan(stage, **more):
     """A shot of a tiny model, so large that its activations count."""
     return stage.shot("wan", "wan_text", **{"frames": 81, "size": Size(832, 480), **more})
@@ -82,11 +85,11 @@ def test_what_is_made_at_the_familys_own_rate_is_what_counts(stage):
 def test_what_fits_nowhere_has_a_way_out(stage):
     shot = dataclasses.replace(wan(stage), model=str(wide(stage)))
     shorter, smaller = (dataclasses.replace(shot, **changed) for changed in ({"frames": 37}, {"frames": 5, "size": Size(416, 240)}))
-    said = estimated(shot, card(needed(shorter).bytes("blocks")))
+    said = estimated(shot, card(needed(shorter).bytes("blocks")), beside=NOWHERE)
     assert not said.fits and (said.remedy.action, said.remedy.value) == ("set_frames", "37")
-    said = estimated(dataclasses.replace(shot, frames=5), card(needed(smaller).bytes("blocks")))
+    said = estimated(dataclasses.replace(shot, frames=5), card(needed(smaller).bytes("blocks")), beside=NOWHERE)
     assert not said.fits and said.remedy.action == "set_size" and said.remedy.value == "416x240"
-    said = estimated(shot, card(0))
+    said = estimated(shot, card(0), beside=NOWHERE)
     assert not said.fits and said.remedy.action == "choose_model" and said.bytes > 0
     said = estimated(dataclasses.replace(shot, plan="full"), card(needed(shot).bytes("full") - 2))
     assert not said.fits and said.plan == "full" and said.remedy.action == "set_plan" and said.remedy.value == ""
