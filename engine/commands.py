@@ -15,7 +15,7 @@ import typer
 from . import families
 from .errors import Cut, ShotError, SoraError
 from .models.commands import models_app
-from .protocol import (EXPERTS, PLANS, SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Lora, Progress, Shot, Size, Take, decode,
+from .protocol import (EXPERTS, PLANS, PROCESSOR, SHOT_FILE, TAKE_FILE, Cancelled, Done, Failed, Guide, Keyframe, Lora, Progress, Shot, Size, Take, decode,
                        read_shot, read_take)
 
 FAILED, BAD_REQUEST, CUT = 1, 2, 130
@@ -85,14 +85,19 @@ def show_plan(shot_file: Annotated[Path, typer.Argument(metavar="SHOT.JSON", hel
     if not (folder / "model_index.json").is_file():
         typer.echo(f"{spec.label} needs no plan: it fits wherever the engine runs.")
         return 0
-    needed = estimate.need(shot, folder, place)
-    chosen = plan.choose(needed, place, asked=shot.plan)
+    needed, chosen = estimate.need(shot, folder, place), estimate.planned(shot, folder, place)
+    each = {name: needed.bytes(name) for name in plan.ON_DEVICE}
+    if not place.shares:
+        each[PROCESSOR] = estimate.planned(dataclasses.replace(shot, plan=PROCESSOR), folder, place, PROCESSOR).bytes
     if as_lines:
-        typer.echo(json.dumps({"chosen": chosen.name, "fits": chosen.fits, "free": place.free, "bytes": {name: needed.bytes(name) for name in plan.PLANS}}))
+        typer.echo(json.dumps({"chosen": chosen.name, "fits": chosen.fits, "free": place.free, "bytes": each}))
         return 0
-    for name in plan.PLANS:
-        typer.echo(f"{name:8}{needed.bytes(name) / 2**30:6.1f} GB{'  <- chosen' if name == chosen.name else ''}")
-    typer.echo(f"{place.label} has {place.free / 2**30:.1f} GB free{'' if chosen.fits else ', which does not suffice'}.")
+    for name, size in each.items():
+        typer.echo(f"{name:8}{size / 2**30:6.1f} GB{'  <- chosen' if name == chosen.name else ''}")
+    suffices = chosen.fits and chosen.name != PROCESSOR
+    typer.echo(f"{place.label} has {place.free / 2**30:.1f} GB free{'' if suffices else ', which does not suffice'}.")
+    if chosen.name == PROCESSOR:
+        typer.echo(f"{estimate.slowly(place)}.")
     return 0
 
 

@@ -108,6 +108,16 @@ def _described(torch, name: str, kind: str) -> Device:
     return Device(name, f"CPU ({torch.get_num_threads()} threads)", "float32", memory.total, memory.available)
 
 
+def anew(place: Device) -> Device:
+    """The same device, with what of its memory is free now."""
+    return _described(torch_module(), place.name, place.name.partition(":")[0])
+
+
+def processor() -> Device:
+    """The processor, whichever device shoots. Imports torch. Raises EngineBroken."""
+    return _described(torch_module(), "cpu", "cpu")
+
+
 def half_products() -> bool:
     """Whether the processor has units for products of bfloat16 (AMX), which make them several times as fast as those of float32."""
     return bool(torch_module().cpu.get_capabilities().get("amx_bf16"))
@@ -148,9 +158,9 @@ def _torch_build() -> tuple[str, str]:
 
 
 def passed_over(place: Device) -> str:
-    """Why a GPU that is here is not the one that shoots, as a sentence; "" where there is none, or a person chose."""
+    """Why a GPU that is here is not the one that shoots, as a sentence; "" where there is none, a person chose, or it answers and was left alone."""
     build, version = _torch_build()
-    if place.name != "cpu" or os.environ.get(CHOICE) or build not in ("cuda", ""):
+    if place.name != "cpu" or os.environ.get(CHOICE) or build not in ("cuda", "") or (build and _answers(torch_module(), "cuda")):
         return ""
     return driver.passed_over(driver.card(), version)
 

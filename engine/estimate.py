@@ -4,30 +4,56 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from . import families, plan, presets
+from . import device, families, plan, presets
 from .device import Device
 from .errors import Remedy, SoraError
 from .footprint import CACHED
 from .pace import Pace
-from .protocol import Estimated, FamilySpec, Shot, Size
+from .protocol import PROCESSOR, Estimated, FamilySpec, Shot, Size
 
 SHORTEST, SMALLEST = 9, 128         # frames and pixels of a side, below which a suggestion helps nobody
 
 
-def estimated(shot: Shot, place: Device, floor: str = "full") -> Estimated:
+def estimated(shot: Shot, place: Device, floor: str = "full", beside: Device | None = None) -> Estimated:
     """What `shot` needs on `place`, with its memory as it is when no model is loaded. Raises nothing that has a sentence.
 
-    `floor` is the fastest plan that its model was found to run by.
+    `floor` is the fastest plan that its model was found to run by; `beside`, the processor, where it shoots what fits on no card.
     """
     try:
         spec, folder = families.family(shot.family).SPEC, families.weights(shot.family, shot.model)
         if not (folder / "model_index.json").is_file():
             return Estimated(shot=shot.id, free=place.free)         # fits wherever the engine runs
-        chosen = _chosen(shot, spec, folder, place, floor)
+        chosen = _chosen(shot, spec, folder, place, floor, beside)
+        if chosen.name == PROCESSOR:
+            free, note = (beside or device.processor()).free, slowly(place)
+            return Estimated(shot=shot.id, plan=chosen.name, bytes=chosen.bytes, free=free, fits=chosen.fits, note=note,
+                             remedy=_way_out(shot, spec, folder, place))
         found = Estimated(shot=shot.id, plan=chosen.name, bytes=chosen.bytes, free=place.free, fits=chosen.fits)
         return found if chosen.fits else dataclasses.replace(found, remedy=_way_out(shot, spec, folder, place))
     except SoraError as error:
         return Estimated(shot=shot.id, free=place.free, fits=False, note=error.sentence, remedy=error.remedy)
+
+
+def slowly(card: Device) -> str:
+    """What there is to say of a shot that is made beside a card."""
+    return f"Made on the processor, not on {card.label}: that takes hours where a card takes minutes"
+
+
+def planned(shot: Shot, folder: Path, place: Device, floor: str = "full", beside: Device | None = None) -> plan.Plan:
+    """How `shot` is made with the diffusers model in `folder`: on `place` by the fastest plan from `floor` on that fits, or as a person asks.
+
+    Where that is a card and nothing fits on it, on the processor, `beside` it, if that has the memory; with its bytes there. Raises ModelError.
+    """
+    asked = plan.insisted(shot.plan)
+    if place.shares:                    # there is no other memory
+        return plan.choose(need(shot, folder, place), place, floor, asked)
+    left_alone = PROCESSOR in (asked, floor) and asked not in plan.ON_DEVICE
+    found = None if left_alone else plan.choose(need(shot, folder, place), place, floor, asked)
+    if found is not None and (found.fits or found.name == asked):
+        return found
+    beside = beside or device.processor()
+    there = plan.choose(need(shot, folder, beside), beside)
+    return plan.Plan(PROCESSOR, there.bytes, there.fits) if found is None or there.fits else found
 
 
 def need(shot: Shot, folder: Path, place: Device) -> plan.Need:
@@ -61,18 +87,18 @@ def _pixels(shot: Shot, family, folder: Path) -> int:
     return min(asked, most or asked)
 
 
-def _chosen(shot: Shot, spec: FamilySpec, folder: Path, place: Device, floor: str = "full") -> plan.Plan:
-    needed = need(shot, folder, place)
+def _chosen(shot: Shot, spec: FamilySpec, folder: Path, place: Device, floor: str = "full", beside: Device | None = None) -> plan.Plan:
     if spec.plans:
-        return plan.choose(needed, place, floor, shot.plan)
-    whole = needed.bytes("full")
+        return planned(shot, folder, place, floor, beside)
+    whole = need(shot, folder, place).bytes("full")
     return plan.Plan("full", whole, whole <= place.free * plan.SPARE)
 
 
 def _way_out(shot: Shot, spec: FamilySpec, folder: Path, place: Device) -> Remedy:
-    """The least change with which the shot fits: another plan, fewer frames, a smaller size, another model."""
+    """The least change with which the shot fits on the device itself: another plan, fewer frames, a smaller size, another model."""
     def fits(**changed) -> bool:
-        return _chosen(dataclasses.replace(shot, plan="", **changed), spec, folder, place).fits
+        needed = need(dataclasses.replace(shot, plan="", **changed), folder, place)
+        return plan.choose(needed, place).fits if spec.plans else needed.bytes("full") <= place.free * plan.SPARE
 
     if shot.plan and fits():
         return Remedy(action="set_plan", label="Choose Automatically")

@@ -6,6 +6,8 @@
               on a text encoder is brought layer by layer
     fp8       the same with floating point of 8 bits: less exact and no smaller, so that only a person asks for it
     blocks    as turns, with the transformer's blocks brought one by one
+    cpu       where there is a card: everything on the processor instead, where memory of the machine's own suffices. It takes hours; which of the
+              ways above is gone there is chosen by what is free there (estimate.planned)
 
 A transformer of a GGUF file is narrow already; 8 bits would not make it smaller.
 
@@ -25,10 +27,11 @@ from .diffusers_line.steps import BATCHED
 from .errors import CHOOSE, ModelError
 from .footprint import Given
 from .models import admission, assembling, quantised, recognise
-from .protocol import PLANS
+from .protocol import PLANS, PROCESSOR
 
 CHOICE = "SORA_PLAN"            # environment: one of PLANS, whatever the estimate says
 SPARE = 0.92                    # of what is free: the allocator's gaps and the other programs' share
+ON_DEVICE = tuple(name for name in PLANS if name != PROCESSOR)      # plans that one device is enough for
 TRANSFORMERS = ("transformer", "transformer_2")
 TEXTS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 BOTH_TEXTS = ("LTX2VideoTransformer3DModel", "CogVideoXTransformer3DModel", "SanaWMTransformer3DModel")      # asked at once whatever their number
@@ -52,7 +55,7 @@ class Need:
     remembered: int = 0         # latents that stay, where the device has no other memory than the processor's
 
     def bytes(self, plan: str) -> int:
-        """The most that `plan` has on the device at once."""
+        """The most that `plan`, one of ON_DEVICE, has on the device at once."""
         largest = max((self.weights[name] for name in TRANSFORMERS if name in self.weights), default=0)
         brought = self.weights | (self.layers if plan in LASTING else {})
         rest = max((size for name, size in brought.items() if name not in TRANSFORMERS and name != "vae"), default=0)
@@ -144,11 +147,9 @@ def _packed(path: Path) -> int:
 def choose(wanted: Need, device: Device, floor: str = "full", asked: str = "") -> Plan:
     """The fastest plan from `floor` on that fits what is free; the last one where none does, and whatever is `asked` for by a person.
 
-    Raises ModelError for an unknown choice.
+    Of this one device: where that is a card, estimate.planned knows of the processor beside it. Raises ModelError for an unknown choice.
     """
-    asked = os.environ.get(CHOICE, "") or asked
-    if asked and asked not in PLANS:
-        raise ModelError(f"{CHOICE} asks for the plan {asked!r}; there are: {', '.join(PLANS)}.", CHOOSE)
+    asked = insisted(asked)
     room = int(device.free * SPARE)
     plans = [Plan(name, wanted.bytes(name), wanted.bytes(name) <= room) for name in usable(device, wanted.packed)]
     if asked in [plan.name for plan in plans]:
@@ -157,15 +158,23 @@ def choose(wanted: Need, device: Device, floor: str = "full", asked: str = "") -
     return next((plan for plan in slower if plan.fits), slower[-1])
 
 
+def insisted(asked: str = "") -> str:
+    """The plan that a person insists on: by the environment, or `asked` for with the shot; "" for none. Raises ModelError."""
+    asked = os.environ.get(CHOICE, "") or asked
+    if asked and asked not in PLANS:
+        raise ModelError(f"{CHOICE} asks for the plan {asked!r}; there are: {', '.join(PLANS)}.", CHOOSE)
+    return asked
+
+
 def following(plan: str, device: Device, packed: bool = False) -> str:
-    """The plan that needs less than `plan`, or ""."""
+    """The plan on the same device that needs less than `plan`, or ""."""
     slower = [name for name in usable(device, packed) if name != "fp8" and PLANS.index(name) > PLANS.index(plan)]
     return slower[0] if slower else ""
 
 
 def usable(device: Device, packed: bool = False) -> tuple[str, ...]:
     """On a CPU everything is in one memory already; only fewer bits help there, and a transformer that is `packed` has few."""
-    return tuple(name for name in PLANS if (name not in NARROW or not packed) and (name in ("full", *NARROW) or device.name != "cpu"))
+    return tuple(name for name in ON_DEVICE if (name not in NARROW or not packed) and (name in ("full", *NARROW) or device.name != "cpu"))
 
 
 def is_packed(folder: Path) -> bool:

@@ -24,7 +24,8 @@ GUIDE_KINDS = ("depth", "normal", "albedo", "beauty", "mask", "edges", "layout",
 FORMATS = ("png", "png16", "exr")
 LANDINGS = ("strip", "compositor", "camera", "backdrop")
 FIRST_BLOCK, MAGNITUDE = DRAFTS = "first_block", "magnitude"     # what says that a step would change little: the first block, or what was learned
-PLANS = ("full", "turns", "int8", "fp8", "blocks")   # ways of keeping a model in memory, from the fastest to the smallest
+PROCESSOR = "cpu"           # the plan that leaves the card alone
+PLANS = ("full", "turns", "int8", "fp8", "blocks", PROCESSOR)        # ways of keeping a model in memory, from the fastest to the slowest
 STAGES = ("waiting", "guides", "load", "text", "encode", "denoise", "decode", "write", "proxy")
 
 
@@ -35,6 +36,16 @@ class Rate:
 
     model: str
     fps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The room that one model of a family takes, as the catalogue has it. Bytes; 0: not documented."""
+
+    model: str
+    disk: int = 0                           # all of its files
+    memory: int = 0                         # its transformer in 16 bits, one where it has two; 8 bits take half of that
+    note: str = ""                          # what the documentation says of its size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +71,7 @@ class FamilySpec:
     steps: int = 8
     guidance: float = 3.0
     models: tuple[str, ...] = ()
+    weights: tuple[Weights, ...] = ()       # the room that they take; none for what comes with the engine
     experts: tuple[str, ...] = ()           # those of them that have two transformers, one for much noise and one for little
     references: int = 0                     # pictures of a subject that a shot may have
     loras: bool = False
@@ -227,7 +239,7 @@ class Take:
     proxy: str = ""
     sound: str = ""                         # a WAV file as long as the frames, "" for families without
     refined: Size | None = None             # what the second model made of the native frames, before up-scaling
-    plan: str = ""                          # how the model was kept in memory: full, turns, int8, fp8, blocks
+    plan: str = ""                          # how the model was kept in memory: one of PLANS
     planned_bytes: int = 0                  # what that was estimated to need; peak_bytes is what it did
     evaluations: int = 0                    # of transformer blocks, for a draft
     skipped: int = 0                        # of them

@@ -47,12 +47,14 @@ def held(shot: Shot, clock: Clock, cut: threading.Event, studio: Studio, work: C
     """`work(device, plan)` with the device to itself; again by a slower plan where memory does not suffice. Raises Cut, SoraError."""
     clock.say("load")
     heed(cut)
-    studio.remarks, place = (), studio.device()
-    clock.say("load", note=_idle(shot, place))
+    studio.remarks, asked = (), shot.plan
+    clock.say("load", note=_idle(shot, studio.device()))
     heed(cut)
-    with device.turn(place, cut, lambda note: clock.say("waiting", note=note)):
-        asked = shot.plan
-        while True:
+    while True:
+        place = studio.settle(shot, asked)
+        for remark in studio.remarks:
+            clock.say("load", note=remark)
+        with device.turn(place, cut, lambda note: clock.say("waiting", note=note)):
             try:
                 with _memory(place, shot):
                     return work(place, asked)

@@ -31,7 +31,7 @@ BENCHES = {             # name -> (environments that it may run in, first choice
     "blockout": (("engine",), "value <= 3 s, detail.shot_s <= 45, detail.share >= 0.5, detail.peak_gb <= 2"),
     "clips": (("engine",), "no promise on a core; detail.cuda_clips >= 2000 where there is a card"),
     "draft": (("engine",), "no promise: what a draft saves and what it costs, per threshold"),
-    "gpu": (("engine",), "ratio <= 0.6 for wan-14b at 832x480x81, detail.share >= 0.7"),
+    "gpu": (("engine",), "ratio <= 0.6 for wan-14b at 832x480x81, detail.share >= 0.7; every family's plans equal but for rounding"),
 }
 
 

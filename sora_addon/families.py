@@ -69,6 +69,16 @@ def made(family: FamilySpec, model: str, frames: int, fps: float, told: bool) ->
     return family.frames.ceil(1 + math.ceil((frames - 1) * rate / fps - NEAR)), rate
 
 
+def room(family: FamilySpec, model: str) -> str:
+    """What a model takes on disk and in memory, as far as that is documented: "about 28.0 GB of memory for its transformer, half in 8 bits"."""
+    known = next((one for one in family.weights if one.model == model), None)
+    if known is None:
+        return ""
+    disk = f"{known.disk / 1e9:.0f} GB on disk" if known.disk else ""
+    memory = f"about {known.memory / 1e9:.1f} GB of memory for its transformer, half in 8 bits" if known.memory else ""
+    return ", ".join(filter(None, (disk, memory)))
+
+
 def chosen(context) -> FamilySpec | None:
     """The spec of the family that the scene's settings name; None where this engine does not have it."""
     return known(context.scene.sora.family_name)

@@ -20,7 +20,8 @@ PLAN_ITEMS = (
     ("turns", "In Turns", "Text encoder, transformer and autoencoder on the device one after the other"),
     ("int8", "8 Bits", "In turns, with the transformer's weights kept as whole numbers of 8 bits: half the memory, small differences in the picture"),
     ("fp8", "8 Bits, Floating", "The same with floating point: no smaller and less exact; for comparing"),
-    ("blocks", "Block by Block", "In turns, with the transformer brought in blocks: slowest, needs least"),
+    ("blocks", "Block by Block", "In turns, with the transformer brought in blocks: slowest on a card, needs least of it"),
+    ("cpu", "On the Processor", "Not on the graphics card at all, in the machine's own memory: hours where a card takes minutes"),
 )
 NO_CHOICE = "default"
 _kept: dict[str, list] = {}         # Blender keeps no reference to the strings of dynamic items
@@ -51,16 +52,22 @@ def _model_items(self, _context):
     spec = families.known(self.family_name)
     names = spec.models if spec else ()
     own = [(model.name, model.label, "Imported") for model in stock.imported(self.family_name) if model.name not in names]
-    return _items("model", [*map(_model_row, names), *own] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
+    return _items("model", [*(_model_row(spec, name) for name in names), *own] or [(NO_CHOICE, "Default", "The family's only model")], self.model_name)
 
 
-def _model_row(name: str) -> tuple[str, str, str]:
+def _model_row(spec: families.FamilySpec, name: str) -> tuple[str, str, str]:
     """A model of the catalogue in the menu: what it is called, whether it is here, and what it does, as far as the engine has said so."""
     from . import stock
     model = stock.listing.named(name) if stock.listing else None
     if model is None:
-        return name, name, ""
-    return name, model.label if model.is_here else f"{model.label} (not here)", ", ".join(model.does).capitalize()
+        return name, name, _sentence(families.room(spec, name))
+    what = filter(None, (", ".join(model.does), families.room(spec, name)))
+    return name, model.label if model.is_here else f"{model.label} (not here)", ". ".join(map(_sentence, what))
+
+
+def _sentence(words: str) -> str:
+    """With a capital at its beginning; the rest as it is."""
+    return words[:1].upper() + words[1:]
 
 
 def _preset_items(self, _context):

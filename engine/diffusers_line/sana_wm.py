@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..families.sana_wm import SPEC
 from ..protocol import Size
 from . import prompts
 from .chained import chained
 from .piped import Piped
+from .remembered import Embeddings
 from .resting import resting
 from .stepping import Euler, stepped
 
@@ -25,6 +26,11 @@ class Flight(Piped):
 
     window = SPEC.window
 
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        encoder = f"{prompts.identity(self.folder)}/{self.parts['text_encoder'].dtype}/{LENGTH}"
+        self._prompts, self._negatives = Embeddings(f"{encoder}/led"), Embeddings(encoder)      # the pipeline's own words lead a prompt alone
+
     def native(self, size: Size) -> Size:
         """Near the one size that it was trained at, whatever the shot's: smaller pictures are made large and scaled down."""
         wide, tall = self.parts["transformer"].config.image_size * 16 // 9, self.parts["transformer"].config.image_size
@@ -40,12 +46,15 @@ class Flight(Piped):
         self._tuning.ask(window, self.placing.plan, 0)      # its attention is PyTorch's own, whichever kernel is asked for
         image = PIL.Image.fromarray((first.clip(0, 1) * 255 + 0.5).astype("uint8"))
         text, negative = window.text, window.negative
+        said, mask = self._said(text.text, self._prompts, self._led)
+        refused, refused_mask = self._said(negative.text, self._negatives, self._alone)
 
         def run(callback):
             with torch.inference_mode():
-                return self.pipe(image, text.text, c2w=window.cameras.c2w.astype("float32"), intrinsics=window.cameras.K.astype("float32"),
+                return self.pipe(image, "", prompt_embeds=said, prompt_attention_mask=mask, negative_prompt_embeds=refused,
+                                 negative_prompt_attention_mask=refused_mask, c2w=window.cameras.c2w.astype("float32"), intrinsics=window.cameras.K.astype("float32"),
                                  height=window.size.height, width=window.size.width, num_frames=window.frames, num_inference_steps=window.steps,
-                                 guidance_scale=window.guidance, negative_prompt=negative.text, generator=self.dice(window), fps=round(window.fps),
+                                 guidance_scale=window.guidance, generator=self.dice(window), fps=round(window.fps),
                                  output_type="latent", callback_on_step_end=callback, max_sequence_length=LENGTH).frames
         euler = Euler(self.pipe.scheduler)
         transformer = self.parts["transformer"]
@@ -56,8 +65,28 @@ class Flight(Piped):
                 yield euler.estimate(found[0], found[2]) if isinstance(found, tuple) else found
 
     def text(self, prompt: str) -> prompts.Weighted:
-        """The pipeline encodes it; what it weighs is known here."""
+        """What it weighs; it is encoded when it is known whether it is what is wanted or what is not."""
         return prompts.plainly(prompt)
+
+    def _said(self, words: str, kept: Embeddings, encode) -> tuple[Tensor, Tensor]:
+        """What the encoder says of the words (1, 1, tokens, C) and the attention mask (1, tokens), which lies behind it where they are kept on disk."""
+        both = kept.embedding(words, encode).to(self.place)
+        return both[..., :-1], both[:, 0, :, -1].long()
+
+    def _led(self, prompt: str) -> Tensor:
+        from diffusers.pipelines.sana_wm.pipeline_sana_wm import DEFAULT_CHI_PROMPT
+        return self._encoded(0, prompt=prompt, chi_prompt=DEFAULT_CHI_PROMPT, **dict.fromkeys(("negative_prompt_embeds", "negative_prompt_attention_mask"), ()))
+
+    def _alone(self, negative: str) -> Tensor:
+        return self._encoded(2, prompt="", negative_prompt=negative, **dict.fromkeys(("prompt_embeds", "prompt_attention_mask"), ()))
+
+    def _encoded(self, which: int, **asked) -> Tensor:
+        """One of the two texts, by the pipeline, which asks the encoder for those that it is not given: () stands for the other one."""
+        import torch
+        with torch.inference_mode():
+            found = self.pipe.encode_prompt(**asked, device=self.place, max_sequence_length=LENGTH)
+            said, mask = found[which], found[which + 1]
+            return torch.cat([said, mask[:, None, :, None].to(said)], -1)
 
     def _weigh(self, text: prompts.Weighted, negative: prompts.Weighted):
         """What scales the texts as the transformer attends to them, (B, 1, tokens, C), after it has levelled them; None without weights.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import GuideError, Remedy
+from ..models import catalogue
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 from ..ways_out import with_guide
 
@@ -28,6 +29,7 @@ SPEC = FamilySpec(
     steps=50,
     guidance=6.0,
     models=("cogvideox-fun-5b-control",),
+    weights=catalogue.weights("cogvideox"),
     loras=True,
     plans=True,
     window=49,

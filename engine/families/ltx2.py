@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import GuideError, ModelError, Remedy
+from ..models import catalogue
 from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
 from ..ways_out import LEAVE_LORAS
 
@@ -33,6 +34,7 @@ SPEC = FamilySpec(
     steps=30,
     guidance=3.0,
     models=("ltx-2", "ltx-2.3-distilled"),
+    weights=catalogue.weights("ltx2"),
     loras=True,
     audio=True,
     plans=True,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import GuideError, KeyframeError
+from ..models import catalogue
 from ..protocol import FamilySpec, FrameGrid, Shot, Size, SizeGrid
 from ..ways_out import with_guide, with_still, without_stills
 
@@ -28,6 +29,7 @@ SPEC = FamilySpec(
     steps=60,
     guidance=5.0,
     models=("sana-wm",),
+    weights=catalogue.weights("sana_wm"),
     loras=True,
     plans=True,
     window=161,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KeyframeError, Remedy
+from ..models import catalogue
 from ..protocol import FamilySpec, FrameGrid, Shot, SizeGrid
 from ..ways_out import with_still, without_stills
 
@@ -27,6 +28,7 @@ SPEC = FamilySpec(
     steps=30,
     guidance=6.0,
     models=("skyreels-v2-df-1.3b-540p", "skyreels-v2-df-14b-540p", "skyreels-v2-df-14b-720p"),
+    weights=catalogue.weights("skyreels"),
     loras=True,
     kin=("wan",),
     plans=True,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CHOOSE, GuideError, ModelError, Remedy
+from ..models import catalogue
 from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ SPEC = FamilySpec(
     guidance=5.0,
     models=("wan2.1-vace-1.3b", "wan2.1-vace-14b", "wan2.2-vace-fun-a14b"),
     experts=("wan2.2-vace-fun-a14b",),
+    weights=catalogue.weights("vace"),
     references=4,
     loras=True,
     kin=("wan", "skyreels"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CHOOSE, WEIGHTS, KeyframeError, ModelError, Remedy
+from ..models import catalogue
 from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Rate, Shot, SizeGrid
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ SPEC = FamilySpec(
     guidance=5.0,
     models=("wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan2.1-i2v-14b-480p", "wan2.1-i2v-14b-720p", "wan2.1-flf2v-14b-720p", "wan2.2-ti2v-5b",
             "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
+    weights=catalogue.weights("wan"),
     experts=("wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
     loras=True,
     kin=("skyreels",),

@@ -12,10 +12,12 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import CHOOSE, ModelError
+from ..protocol import Weights
 
 FILE = Path(__file__).with_name("catalogue.json")
 WHOLE = ("diffusers", "native")         # kinds that are a model by themselves, opened as a folder; native: of the embedded family's own make
 KINDS = (*WHOLE, "lora", "preview")     # preview: a tiny decoder that draws them, see previews.py
+BYTES = 2                               # of a parameter in 16 bits
 SHARDS = re.compile(r"#{5}-of-(\d{5})")
 
 
@@ -42,6 +44,7 @@ class Entry:
     licence: Licence
     pipeline: str                           # the diffusers class that its documentation loads it with
     kind: str = "diffusers"
+    billions: float = 0.0                   # parameters of its transformer, of one where it has two: by its name, SANA-WM's counted; 0: not known
     does: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()           # components that the pipeline registers; anything else in the repository is left there
     skip: tuple[str, ...] = ()              # beginnings of paths that no loader opens: transformers never reads diffusion_pytorch_model*
@@ -76,6 +79,12 @@ def entry(name: str) -> Entry:
     raise ModelError(f"The catalogue has no model called {name!r}; there are: {', '.join(known.name for known in entries())}.", CHOOSE)
 
 
+def weights(family: str) -> tuple[Weights, ...]:
+    """What the catalogue knows of the room that a family's models take, for its SPEC."""
+    return tuple(Weights(model=one.name, disk=one.size, memory=round(one.billions * 10**9) * BYTES, note=one.size_note)
+                 for one in entries() if one.family == family and one.kind == "diffusers")
+
+
 def _entry(fields: dict, written: dict) -> Entry:
     sources, licence = written["sources"], written["licences"][fields["licence"]]
     size, files = fields.get("size", {}), fields.get("files", {})
@@ -83,7 +92,7 @@ def _entry(fields: dict, written: dict) -> Entry:
         **{key: fields[key] for key in ("name", "family", "label", "repository", "pipeline")},
         source=sources[fields["source"]], kind=fields.get("kind", "diffusers"),
         licence=Licence(**{**licence, "text": sources[licence["text"]], "source": sources[licence["source"]]}),
-        does=tuple(fields["does"]), folders=tuple(fields["folders"]),
+        billions=fields.get("billions", 0.0), does=tuple(fields["does"]), folders=tuple(fields["folders"]),
         skip=tuple(fields.get("skip", ())),
         files=tuple(name for written_name in files.get("names", ()) for name in _shards(written_name)),
         files_source=sources[files["source"]] if files else "",

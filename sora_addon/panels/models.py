@@ -199,10 +199,11 @@ def _draw_slow(layout, context, spec, slow) -> None:
 
 def needs(said) -> str:
     """`Needs about 9.3 GB of 11.8 GB free: 8 Bits`, or why that cannot be said."""
-    if said.note:
+    if said.note and not said.plan:
         return said.note
     memory = f"Needs about {takes.gigabytes(said.bytes)} of {takes.gigabytes(said.free)} free: {settings.plan_label(said.plan)}"
-    return memory if said.fits else f"{memory}. It does not fit."
+    told = f"{memory}. {said.note}." if said.note else memory
+    return told if said.fits else f"{told}{'' if said.note else '.'} It does not fit."
 
 
 # ---------------------------------------------------------------- before a download

@@ -26,6 +26,9 @@ def card(free: int) -> Device:
     return Device("cuda", "a card", "bfloat16", 2**40, int(free / plan.SPARE) + 1)
 
 
+NOWHERE = Device("cpu", "a processor without memory", "float32", 0, 0)
+
+
 def wan(stage, **more):
     """A shot of a tiny model, so large that its activations count."""
     return stage.shot("wan", "wan_text", **{"frames": 81, "size": Size(832, 480), **more})
@@ -46,7 +49,7 @@ def needed(shot) -> plan.Need:
 
 def test_the_plan_is_the_one_that_will_run(stage):
     shot = wan(stage)
-    for name in plan.PLANS:
+    for name in plan.ON_DEVICE:
         said = estimated(shot, card(needed(shot).bytes(name)))
         assert said.fits and said.remedy is None and said.shot == shot.id
         assert said.bytes == needed(shot).bytes(said.plan) <= needed(shot).bytes(name)
@@ -82,11 +85,11 @@ def test_what_is_made_at_the_familys_own_rate_is_what_counts(stage):
 def test_what_fits_nowhere_has_a_way_out(stage):
     shot = dataclasses.replace(wan(stage), model=str(wide(stage)))
     shorter, smaller = (dataclasses.replace(shot, **changed) for changed in ({"frames": 37}, {"frames": 5, "size": Size(416, 240)}))
-    said = estimated(shot, card(needed(shorter).bytes("blocks")))
+    said = estimated(shot, card(needed(shorter).bytes("blocks")), beside=NOWHERE)
     assert not said.fits and (said.remedy.action, said.remedy.value) == ("set_frames", "37")
-    said = estimated(dataclasses.replace(shot, frames=5), card(needed(smaller).bytes("blocks")))
+    said = estimated(dataclasses.replace(shot, frames=5), card(needed(smaller).bytes("blocks")), beside=NOWHERE)
     assert not said.fits and said.remedy.action == "set_size" and said.remedy.value == "416x240"
-    said = estimated(shot, card(0))
+    said = estimated(shot, card(0), beside=NOWHERE)
     assert not said.fits and said.remedy.action == "choose_model" and said.bytes > 0
     said = estimated(dataclasses.replace(shot, plan="full"), card(needed(shot).bytes("full") - 2))
     assert not said.fits and said.plan == "full" and said.remedy.action == "set_plan" and said.remedy.value == ""
@@ -166,7 +169,7 @@ def test_latents_that_stay_are_counted_where_they_lie(stage, family, model):
     held = sum(latent.nbytes for latent in known._held.values())
     fitted = 4 * 6 * (96 // (2 if model == "ltx2" else 8)) ** 2 * (8 if model in ("ltx2", "cogvideox") else 32)     # what previews are fitted on
     assert 0 < held <= here.remembered <= 1.5 * held + fitted and there.remembered == 0
-    for name in plan.PLANS:
+    for name in plan.ON_DEVICE:
         assert here.bytes(name) == dataclasses.replace(here, remembered=0).bytes(name) + here.remembered
         assert there.bytes(name) == dataclasses.replace(here, remembered=0).bytes(name)
 

@@ -10,7 +10,7 @@ from engine import plan, shoot
 from engine.device import Device
 from engine.errors import ModelError, OutOfMemory
 from engine.protocol import Lora, Progress, Size
-from tests.engine.open_stage import differing, staged
+from tests.engine.open_stage import differing, pixels, staged
 
 GB = 2 ** 30
 CARD = Device("cuda", "a card", "bfloat16", 24 * GB, 24 * GB)
@@ -33,7 +33,7 @@ def needing(text: float, transformer: float, vae: float = 0.5, sampling: float =
 def test_the_fastest_plan_that_fits_is_chosen(needed, chosen):
     found = plan.choose(needed, CARD)
     assert found.name == chosen and found.fits
-    assert [needed.bytes(name) for name in plan.PLANS] == sorted((needed.bytes(name) for name in plan.PLANS), reverse=True)
+    assert [needed.bytes(name) for name in plan.ON_DEVICE] == sorted((needed.bytes(name) for name in plan.ON_DEVICE), reverse=True)
 
 
 def test_a_shot_that_fits_nowhere_says_so():
@@ -190,7 +190,7 @@ def asked(stage, family) -> dict:
 def test_every_family_says_what_it_needs(stage, family):
     folder = stage.model(family)
     one, long = (plan.need(folder, CARD, frames, 4096) for frames in (9, 81))
-    needed = [one.bytes(name) for name in plan.PLANS]
+    needed = [one.bytes(name) for name in plan.ON_DEVICE]
     assert long.sampling > one.sampling > 0 and needed == sorted(needed, reverse=True) and needed[-1] > 0
 
 
@@ -229,3 +229,71 @@ def test_memory_that_ends_while_the_model_is_placed_steps_down_too(stage, monkey
 def always(progress: Progress) -> None:
     if progress.stage == "denoise" and progress.step == 1:
         raise MemoryError("no more")
+
+
+# ---------------------------------------------------------------- the processor beside a card
+class Pretended:
+    """A card of this machine that is none: it computes on the processor, and has only as much memory as the test says."""
+
+    def __init__(self, monkeypatch, free: int, here: int = 2**45):
+        """`here`: bytes of the machine's own memory."""
+        from engine import device
+        self.card, self.here = Device("cpu:0", "a small card", "float32", 24 * GB, free), Device("cpu", "a processor", "float32", here, here)
+        monkeypatch.setattr(device, "chosen", lambda: self.card)
+        monkeypatch.setattr(device, "anew", lambda place: place)
+        monkeypatch.setattr(device, "processor", lambda: self.here)
+
+
+def test_what_fits_on_no_card_is_made_on_the_processor_and_says_so(stage, monkeypatch):
+    """Not where the machine has no room either: then the card is tried, and says that it does not suffice."""
+    from engine.estimate import estimated, planned
+    shot = stage.shot("wan", "wan_text")
+    there = Pretended(monkeypatch, free=0)
+    said = estimated(shot, there.card, beside=there.here)
+    assert said.plan == "cpu" and said.fits and said.free == there.here.free and "hours" in said.note and said.remedy is not None
+    full = Pretended(monkeypatch, free=0, here=0)
+    assert not estimated(shot, full.card, beside=full.here).fits and planned(shot, stage.model("wan_text"), full.card).name == "blocks"
+    studio = shoot.Studio()
+    Pretended(monkeypatch, free=0)
+    take = shoot.roll(shot, lambda progress: None, threading.Event(), studio)
+    assert take.plan == "cpu" and take.device == "a processor" and take.planned_bytes > 0
+    assert "Made on the processor, not on a small card: that takes hours where a card takes minutes" in take.notes
+    whole = stage.roll("wan", "wan_text", plan="full")
+    assert differing(pixels(take), pixels(whole)) == []
+
+
+def test_the_processor_can_be_asked_for(stage, monkeypatch):
+    from engine.estimate import estimated
+    there, studio = Pretended(monkeypatch, free=20 * GB), shoot.Studio()
+    asked, plain = stage.shot("wan", "wan_text", plan="cpu"), stage.shot("wan", "wan_text")
+    assert estimated(asked, there.card, beside=there.here).remedy.action == "set_plan"
+    takes = [shoot.roll(one, lambda progress: None, threading.Event(), studio) for one in (asked, plain)]
+    assert [(take.plan, take.device) for take in takes] == [("cpu", "a processor"), ("full", "a small card")], "for that shot alone"
+    assert studio.estimate(asked).plan == "cpu" and studio.estimate(plain).plan == "full"
+
+
+def test_memory_that_ends_by_every_plan_of_a_card_ends_on_the_processor(stage, monkeypatch):
+    Pretended(monkeypatch, free=20 * GB)
+    studio, met = shoot.Studio(), []
+
+    def say(progress: Progress) -> None:
+        if progress.stage == "denoise" and progress.step == 1 and studio.device().label == "a small card":
+            met.append(studio._plan)
+            raise MemoryError("no more")
+    take = shoot.roll(stage.shot("wan", "wan_text"), say, threading.Event(), studio)
+    assert met == ["full", "turns", "int8", "blocks"] and take.plan == "cpu" and take.device == "a processor"
+    assert "Memory did not suffice for the plan “blocks”; made by “cpu”" in take.notes
+    assert studio.estimate(stage.shot("wan", "wan_text")).plan == "blocks", "the next one is tried on the card again"
+    Pretended(monkeypatch, free=20 * GB, here=0)
+    with pytest.raises(OutOfMemory):
+        shoot.roll(stage.shot("wan", "wan_text"), say, threading.Event(), studio)
+
+
+def test_without_a_card_there_is_no_processor_beside_it(stage, engine_cli):
+    import json
+
+    from engine.protocol import as_json
+    path = stage.folder / "beside.json"
+    path.write_text(as_json(stage.shot("wan", "wan_text", plan="cpu")))
+    said = json.loads(engine_cli("plan", path, "--json").stdout)
+    assert said["chosen"] == "full" and set(said["bytes"]) == set(plan.ON_DEVICE)

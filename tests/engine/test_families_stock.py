@@ -173,3 +173,19 @@ def test_sana_gives_what_the_stock_pipeline_gives_for_blenders_matrices(stage):
     stock = loaded.pipe(image, c2w=c2w.reshape(-1, 4, 4), intrinsics=K, num_frames=FRAMES, max_sequence_length=300,
                         **plainly(width=size.width, height=size.height)).frames
     assert (ours - stock).abs().max() <= 1e-5
+
+
+def test_sana_asks_its_encoder_once_for_each_text(stage, monkeypatch, tmp_path):
+    """A prompt and a negative one of the same words are not the same: the pipeline's own words lead the prompt alone."""
+    monkeypatch.setenv("SORA_CACHE", str(tmp_path))
+    made, heard = [], []
+    for _ in range(2):
+        loaded = families.family("sana_wm").load(stage.model("sana_wm"), device.chosen())
+        loaded.parts["text_encoder"].register_forward_pre_hook(lambda *_: heard.append(1))
+        size = loaded.native(SIZE)
+        image, = images(7, size=size)
+        asked = window(loaded, size=size, steps=2, negative=loaded.text("a castle"), stills={0: np.asarray(image, np.float32) / 255},
+                       cameras=camera.read(walk(stage).path, FRAMES).resized(size))
+        made.append(list(loaded.sample(asked))[-1])
+    assert len(heard) == 2 and torch.equal(*made)
+    assert (loaded._prompts.hits, loaded._negatives.hits) == (1, 1) and len(list(tmp_path.glob("prompts/*"))) == 2

@@ -16,6 +16,16 @@ def test_the_snapshot_reads_as_specs():
     assert families.read_snapshot() == specs()
 
 
+def test_a_spec_says_what_room_its_models_take():
+    """As the catalogue has it; what comes with the engine takes none."""
+    for spec in specs():
+        assert {one.model for one in spec.weights} == (set(spec.models) if spec.name != "blockout" else set())
+        assert all(one.memory > 10**9 for one in spec.weights)
+    assert families.room(families.known("cogvideox"), "cogvideox-fun-5b-control") == (
+        "20 GB on disk, about 10.0 GB of memory for its transformer, half in 8 bits")
+    assert families.room(families.known("wan"), "wan2.1-t2v-14b").startswith("about 28.0 GB of memory") and families.room(families.known("wan"), "mine") == ""
+
+
 def test_a_running_engine_replaces_the_snapshot():
     other = FamilySpec(name="other", label="Other", note="", licence="MIT")
     try:
