@@ -24,7 +24,6 @@ class AutoencoderConfig:
     encoder: tuple[int, int, int, int] = (32, 64, 96, 128)      # channels at 1/2, 1/4, 1/8, and 1/8 after merging time
     decoder: tuple[int, int, int, int] = (160, 96, 64, 32)      # channels at 1/8 latent rate, 1/8, 1/4, 1/2 frame rate
     deep: int = 2
-    fine: int = 4                                              # residuals of the decoder at 1/4, and at 1/2
 
 
 def each_frame(layer, x: Tensor) -> Tensor:
@@ -108,8 +107,8 @@ class Decoder(nn.Module):
         self.into = nn.Conv2d(config.latent, a, 1)
         self.deep = nn.ModuleList(Residual(a, time=True) for _ in range(config.deep))
         self.unmerge, self.at_eighth = nn.Conv2d(a, TIME * b, 1), Residual(b, time=True)
-        self.quarter, self.at_quarter = nn.Conv2d(b, 4 * c, 1), nn.ModuleList(Residual(c, time=i == 0) for i in range(config.fine))
-        self.halve, self.at_half = nn.Conv2d(c, 4 * d, 1), nn.ModuleList(Residual(d) for _ in range(config.fine))
+        self.quarter, self.at_quarter = nn.Conv2d(b, 4 * c, 1), nn.ModuleList([Residual(c, time=True), Residual(c)])
+        self.halve, self.at_half = nn.Conv2d(c, 4 * d, 1), nn.ModuleList([Residual(d), Residual(d)])
         self.layout_quarter, self.layout_half = nn.Conv2d(16 * PLANES, c, 1), nn.Conv2d(4 * PLANES, d, 3, padding=1)
         for layer in (self.layout_quarter, self.layout_half):
             nn.init.zeros_(layer.weight)

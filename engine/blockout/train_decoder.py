@@ -78,7 +78,7 @@ def judged(autoencoder: Autoencoder, count: int = 12):
 
 
 def stage(root: Path, out: Path, minutes: float, place: Device | None = None,
-          series: tuple[str, ...] = ("short", "long", "varied", "timed", "hiding", "large varied")) -> None:
+          series: tuple[str, ...] = ("short", "long")) -> None:
     """Trains in `out` on the clips in `root`, on the CPU unless there is another place."""
     torch.manual_seed(2)
     autoencoder = trained_autoencoder(out).to(place.name if place else "cpu")
