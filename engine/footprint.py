@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .diffusers_line import glimpses, tiles
+from .diffusers_line import glimpses
 from .diffusers_line.remembered import ENCODED_BYTES
 from .diffusers_line.wan_autoencoder import STRETCH, TOGETHER
 
@@ -34,6 +34,7 @@ TOKENS = {"SkyReelsV2Transformer3DModel": TIMED, "LTX2VideoTransformer3DModel": 
 # Wan's autoencoder, by its kind and bits: its memory of former frames, and each frame decoded together
 MAPS = {("", 32): (28.3, 5.75), ("residual", 32): (42.0, 10.6), ("", 16): (25.0, 7.05), ("residual", 16): (34.7, 12.5)}
 HALF = 0.5
+STREAMED = 8 * 320 * 176 * 128          # numbers that a layer of LTX-2's decoder makes at once: of its last one eight frames of 1280x704
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,10 @@ def strides(vae: dict) -> tuple[int, int]:
 def decoding(vae: dict, frames: int, pixels: int, bits: int, memory: int = 0) -> float:
     """Bytes of an autoencoder's activations in `bits` on a device of so much `memory` altogether; 0: enough for any picture."""
     kind = vae.get("_class_name")
-    if kind == "AutoencoderKLLTX2Video":            # the whole clip at once, or a tile of it beside those that are done
-        each = 2.9 / vae.get("patch_size", 4) ** 2 * vae.get("decoder_block_out_channels", (256,))[0]
-        numbers = each * pixels if pixels <= tiles.WHOLE else max(each * tiles.TILE ** 2 + .4 * pixels, 10.2 * pixels)
-        return ROOM * frames * numbers * bits // 8
+    if kind == "AutoencoderKLLTX2Video":            # what its convolutions keep of frames, beside a few that go through; all of a short clip
+        each = pixels * vae.get("decoder_block_out_channels", (256,))[0] / vae.get("patch_size", 4) ** 2
+        alone = vae.get("timestep_conditioning") or any(_several(vae.get("decoder_inject_noise", False)))      # such a decoder takes every clip whole
+        return ROOM * (2.9 * frames * each if alone else min(6 * frames * each, 79 * each + 6.5 * STREAMED)) * bits // 8
     if kind == "AutoencoderKLCogVideoX":            # eight frames at a time
         return ROOM * 180 * pixels * vae.get("block_out_channels", (128,))[0] * bits // 8
     side, each, most = vae.get("scale_factor_spatial", 8), _each(vae, bits), tile(vae, bits, memory)
@@ -104,6 +105,11 @@ def tile(vae: dict, bits: int, memory: int) -> float:
     """Pixels of the largest picture that Wan's autoencoder decodes whole, and of the largest tile, on a device of so much memory."""
     kept, more = _maps(vae, bits)
     return HALF * memory / (ROOM * (kept + more * 4) * _each(vae, bits)) if memory else math.inf
+
+
+def _several(one) -> tuple:
+    """A setting for each of a decoder's blocks, or for all of them."""
+    return tuple(one) if isinstance(one, (list, tuple)) else (one,)
 
 
 def _maps(vae: dict, bits: int) -> tuple[float, float]:

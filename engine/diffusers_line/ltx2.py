@@ -19,7 +19,6 @@ from .piped import Piped
 from .remembered import Embeddings
 from .resting import resting
 from .stepping import Euler, stepped
-from .tiles import tiled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -290,12 +289,11 @@ class Sound(Piped):
 
     def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
         """High dynamic range in full precision: its curve makes steps of 16 bits seen."""
-        import torch
+        from . import ltx2_stream
         vae = self.parts["vae"]
-        with torch.inference_mode(), self._precisely(vae), tiled(vae, latent):
-            quiet = torch.zeros(1, device=self.place, dtype=vae.dtype) if vae.config.timestep_conditioning else None
-            video = vae.decode(latent.to(vae.dtype), quiet, return_dict=False)[0]
-        yield from self.chunks(video)
+        with self.placing.using("vae"), self._precisely(vae):
+            for chunk in ltx2_stream.decoded(vae, latent.to(self.place, vae.dtype)):
+                yield pictures.frames(chunk)
 
     @contextlib.contextmanager
     def _precisely(self, vae) -> Iterator[None]:

@@ -1,7 +1,6 @@
 """What families that run one of diffusers' own pipelines have in common."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,11 +83,6 @@ class Piped:
             with torch.inference_mode():
                 self._linear = Linear(self.encode_still)
         return self._linear.shown(latent)
-
-    def chunks(self, video: Tensor) -> Iterator[Tensor]:
-        """A decoded clip (1, 3, T, h, w), -1..1, eight frames at a time."""
-        for part in video.split(8, dim=2):
-            yield pictures.frames(part)
 
     def deliver(self, frames: Tensor, size: Size, guides: dict[str, np.ndarray]) -> np.ndarray:
         return pictures.delivered(frames, size)

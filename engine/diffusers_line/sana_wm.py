@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..families.sana_wm import SPEC
 from ..protocol import Size
-from . import prompts
+from . import pictures, prompts
 from .chained import chained
 from .piped import Piped
 from .remembered import Embeddings
@@ -108,7 +108,11 @@ class Flight(Piped):
         return self.pipe._encode_first_frame(picture[:, :, 0], self.place, self.parts["transformer"].dtype)
 
     def decode(self, latent: Tensor, window: Window | None = None) -> Iterator[Tensor]:
-        import torch
-        with torch.inference_mode():
-            video = self.pipe._decode_latents(latent)
-        yield from self.chunks(video)
+        """From unit scale, as the pipeline's own `_decode_latents` does it."""
+        from . import ltx2_stream
+        vae = self.parts["vae"]
+        with self.placing.using("vae"):
+            latent = latent.to(self.place, vae.dtype)
+            mean, deviation = (one.view(1, -1, 1, 1, 1).to(latent) for one in (vae.latents_mean, vae.latents_std))
+            for chunk in ltx2_stream.decoded(vae, latent / vae.config.scaling_factor * deviation + mean):
+                yield pictures.frames(chunk)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from engine import device, families, light, shoot
 from engine.errors import Cut, GuideError, ModelError, ShotError
-from engine.diffusers_line import tiles
+from engine.diffusers_line import ltx2_stream
 from engine.families import Window
 from engine.protocol import Guide, Lora, Size
 from tests.engine.open_stage import FRAMES, Stage, differing, noise, pixels, staged
@@ -308,19 +308,32 @@ def test_high_dynamic_range_is_light_in_exr_and_what_a_display_shows_elsewhere(s
     assert Path(again.shot.out, "frames", again.files.names()[0]).read_bytes() == Path(take.shot.out, "frames", take.files.names()[0]).read_bytes()
 
 
-def test_large_pictures_are_decoded_in_tiles_that_do_not_show(stage, monkeypatch):
+@pytest.mark.parametrize("causal", [False, True], ids=["as published", "causal"])
+@pytest.mark.parametrize("frames", [1, 2, 5, 16])
+def test_a_stream_of_pictures_is_what_the_autoencoder_decodes_at_once(frames, causal):
+    """In the published layers, few channels wide."""
+    from diffusers import AutoencoderKLLTX2Video
+    torch.manual_seed(0)
+    vae = roused(AutoencoderKLLTX2Video(block_out_channels=(8,) * 4, decoder_block_out_channels=(8, 16, 32), latent_channels=8, layers_per_block=(1,) * 5,
+                                        decoder_layers_per_block=(2,) * 4, decoder_causal=causal))
+    latent = torch.randn(1, 8, frames, 3, 4)
+    with torch.inference_mode():
+        whole = vae.decode(latent).sample
+    for together in (1, 60_000, 10**12):
+        chunks = list(ltx2_stream.decoded(vae, latent, together))
+        made = torch.cat(chunks, 2)
+        assert made.shape == whole.shape and (made - whole).abs().max() <= 1e-5 * whole.abs().max(), "measured: 7e-6"
+        assert together > 1 or frames < 5 or len(chunks) > frames, "they come as they are made"
+
+
+def test_a_decoder_that_depends_on_noise_takes_the_clip_whole(stage):
     model = families.family("ltx2").load(stage.model("ltx2"), device.chosen())
-    vae, latent = model.parts["vae"], torch.randn(1, 4, 2, 32, 32, generator=torch.Generator().manual_seed(1))
-    whole = torch.cat(list(model.decode(latent)))
-    side = latent.shape[-1] * vae.spatial_compression_ratio
-    monkeypatch.setattr(tiles, "TILE", side * 3 // 4)
-    monkeypatch.setattr(tiles, "STEP", side // 2)
-    assert torch.equal(torch.cat(list(model.decode(latent))), whole)                  # as large as may be decoded in one
-    monkeypatch.setattr(tiles, "WHOLE", side ** 2 - 1)
-    made = torch.cat(list(model.decode(latent)))
-    assert made.shape == whole.shape and not vae.use_tiling
-    apart = (made - whole).abs()
-    assert apart[..., :side // 4, :side // 4].max() < 1e-5 < apart.max() and apart.mean() < 0.1 * whole.std()       # equal away from where tiles meet
+    vae, latent = model.parts["vae"], torch.randn(1, 4, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    streamed = torch.cat(list(model.decode(latent)))
+    assert ltx2_stream.possible(vae)
+    resnet = next(block for block in vae.decoder.modules() if hasattr(block, "per_channel_scale1"))
+    resnet.per_channel_scale1 = torch.nn.Parameter(torch.zeros(resnet.conv1.out_channels, 1, 1), requires_grad=False)
+    assert not ltx2_stream.possible(vae) and (torch.cat(list(model.decode(latent))) - streamed).abs().max() < 1e-5
 
 
 def test_eight_steps_without_guidance_follow_the_distilled_schedule(stage):
