@@ -26,8 +26,10 @@ from .words import KNOWN
 NAME = "refiner-v0"
 WEIGHTS = Path(__file__).parent / "weights"
 TIMES = 2                                                      # as wide and as high
-STEPS = 3
+STEPS = 1                                                      # at full strength the mean of what may be there: each further step leaves grain
 SPREAD = .05                                                   # about how much up-scaling is off, of colours from -1 to 1
+LINES = 3                                                      # planes of `lines`
+INKS = 3 * LINES                                               # those, and as wide as what up-scaling makes of them
 SHARED = .8                                                    # of the noise's variance is the same in every frame: less of it comes and goes
 
 
@@ -36,6 +38,9 @@ class RefinerConfig:
     widths: tuple[int, int, int] = (24, 32, 48)                # channels at 1/2, 1/4 and 1/8 of the refined size
     told: int = 64                                             # numbers that carry the prompt and the noise level
     words: tuple[str, ...] = KNOWN                             # the vocabulary that it was trained with
+
+
+Seen = tuple[Tensor, Tensor, Tensor, Tensor]                   # half, quarter and eighth of the size (B, T, C, ., .), strokes (B, T, INKS, H, W)
 
 
 class Told(nn.Module):
@@ -57,28 +62,35 @@ class Told(nn.Module):
         return x + each_frame(lambda y: self.mix(F.silu(torch.addcmul(shift, self.wide(y), 1 + scale))), x)
 
 
+def broadened(lines: Tensor) -> Tensor:
+    """(n, LINES, H, W) -> (n, INKS, H, W): lines as they are, and their means of 3x3 and 5x5. What up-scaling smeared is beside them."""
+    return torch.cat([lines, *(F.avg_pool2d(lines, size, 1, size // 2) for size in (3, 5))], 1)
+
+
 class Seeing(nn.Module):
-    """What up-scaled frames and their layout show, at three sizes."""
+    """What small frames, their up-scaling and their layout show, at three sizes."""
 
     def __init__(self, config: RefinerConfig):
         super().__init__()
         (a, b, c), told = config.widths, config.told
-        self.into = nn.Conv2d(4 * (3 + PLANES), a, 3, padding=1)
-        self.at_half = Told(a, told)
+        self.into = nn.Conv2d(4 * (3 + PLANES + LINES) + 3, a, 3, padding=1)
+        self.at_half = nn.ModuleList([Told(a, told), Told(a, told)])
         self.quarter, self.at_quarter = nn.Conv2d(4 * a, b, 1), nn.ModuleList([Told(b, told, time=True), Told(b, told)])
         self.eighth, self.at_eighth = nn.Conv2d(4 * b, c, 1), nn.ModuleList([Told(c, told, time=True), Told(c, told), Told(c, told)])
 
-    def forward(self, large: Tensor, layout: Tensor, words: Tensor, memory: Memory | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """large (B, T, 3, H, W), layout (B, T, PLANES, H, W), words (B, told)."""
+    def forward(self, small: Tensor, large: Tensor, layout: Tensor, words: Tensor, memory: Memory | None = None) -> Seen:
+        """small (B, T, 3, H/2, W/2), large (B, T, 3, H, W), layout (B, T, PLANES + LINES, H, W), words (B, told)."""
         down = lambda layer, x: each_frame(lambda y: layer(F.pixel_unshuffle(y, 2)), x)
-        half = self.at_half(down(self.into, torch.cat([large, layout], 2)), words, memory)
+        half = each_frame(self.into, torch.cat([small, each_frame(lambda y: F.pixel_unshuffle(y, 2), torch.cat([large, layout], 2))], 2))
+        for block in self.at_half:
+            half = block(half, words, memory)
         quarter = down(self.quarter, half)
         for block in self.at_quarter:
             quarter = block(quarter, words, memory)
         eighth = down(self.eighth, quarter)
         for block in self.at_eighth:
             eighth = block(eighth, words, memory)
-        return half, quarter, eighth
+        return half, quarter, eighth, each_frame(broadened, layout[:, :, PLANES:])
 
 
 class Refiner(nn.Module):
@@ -94,7 +106,8 @@ class Refiner(nn.Module):
         self.at_eighth, self.to_quarter = nn.ModuleList([Told(c, told, time=True), Told(c, told)]), nn.Conv2d(c, 4 * b, 1)
         self.at_quarter, self.to_half = nn.ModuleList([Told(b, told, time=True), Told(b, told)]), nn.Conv2d(b, 4 * a, 1)
         self.at_half, self.out = nn.ModuleList([Told(a, told), Told(a, told)]), nn.Conv2d(a, 3 * 4, 3, padding=1)
-        for layer in (self.out, self.noisy_half, self.noisy_quarter, self.noisy_eighth):
+        self.ink = nn.Conv2d(a, 3 * INKS, 3, padding=1)
+        for layer in (self.out, self.ink, self.noisy_half, self.noisy_quarter, self.noisy_eighth):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -106,7 +119,7 @@ class Refiner(nn.Module):
         found = self.word(torch.tensor(sum(known, []), dtype=torch.long, device=self.nothing.device), starts)
         return torch.where(torch.tensor([[bool(k)] for k in known], device=found.device), found, self.nothing)
 
-    def denoised(self, x: Tensor, sigma: Tensor, words: Tensor, seen: tuple[Tensor, Tensor, Tensor], memory: Memory | None = None) -> Tensor:
+    def denoised(self, x: Tensor, sigma: Tensor, words: Tensor, seen: Seen, memory: Memory | None = None) -> Tensor:
         """x (B, T, 3, H, W), sigma (B,) with 1 = noise, seen from `see` -> the clean residual (B, T, 3, H, W)."""
         turn = sigma[:, None] * 100 * torch.exp(-math.log(1000) * torch.arange(32, device=x.device, dtype=x.dtype) / 32)
         clear = (1 - sigma).view(-1, 1, 1, 1, 1)
@@ -114,7 +127,7 @@ class Refiner(nn.Module):
         told = F.silu(self.time(torch.cat([turn.cos(), turn.sin()], -1)) + words)
         into = lambda layer, times: each_frame(lambda y: layer(F.pixel_unshuffle(y, times)), x)
         up = lambda layer, y: each_frame(lambda z: F.pixel_shuffle(layer(z), 2), y)
-        half, quarter, eighth = seen
+        half, quarter, eighth, strokes = seen
         y = eighth + into(self.noisy_eighth, 8)
         for block in self.at_eighth:
             y = block(y, told, memory)
@@ -124,7 +137,27 @@ class Refiner(nn.Module):
         y = up(self.to_half, y) + half + into(self.noisy_half, 2)
         for block in self.at_half:
             y = block(y, told, memory)
-        return up(self.out, y)
+        ink = each_frame(lambda z: F.interpolate(self.ink(z), scale_factor=2., mode="bilinear"), y).unflatten(2, (3, INKS))
+        return up(self.out, y) + (ink * strokes[:, :, None]).sum(3)
+
+
+def lines(guides: dict[str, Tensor]) -> Tensor:
+    """(n, LINES, H, W) in [0, 1]: how much depth (n, 1, H, W), its root and normal (n, 3, H, W) differ from the pixels above and to the left.
+
+    Half of the styles draw such lines (looks.py). At twice the size they are half as wide, and where they run the layout knows best.
+    """
+    step = lambda x: sum(x.diff(dim=axis, prepend=x.narrow(axis, 0, 1)).abs().sum(1, keepdim=True) for axis in (2, 3))
+    some = next(iter(guides.values()))
+    depth, normal = (guides.get(kind, some.new_zeros(len(some), 1, *some.shape[2:])) for kind in ("depth", "normal"))
+    return torch.cat([6 * step(depth), 3 * step(depth.clamp(0, 1).sqrt()), .45 * step(normal)], 1).clamp(max=1)
+
+
+def shown(guides: dict[str, Tensor], large: Tensor) -> Tensor:
+    """(n, PLANES + LINES, H, W): the layout of frames (n, 3, H, W) as the refiner sees it, guides as in `lines`; zeros without any."""
+    if not guides:
+        return large.new_zeros(len(large), PLANES + LINES, *large.shape[2:])
+    flat = planes({kind: g.transpose(0, 1)[None] for kind, g in guides.items()})[0].transpose(0, 1)
+    return torch.cat([flat, lines(guides)], 1)
 
 
 def enlarged(frames: Tensor, guides: dict[str, Tensor]) -> Tensor:
@@ -191,10 +224,9 @@ class Refining:
     def steps(self, frames: Tensor, guides: dict[str, Tensor]) -> Iterator[Tensor]:
         """As `__call__`, one estimate a step."""
         guides = {kind: g.to(self._words) for kind, g in guides.items()}
-        large = enlarged(frames.to(self._words) * 2 - 1, guides)
-        layout = planes({kind: g.transpose(0, 1)[None] for kind, g in guides.items()})[0].transpose(0, 1) if guides else \
-            large.new_zeros(len(large), PLANES, *large.shape[2:])
-        seen = self._refiner.see(large[None], layout[None], self._words, self._memories[-1])
+        small = frames.to(self._words) * 2 - 1
+        large = enlarged(small, guides)
+        seen = self._refiner.see(small[None], large[None], shown(guides, large)[None], self._words, self._memories[-1])
         x = torch.stack([noise(tuple(large.shape[1:]), self._seed, self._frame + i, large) for i in range(len(large))])[None] * self._sigmas[0]
         self._frame += len(frames)
         for sigma, following, memory in zip(self._sigmas, self._sigmas[1:], self._memories):

@@ -62,10 +62,21 @@ def test_a_frame_never_depends_on_later_ones(tiny, frames, guides):
 
 def test_every_input_changes_the_picture_and_the_seed_repeats_it(tiny, frames, guides):
     plain = refined(tiny, frames, guides)
-    others = [refined(tiny, frames, guides, "a blue sphere at night"), refined(tiny, frames, guides, seed=4), refined(tiny, frames, guides, strength=.5),
+    others = [refined(tiny, frames, guides, "a blue sphere at night"), refined(tiny, frames, guides, strength=.5),
               refined(tiny, frames, {"depth": guides["depth"]}), refined(tiny, frames, guides, "")]
     assert all((other - plain).abs().max() > 1e-4 for other in others)
     assert torch.equal(refined(tiny, frames, guides), plain)
+    half, again, other = (refined(tiny, frames, guides, strength=.5, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(half, again) and (half - other).abs().max() > 1e-4          # at full strength one step sees no noise
+
+
+@pytest.mark.parametrize("kind, channels, planes", [("depth", 1, [0, 1]), ("normal", 3, [2])])
+def test_lines_are_a_pixel_wide_and_run_where_the_layout_steps(kind, channels, planes):
+    stepped = torch.zeros(2, channels, 8, 12)
+    stepped[..., 5:] = .9
+    found = refiner.lines({kind: stepped})
+    assert found.shape == (2, refiner.LINES, 8, 12) and found[:, planes, :, 5].min() > .9
+    assert found[..., :5].max() == 0 and found[..., 6:].max() == 0 and set(found.amax((0, 2, 3)).nonzero().flatten().tolist()) == set(planes)
 
 
 def test_words_it_does_not_know_are_no_words(tiny):
