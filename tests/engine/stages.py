@@ -29,7 +29,7 @@ def shards_of(place: Path) -> Iterator[Path]:
         for n in range(2):
             shards.write(place, "short", n)
             folder = shards.write(place, train_refiner.NAME, n, train_refiner.SERIES)
-            np.save(folder / train_refiner.SMALL, np.zeros((4, len(train_refiner.MAKES), train_refiner.FRAMES, 32, 32, 3), np.uint8))
+            np.save(folder / train_refiner.SMALL, np.zeros((4, train_refiner.FRAMES, 32, 32, 3), np.uint8))
         library.refresh("short", 0, 1)
         yield place
 
