@@ -107,7 +107,8 @@ def test_small_pictures_are_those_of_diffusers_to_the_bit(vae):
 def on(stage, family: str, model: str, place, **fields):
     """A take on a device that is described as `place`."""
     studio = shoot.Studio()
-    studio._device = place
+    studio._device = studio._card = place
+    studio._there = place.name
     shot = stage.shot(family, model, **fields)
     studio._loaded = ((shot.family, families.weights(shot.family, shot.model)), families.family(family).load(stage.model(model), place))
     return shoot.roll(shot, lambda progress: None, threading.Event(), studio)
