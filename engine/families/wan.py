@@ -43,6 +43,7 @@ PRESETS = (
     _four("4-steps-i2v-a14b", LIGHTNING, ("wan2.2-i2v-a14b",),
           (Lora(name="wan2.2-i2v-a14b-4-steps-high", expert=1), Lora(name="wan2.2-i2v-a14b-4-steps-low", expert=2))),
 )
+GROWN_FPS = 24.0        # TI2V-5B was trained with more pictures a second
 SPEC = FamilySpec(
     name="wan",
     label="Wan",
@@ -55,7 +56,7 @@ SPEC = FamilySpec(
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
     native_fps=16.0,
-    rates=(Rate(model="wan2.2-ti2v-5b", fps=24.0),),
+    rates=(Rate(model="wan2.2-ti2v-5b", fps=GROWN_FPS),),
     native_area=832 * 480,
     steps=40,
     guidance=5.0,
@@ -142,8 +143,8 @@ def load(folder: Path, device: Device) -> Film:
 
 
 def rate(folder: Path) -> float:
-    """Frames a second; TI2V-5B was trained with more of them. Raises ModelError."""
-    return 24.0 if _grown(folder) else SPEC.native_fps
+    """Frames a second. Raises ModelError."""
+    return GROWN_FPS if _grown(folder) else SPEC.native_fps
 
 
 def area(folder: Path) -> int:
