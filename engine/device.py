@@ -56,8 +56,8 @@ def answering(name: str, asker: str) -> Device:
     """The device of a name, such as cpu, cuda:1 or mps, for which `asker` asks. Imports torch. Raises EngineBroken or ModelError."""
     torch, kind = torch_module(), name.partition(":")[0]
     if kind not in ("cuda", "xpu", "mps", "cpu") or not _answers(torch, kind):
-        raise ModelError(f"{asker} asks for the device {name!r}, which does not answer here.",
-                         REPAIR)
+        why = driver.passed_over(driver.card(), _torch_build()[1]) if kind == "cuda" else ""
+        raise ModelError(f"{asker} asks for the device {name!r}, which does not answer here.{why and ' '}{why}", REPAIR)
     return _described(torch, name, kind)
 
 
@@ -213,7 +213,8 @@ def turn(device: Device, cut: threading.Event, waiting: Callable[[str], None]) -
                 told = time.monotonic()
                 waiting(f"Another engine is using {device.label}; this shot starts when it is free")
         except OSError as error:
-            raise FolderError(f"The lock {path} cannot be made: {error.strerror or error}.") from error
+            raise FolderError(f"The lock {path} cannot be made: {error.strerror or error}.",
+                              Remedy(action="free_disk", label="Show Folder", value=str(path.parent))) from error
         cut.wait(PATIENCE)
     try:
         yield

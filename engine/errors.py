@@ -24,7 +24,7 @@ ACTIONS = (
     "add_still",          # choose a picture that the clip must show; value: number of the scene's frame
     "render_guides",      # render the guides again
     "choose_folder",      # open the preferences at the takes folder
-    "free_disk",          # reveal the folder whose disk is full; value: folder
+    "free_disk",          # reveal a folder: its disk is full, or something in it has to be put right; value: folder
     "install_engine",     # make the engine's environment
     "repair_engine",      # make it again from scratch
     "restart_engine",     # stop the process, start another

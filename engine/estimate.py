@@ -59,11 +59,12 @@ def planned(shot: Shot, folder: Path, place: Device, floor: str = "full", beside
 def need(shot: Shot, folder: Path, place: Device) -> plan.Need:
     """What the shot needs on `place` with the diffusers model in `folder`: of one window, at the size that the model makes. Raises ModelError."""
     family, shot = families.family(shot.family), presets.applied(shot)
-    made = Pace(shot, family.SPEC.native_fps).made              # at the family's own rate, where no clip or layout sets the shot's
+    rate = family.rate(folder) if hasattr(family, "rate") else family.SPEC.native_fps
+    made = Pace(shot, rate).made                                # at the model's own rate, where no clip or layout sets the shot's
     frames = min(made, getattr(family, "TOGETHER", family.SPEC.window) or made)
     given = family.given(shot) if hasattr(family, "given") else plan.Given()
     if shot.draft and family.SPEC.drafts and not shot.two_stages:        # the second stage takes the most, and keeps nothing
-        guided = max(shot.guidance if shot.guidance >= 0 else family.SPEC.guidance, shot.guidance_low) > 1
+        guided = max(shot.guidance, shot.guidance_low) > 1
         given = dataclasses.replace(given, kept=CACHED.get(shot.draft_by, 0) * (1 + guided + (guided and shot.limited)))
     needed = plan.need(folder, place, frames, _pixels(shot, family, folder), given)
     return dataclasses.replace(needed, worn=_worn(shot, family))

@@ -1,4 +1,4 @@
-"""Presets: what a shot that names one takes over from it, beside what it says itself."""
+"""What a shot takes over that it does not say itself: from the preset that it names, otherwise from its model."""
 from __future__ import annotations
 
 import dataclasses
@@ -32,10 +32,17 @@ def without_loras(shot: Shot) -> Remedy:
 
 
 def applied(shot: Shot) -> Shot:
-    """The shot with its preset's LoRAs, and with its steps and guidance where the shot has none of its own. Raises ShotError."""
-    preset = of(shot)
-    if preset is None:
+    """The shot with its preset's LoRAs, and with the steps and guidance of its preset or its model where it has none of its own; a take
+    records what was meant, whatever the defaults are later. Raises ShotError, and ModelError, FolderError where no model is there.
+    """
+    if shot.latents:
         return shot
-    worn = {lora.name for lora in shot.loras}
-    return dataclasses.replace(shot, steps=shot.steps or preset.steps, guidance=shot.guidance if shot.guidance >= 0 else preset.guidance,
-                               loras=(*(lora for lora in preset.loras if lora.name not in worn), *shot.loras))
+    preset, worn = of(shot), {lora.name for lora in shot.loras}
+    if preset:
+        shot = dataclasses.replace(shot, loras=(*(lora for lora in preset.loras if lora.name not in worn), *shot.loras))
+    if shot.steps and shot.guidance >= 0:
+        return shot
+    given = preset or families.own(shot.family, shot.model)
+    low = given.guidance_low if preset is None and shot.guidance < 0 and shot.guidance_low < 0 else shot.guidance_low
+    return dataclasses.replace(shot, steps=shot.steps or given.steps, guidance_low=low,
+                               guidance=shot.guidance if shot.guidance >= 0 else given.guidance)

@@ -39,6 +39,17 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What one model of a family is documented to be shot with."""
+
+    model: str
+    steps: int
+    guidance: float
+    guidance_low: float = -1.0              # of the expert for little noise, where it is another one; below 0: as `guidance`
+    source: str = ""                        # the address where its numbers are documented; "": its family's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """The room that one model of a family takes, as the catalogue has it. Bytes; 0: not documented."""
 
@@ -70,6 +81,7 @@ class FamilySpec:
     native_area: int = 0                    # pixels; 0: the shot's own size, otherwise frames are up-scaled from about this area
     steps: int = 8
     guidance: float = 3.0
+    defaults: tuple[Defaults, ...] = ()     # of models that are shot otherwise
     models: tuple[str, ...] = ()
     weights: tuple[Weights, ...] = ()       # the room that they take; none for what comes with the engine
     experts: tuple[str, ...] = ()           # those of them that have two transformers, one for much noise and one for little
@@ -86,6 +98,10 @@ class FamilySpec:
     presets: tuple[Preset, ...] = ()        # ways of shooting in a few steps
     compiles: bool = False                  # its transformers can be compiled
     limits: bool = False                    # guidance can be limited to some of the steps
+
+    def own(self, model: str) -> Defaults:
+        """What `model` is shot with where a shot does not say: what is documented of it, or the family's numbers for one that nobody knows."""
+        return next((one for one in self.defaults if one.model == model), Defaults(model=model, steps=self.steps, guidance=self.guidance))
 
 
 # ---------------------------------------------------------------- the shot
@@ -166,9 +182,9 @@ class Shot:
     model: str = ""                         # "": the family's default
     negative: str = ""
     frame_start: int = 1
-    steps: int = 0                          # 0: the family's default
-    guidance: float = -1.0                  # below 0: the family's default
-    guidance_low: float = -1.0              # of the expert for little noise, where the model has two; below 0: as `guidance`
+    steps: int = 0                          # 0: the model's own
+    guidance: float = -1.0                  # below 0: the model's own
+    guidance_low: float = -1.0              # of the expert for little noise, where the model has two; below 0: goes with `guidance`
     guided_from: float = 0.0                # share of the steps before which, and after which, there is no guidance:
     guided_until: float = 1.0               # none is left out from 0 to 1
     format: str = "png"

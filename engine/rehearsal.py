@@ -36,14 +36,13 @@ WIDE, TALL = 26, 15                     # tokens of each latent frame: 416x240 p
 
 def draft(shot: Shot, model: Model, studio: Studio, clock: Clock, cut: threading.Event) -> Steady:
     """How a shot that goes by magnitudes is drafted; what has to be learned for it is learned first. Raises Cut."""
-    spec = families.family(shot.family).SPEC
-    made = Steady(spec.magnitudes)
+    made = Steady(families.family(shot.family).SPEC.magnitudes)
     if not possible(made, model):
         return made
     made.ratios = kept(home(shot)).get(key(shot), {})
     if not made.ratios:
         made.ratios = learn(shot, model, studio, clock, cut)
-        made.learned = f"how much the model's steps change was learned first, in {shot.steps or spec.steps} steps of {FRAMES} small frames"
+        made.learned = f"how much the model's steps change was learned first, in {shot.steps} steps of {FRAMES} small frames"
     return made
 
 
@@ -92,9 +91,8 @@ def _keep(folder: Path, known: dict) -> None:
 
 
 def key(shot: Shot) -> str:
-    """The name of what was learned for shots such as this one."""
-    steps = shot.steps or families.family(shot.family).SPEC.steps
-    return f"{steps} steps" + (f", {shot.preset}" if shot.preset else ", no guidance" if _unguided(shot) else "")
+    """The name of what was learned for shots such as this one, with its preset or its model's own settings applied."""
+    return f"{shot.steps} steps" + (f", {shot.preset}" if shot.preset else ", no guidance" if _unguided(shot) else "")
 
 
 def _unguided(shot: Shot) -> bool:
@@ -129,6 +127,7 @@ def _window(shot: Shot, model: Model, learning: Learning) -> Window:
     side = family.TOKEN if hasattr(family, "TOKEN") else _side(families.weights(shot.family, shot.model))
     size = model.native(Size(WIDE * side, TALL * side))
     slope = np.linspace(0, 1, size.height, dtype=np.float32)[None, :, None, None].repeat(FRAMES, 0).repeat(size.width, 2)
-    guidance = 1.0 if _unguided(shot) else preset.guidance if preset else family.SPEC.guidance
-    return Window(frames=FRAMES, size=size, seed=0, steps=shot.steps or family.SPEC.steps, guidance=guidance, text=model.text(PROMPT),
+    own = families.own(shot.family, shot.model)         # as the model is documented, whatever this shot has: what is learned is for all
+    guidance, low = (1.0, -1.0) if _unguided(shot) else (preset.guidance, -1.0) if preset else (own.guidance, own.guidance_low)
+    return Window(frames=FRAMES, size=size, seed=0, steps=shot.steps, guidance=guidance, guidance_low=low, text=model.text(PROMPT),
                   negative=model.text(""), draft=learning, preset=preset, **(family.rehearsed(slope) if hasattr(family, "rehearsed") else {}))

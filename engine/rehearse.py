@@ -16,7 +16,7 @@ Ratios = dict[str, list[float]]
 
 
 def asked(family: str, model: str, steps: int, guidance: float, preset: str) -> Shot:
-    """A shot that stands for all drafts with these settings; 0 and below 0 are the family's own. Raises ModelError, ShotError."""
+    """A shot that stands for all drafts with these settings; 0 and below 0 are the model's own. Raises ModelError, ShotError."""
     spec = families.family(family).SPEC
     if not spec.magnitudes:
         raise ModelError(f"{spec.label} makes no drafts by magnitudes, so it has nothing to rehearse.", CHOOSE)

@@ -40,9 +40,7 @@ class Sampling:
         self.light = getattr(family, "light", lambda shot: light.SRGB)(shot)
         self._preset = presets.of(shot)
         self._second = family.SPEC.second if shot.two_stages else 0
-        self._steps = shot.steps or family.SPEC.steps
-        self._guidance = shot.guidance if shot.guidance >= 0 else family.SPEC.guidance
-        self._low = shot.guidance_low
+        self._steps, self._guidance, self._low = shot.steps, shot.guidance, shot.guidance_low      # presets.applied has filled them in
         self._guided = limited.guided(self._steps, shot.guided_from, shot.guided_until) if max(self._guidance, self._low) > 1 else None
         with clock.stage("text"):
             clock.say("text")

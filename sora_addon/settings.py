@@ -86,11 +86,13 @@ def _family_number(self) -> int:
 
 
 def _choose_family(self, number: int) -> None:
-    """Another family wants other steps and another guidance; the artist's prompt and guides stay."""
+    """Other models want other steps and another guidance; the artist's prompt and guides stay."""
     name = _family_items(self, None)[number][0]
     spec = families.known(name)
     if spec and name != self.family_name:
-        self.steps, self.guidance, self.split_guidance, self.model_name, self.preset_name = spec.steps, spec.guidance, False, "", ""
+        from . import defaults          # it looks after the engine, which reads these settings
+        self.model_name, self.preset_name = "", ""
+        defaults.take_over(self, defaults.of(spec, ""))
     self.family_name = name
 
 
@@ -99,11 +101,15 @@ def _model_number(self) -> int:
 
 
 def _choose_model(self, number: int) -> None:
-    name = _model_items(self, None)[number][0]
+    """Its steps and guidance go with it, unless the artist set others or a preset goes with it as well."""
+    from . import defaults
+    name, before = _model_items(self, None)[number][0], self.model_name
     self.model_name = "" if name == NO_CHOICE else name
     spec = families.known(self.family_name)
     if self.preset_name and not (spec and families.preset(spec, self.model_name, self.preset_name)):
         _choose_preset(self, 0)
+    elif spec and not self.preset_name:
+        defaults.follow(self, spec, before)
 
 
 def _preset_number(self) -> int:
@@ -112,11 +118,12 @@ def _preset_number(self) -> int:
 
 def _choose_preset(self, number: int) -> None:
     """Steps and guidance go with it; they can be changed afterwards."""
+    from . import defaults
     name, spec = _preset_items(self, None)[number][0], families.known(self.family_name)
     chosen = families.preset(spec, self.model_name, name) if spec else None
     self.preset_name = chosen.name if chosen else ""
-    if chosen or spec:
-        self.steps, self.guidance, self.split_guidance = (chosen or spec).steps, (chosen or spec).guidance, False
+    if spec:
+        defaults.take_over(self, chosen or defaults.of(spec, self.model_name))
 
 
 def _strength(what: str):

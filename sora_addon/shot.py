@@ -278,6 +278,7 @@ def _source_again(before: Shot, folder: Path, shot: Shot) -> Guide | None:
 
 def restore(scene, shot: Shot) -> None:
     """Puts a shot back into the scene's settings, seed locked, so that Generate makes it again. The reverse of frozen."""
+    from . import defaults          # it looks after the engine, which reads these settings
     settings, spec = scene.sora, families.spec(shot.family)
     settings.family, settings.model_name = spec.name, shot.model
     settings.prompt_text, settings.prompt, settings.negative = None, shot.prompt, shot.negative
@@ -293,11 +294,7 @@ def restore(scene, shot: Shot) -> None:
     if spec.refines:
         settings.refine_strength = shot.refine_strength if shot.refine_strength >= 0 else spec.refines
         settings.refine_prompt = shot.refine_prompt
-    settings.steps = shot.steps or (preset or spec).steps
-    settings.guidance = shot.guidance if shot.guidance >= 0 else (preset or spec).guidance
-    settings.split_guidance = shot.guidance_low >= 0
-    if settings.split_guidance:
-        settings.guidance_low = shot.guidance_low
+    defaults.restore(settings, spec, shot, preset)
     brought = {lora.name for lora in preset.loras} if preset else set()
     shot = replace(shot, loras=tuple(lora for lora in shot.loras if lora.name not in brought))
     kinds = {guide.kind for guide in shot.guides}

@@ -45,6 +45,12 @@ def imported(family: str) -> list[catalogue.Model]:
     return [model for model in (listing.of(family) if listing else ()) if model.is_here and model.kind in catalogue.WHOLE and not model.repository]
 
 
+def meant(spec, model: str) -> str:
+    """The name of the weights that a shot uses: "" are the first of the family that are here, or that there are where nobody knows yet."""
+    here = (one.name for one in (listing.of(spec.name) if listing else ()) if one.is_here and one.kind in catalogue.WHOLE)
+    return model or next(here, next(iter(spec.models), ""))
+
+
 def two_experts(spec, model: str) -> bool:
     """Whether the weights `model` ("": the first that are here) have a transformer for much noise and one for little.
 
@@ -52,8 +58,7 @@ def two_experts(spec, model: str) -> bool:
     """
     if not spec.experts:
         return False
-    if not model:
-        model = next((one.name for one in (listing.of(spec.name) if listing else ()) if one.is_here and one.kind in catalogue.WHOLE), spec.models[0])
+    model = meant(spec, model)
     if model in spec.models:
         return model in spec.experts
     known = listing.named(model) if listing else None

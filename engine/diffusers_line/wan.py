@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..families.wan import SPEC
+from ..families.wan import GROWN_FPS, SPEC
 from . import pictures, steps
 from .drafts import drafting
 from .wan_footage import Footage
@@ -28,7 +28,7 @@ class Film(Footage):
         config = self._any_transformer().config
         self.pictured = config.in_channels > config.out_channels
         self.overlap = 1 if self.pictured or self.grown else 5
-        self.native_fps = 24.0 if self.grown else SPEC.native_fps       # TI2V-5B was trained with more pictures a second
+        self.native_fps = GROWN_FPS if self.grown else SPEC.native_fps
 
     def sample(self, window: Window) -> Iterator[Tensor]:
         """One clean latent (1, C, T, h, w) a step."""

@@ -7,8 +7,9 @@ differ, `made(folder) -> Size`, where they make pictures of one size only, `give
 takes memory, `notes(shot)`, what its takes say of it, `light(shot)`, how its pictures code light, where that is not as displays do,
 `second(shot)`, the LoRAs of its second stage, `refines(folder)`, as in its SPEC, where its models differ, `TOGETHER`, frames sampled
 at once, where that is less than its window, `TOKEN`, pixels of a token's side, where a folder's configuration does not say, `rehearsals(folder)`,
-the folder in which rehearsals are kept, where that is not the model's, and `rehearsed(slope)`, the fields of a Window that a rehearsal cannot
-do without, made of the pictures `slope` (frames, h, w, 1), which rise from 0 at the top to 1 at the bottom.
+the folder in which rehearsals are kept, where that is not the model's, `rate(folder)`, its models' frames a second, where they differ,
+and `rehearsed(slope)`, the fields of a Window that a rehearsal cannot do without, made of the pictures `slope` (frames, h, w, 1), which
+rise from 0 at the top to 1 at the bottom.
 A new family is one new file and one line here; families never import each other.
 """
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import CHOOSE, WEIGHTS, ModelError
-from ..protocol import FamilySpec, Size
+from ..protocol import Defaults, FamilySpec, Size
 from ..models import admission
 from . import blockout, cogvideox, ltx2, sana_wm, skyreels, vace, wan
 
@@ -128,6 +129,15 @@ def weights(name: str, model: str) -> Path:
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} holds no weights (*.safetensors).", WEIGHTS)
     return folder
+
+
+def own(name: str, model: str) -> Defaults:
+    """The steps and the guidance of a family's model; "" is its default, or the first one installed. Raises ModelError, FolderError."""
+    spec = family(name).SPEC
+    if not model and spec.defaults:
+        from ..models import store
+        model = store.Store(store.default_folder()).find(name).name
+    return spec.own(model)
 
 
 def two_experts(folder: Path) -> bool:

@@ -26,6 +26,7 @@ SPEC = FamilySpec(
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=49,
     native_area=720 * 480,
+    # https://github.com/aigc-apps/VideoX-Fun/blob/28e60b11823d6902a3cc2022f48dd47c1203b62b/examples/cogvideox_fun/predict_v2v_control.py
     steps=50,
     guidance=6.0,
     models=("cogvideox-fun-5b-control",),

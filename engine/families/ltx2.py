@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GuideError, ModelError, Remedy
 from ..models import catalogue
-from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
+from ..protocol import Defaults, FamilySpec, FrameGrid, Lora, Preset, Shot, SizeGrid
 from ..ways_out import LEAVE_LORAS
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ DISTILLED = "ltx-2-distilled-lora"          # the catalogue's name of the LoRA b
 CONTROL = "ltx-2.3-control-lora"            # that of the IC-LoRA by which LTX-2.3 follows a guide
 UPSAMPLER = "latent_upsampler"              # a folder of the model's
 EIGHT = dict(label="8 Steps", steps=8, guidance=1.0, source="https://huggingface.co/docs/diffusers/main/en/api/pipelines/ltx2")
+# LTX_2_PARAMS; the guidances that go with it there, of skipped blocks and of separate modalities, are switched off here
+OWN = ("https://github.com/Lightricks/LTX-2/blob/400fd31054597515f47125691032c04b1c3ee24e/"
+       "packages/ltx-pipelines/src/ltx_pipelines/utils/constants.py")
 
 SPEC = FamilySpec(
     name="ltx2",
@@ -31,8 +34,10 @@ SPEC = FamilySpec(
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1441,
     native_area=1280 * 704,
-    steps=30,
+    steps=30,                   # LTX_2_3_PARAMS there: of what is newer than LTX-2.0, and not distilled
     guidance=3.0,
+    defaults=(Defaults(model="ltx-2", steps=40, guidance=3.0, source=OWN),
+              Defaults(model="ltx-2.3-distilled", steps=8, guidance=1.0, source=EIGHT["source"])),
     models=("ltx-2", "ltx-2.3-distilled"),
     weights=catalogue.weights("ltx2"),
     loras=True,
@@ -41,7 +46,7 @@ SPEC = FamilySpec(
     window=121,
     second=3,
     presets=(Preset(**EIGHT, name="8-steps", note="As these weights were distilled to be shot", models=("ltx-2.3-distilled",), loras=()),
-             Preset(**EIGHT, name="8-steps-lora", note="About eight times fewer evaluations, by the distilled LoRA", models=("ltx-2",),
+             Preset(**EIGHT, name="8-steps-lora", note="About ten times fewer evaluations, by the distilled LoRA", models=("ltx-2",),
                     loras=(Lora(name=DISTILLED),))),
     drafts=0.1,             # as the cache's author has it; not measured on real weights yet
     magnitudes=0.06,        # as diffusers has it; not measured on real weights yet
@@ -130,8 +135,7 @@ def second(shot: Shot) -> list[tuple[Path, float]]:
     from . import lora
     follows = followed(shot)
     worn = [one for (one, metadata), asked in zip(_said(shot), shot.loras) if bright(metadata) or not follows or asked.name == DISTILLED]
-    guidance = shot.guidance if shot.guidance >= 0 else SPEC.guidance
-    if guidance <= 1 or any(one.name == DISTILLED for one in shot.loras):
+    if 0 <= shot.guidance <= 1 or any(one.name == DISTILLED for one in shot.loras):
         return worn
     try:
         return [*worn, (lora(shot.family, DISTILLED), 1.0)]

@@ -26,6 +26,7 @@ SPEC = FamilySpec(
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
     native_area=1280 * 704,
+    # https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/sana_wm/pipeline_sana_wm.py
     steps=60,
     guidance=5.0,
     models=("sana-wm",),

@@ -25,6 +25,7 @@ SPEC = FamilySpec(
     longest=1457,
     native_fps=24.0,
     native_area=960 * 544,
+    # https://github.com/SkyworkAI/SkyReels-V2/blob/abed76fec91103e4543c747eee45334137b3a558/generate_video_df.py
     steps=30,
     guidance=6.0,
     models=("skyreels-v2-df-1.3b-540p", "skyreels-v2-df-14b-540p", "skyreels-v2-df-14b-720p"),

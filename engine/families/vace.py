@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ..footprint import Given
 
 # by the LoRA of the model that VACE contains; its levels and its noise anew are those that it was trained for, as with Wan 2.1
-FOUR = Preset(name="4-steps", label="4 Steps", note="About fifteen times fewer evaluations, less variety and motion; by lightx2v's LoRA for Wan",
+FOUR = Preset(name="4-steps", label="4 Steps", note="About twenty-five times fewer evaluations, less variety and motion; by lightx2v's LoRA for Wan",
               source="https://github.com/deepbeepmeep/Wan2GP/blob/0b89ba6f1c6f5255edee0c15e33583a29e74f718/docs/LORAS.md",
               models=("wan2.1-vace-14b",), steps=4, guidance=1.0, loras=(Lora(name="wan2.1-t2v-14b-4-steps"),), shift=5.0, renews=True)
 # VACE-Fun contains Wan 2.2's two experts, and Wan2GP offers it their profiles of few steps (models/wan/wan_handler.py: vace_14B_2_2)
-TWO = Preset(name="4-steps-a14b", label="4 Steps", note="About fifteen times fewer evaluations, less variety and motion; by lightx2v's LoRAs for Wan 2.2",
+TWO = Preset(name="4-steps-a14b", label="4 Steps", note="About twenty-five times fewer evaluations, less variety and motion; by lightx2v's LoRAs for Wan 2.2",
              source="https://github.com/deepbeepmeep/Wan2GP/blob/b0c3e957ab2bf8ca3d1aa5494c41d6bfc176ff2e/profiles/wan_2_2/"
                     "Lightning%20t2v%20v1.0%202%20Phases%20-%204%20Steps.json",
              models=("wan2.2-vace-fun-a14b",), steps=4, guidance=1.0, shift=3.0,
@@ -38,7 +38,10 @@ SPEC = FamilySpec(
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
     native_area=832 * 480,
-    steps=30,
+    # https://github.com/ali-vilab/VACE/blob/48eb44f1c4be87cc65a98bff985a26976841e9f3/vace/vace_wan_inference.py
+    # and VACE-Fun, with one guidance for both experts:
+    # https://github.com/aigc-apps/VideoX-Fun/blob/02c971ef4c6f95809472c848451857273bee450b/examples/wan2.2_vace_fun/predict_v2v_control.py
+    steps=50,
     guidance=5.0,
     models=("wan2.1-vace-1.3b", "wan2.1-vace-14b", "wan2.2-vace-fun-a14b"),
     experts=("wan2.2-vace-fun-a14b",),

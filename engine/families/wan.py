@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CHOOSE, WEIGHTS, KeyframeError, ModelError, Remedy
 from ..models import catalogue
-from ..protocol import FamilySpec, FrameGrid, Lora, Preset, Rate, Shot, SizeGrid
+from ..protocol import Defaults, FamilySpec, FrameGrid, Lora, Preset, Rate, Shot, SizeGrid
 
 if TYPE_CHECKING:
     from ..device import Device
@@ -23,6 +23,18 @@ def _four(name: str, source: str, models: tuple[str, ...], loras: tuple[Lora, ..
                   models=models, steps=4, guidance=1.0, loras=loras, shift=5.0, renews=renews)
 
 
+WAN21 = "https://github.com/Wan-Video/Wan2.1/blob/9737cba9c1c3c4d04b33fcad41c111989865d315/"
+WAN22 = "https://github.com/Wan-Video/Wan2.2/blob/42bf4cfaa384bc21833865abc2f9e6c0e67233dc/wan/configs/"
+DEFAULTS = (
+    Defaults(model="wan2.1-t2v-1.3b", steps=50, guidance=6.0, source=WAN21 + "README.md"),          # its guidance; steps as below
+    Defaults(model="wan2.1-t2v-14b", steps=50, guidance=5.0, source=WAN21 + "generate.py"),
+    Defaults(model="wan2.1-i2v-14b-480p", steps=40, guidance=5.0, source=WAN21 + "generate.py"),
+    Defaults(model="wan2.1-i2v-14b-720p", steps=40, guidance=5.0, source=WAN21 + "generate.py"),
+    Defaults(model="wan2.1-flf2v-14b-720p", steps=50, guidance=5.0, source=WAN21 + "generate.py"),
+    Defaults(model="wan2.2-ti2v-5b", steps=50, guidance=5.0, source=WAN22 + "wan_ti2v_5B.py"),
+    Defaults(model="wan2.2-t2v-a14b", steps=40, guidance=4.0, guidance_low=3.0, source=WAN22 + "wan_t2v_A14B.py"),
+    Defaults(model="wan2.2-i2v-a14b", steps=40, guidance=3.5, source=WAN22 + "wan_i2v_A14B.py"),    # of both experts
+)
 PRESETS = (
     _four("4-steps-t2v", DISTILLED, ("wan2.1-t2v-14b",), (Lora(name="wan2.1-t2v-14b-4-steps"),), renews=True),
     _four("4-steps-i2v", DISTILLED, ("wan2.1-i2v-14b-480p",), (Lora(name="wan2.1-i2v-14b-4-steps"),), renews=True),
@@ -31,6 +43,7 @@ PRESETS = (
     _four("4-steps-i2v-a14b", LIGHTNING, ("wan2.2-i2v-a14b",),
           (Lora(name="wan2.2-i2v-a14b-4-steps-high", expert=1), Lora(name="wan2.2-i2v-a14b-4-steps-low", expert=2))),
 )
+GROWN_FPS = 24.0        # TI2V-5B was trained with more pictures a second
 SPEC = FamilySpec(
     name="wan",
     label="Wan",
@@ -43,10 +56,11 @@ SPEC = FamilySpec(
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),
     longest=1440,
     native_fps=16.0,
-    rates=(Rate(model="wan2.2-ti2v-5b", fps=24.0),),
+    rates=(Rate(model="wan2.2-ti2v-5b", fps=GROWN_FPS),),
     native_area=832 * 480,
     steps=40,
     guidance=5.0,
+    defaults=DEFAULTS,
     models=("wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan2.1-i2v-14b-480p", "wan2.1-i2v-14b-720p", "wan2.1-flf2v-14b-720p", "wan2.2-ti2v-5b",
             "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"),
     weights=catalogue.weights("wan"),
@@ -126,6 +140,11 @@ def load(folder: Path, device: Device) -> Film:
     if parts["transformer"] is None and parts["transformer_2"] is None:
         raise ModelError(f"{folder} has no transformer; it is not a model of this family.", CHOOSE)
     return Film(parts, loading.index(folder), folder, device, area(folder))
+
+
+def rate(folder: Path) -> float:
+    """Frames a second. Raises ModelError."""
+    return GROWN_FPS if _grown(folder) else SPEC.native_fps
 
 
 def area(folder: Path) -> int:

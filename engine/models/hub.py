@@ -66,7 +66,8 @@ class Hub:
     def __init__(self, endpoint: str = ""):
         for name in OFFLINE:
             if os.environ.get(name, "0") not in ("", "0"):
-                raise ModelError(f"Downloads are switched off on this machine ({name} is set).")        # trying again would not help
+                raise ModelError(f"Downloads are switched off on this machine ({name} is set); import the model from a disk that has it.",
+                                 Remedy(action="choose_folder", label="Show the Models"))        # trying again would not help
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT).rstrip("/")
         self._origin = _origin(self.endpoint)
         self._token = _token(self._origin)

@@ -11,7 +11,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import CHOOSE, DiskFull, FolderError, ModelError, Remedy
+from ..errors import DiskFull, FolderError, ModelError, Remedy
 from .admission import admit_name
 
 NAME = "models.lock.json"
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, Locked]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise FolderError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise FolderError(f"{path} cannot be read: {error.strerror or error}.", _shown(path)) from error
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
     if not isinstance(fields, dict) or fields.get("version") != VERSION or not isinstance(fields.get("models"), dict):
@@ -83,7 +83,7 @@ def unwritable(path: Path, error: OSError) -> FolderError:
     """The error for a file that could not be written, with the way out that fits."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFull(f"There is no space left for {path}; what is there is kept, and the download goes on where it stopped.",
-                        Remedy(action="free_disk", label="Show Folder", value=str(path.parent)))
+                        _shown(path))
     return FolderError(f"{path} cannot be written: {error.strerror or error}.",
                        Remedy(action="choose_folder", label="Choose Another Folder"))
 
@@ -104,4 +104,8 @@ def _digest(path: Path, file: object) -> Digest:
 
 
 def _unreadable(path: Path, why: str) -> ModelError:
-    return ModelError(f"{path} is not a lock that this version reads ({why}).", CHOOSE)
+    return ModelError(f"{path} is not a lock that this version reads ({why}); take it out of its folder to have models locked anew.", _shown(path))
+
+
+def _shown(path: Path) -> Remedy:
+    return Remedy(action="free_disk", label="Show Folder", value=str(path.parent))

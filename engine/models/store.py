@@ -249,6 +249,9 @@ class Store:
     def _absent(self, what: str) -> ModelError:
         if self.folder.exists():
             known = any(entry.name == what for entry in catalogue.entries())
+            if known and self.staging(what).exists():
+                return ModelError(f"{what} is in {self.folder} only in part: its download was interrupted; go on with it.",
+                                  Remedy(action="get_model", label="Resume", value=what))
             return ModelError(f"{what} is not in {self.folder}; pull or import it first.",
                               Remedy(action="get_model", label="Get This Model", value=what) if known else CHOOSE)
         return ModelError(f"{what} cannot be looked for: the models folder {self.folder} is not there. Was it moved, or is its drive not connected?",

@@ -1,28 +1,32 @@
 """draft: Blockout's clips with the first-block cache, and by magnitudes, against those without, at the same seeds: block evaluations skipped, time, PSNR.
 
-The PSNR (dB, of the decoded native frames, the lowest of the seeds) does not depend on the load of the machine; time is CPU time. Options: thresholds.
+Magnitudes are learned as the panel's drafts learn them, by a rehearsal of this very run; nothing of it is kept. The PSNR (dB, of the decoded native
+frames, the lowest of the seeds) does not depend on the load of the machine; time is CPU time. Options: thresholds.
 """
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 
 import stand
 
+os.environ["SORA_CACHE"] = ""       # a rehearsal of before would do instead of one of now
 THRESHOLDS, STEPS, SEEDS, FRAMES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4), (8, 16), (7, 8), 25
-FIRST = 1                           # seed of the clip that a draft by magnitudes learns from
 
 
 def main(thresholds: tuple[float, ...]) -> None:
-    from sora.engine import device, families
-    blockout = families.family("blockout")
-    model = blockout.load(stand.Path(stand.MODEL) if stand.MODEL else blockout.folder(""), device.chosen())
-    from sora.engine.sampling.draft import Draft, Learning, Steady
+    from sora.engine import families
+    from sora.engine.sampling.draft import Draft, Steady
+    from sora.engine.studio import Studio
+    blockout, studio = families.family("blockout"), Studio()
+    model = studio.model(rehearsed(STEPS[0]))
     rows, chosen = [], {}
     for steps in STEPS:
         full = {seed: clip(model, seed, steps, None) for seed in SEEDS}
-        learning = clip(model, FIRST, steps, Learning())[2]
-        kinds = {"first block": Draft, "magnitude": lambda threshold: Steady(threshold, ratios=learning.ratios())}
+        ratios = learned(rehearsed(steps), model, studio)
+        kinds = {"first block": Draft, "magnitude": lambda threshold: Steady(threshold, ratios=ratios)}
         for kind, threshold in ((kind, threshold) for kind in kinds for threshold in thresholds):
             drafts = {seed: clip(model, seed, steps, kinds[kind](threshold)) for seed in SEEDS}
             row = {"by": kind, "steps": steps, "threshold": threshold,
@@ -36,8 +40,21 @@ def main(thresholds: tuple[float, ...]) -> None:
     stand.report("draft", "x", {"rows": rows, "frames": FRAMES, "seeds": len(SEEDS)}, ratio=chosen.get("time", 1.0))
 
 
+def rehearsed(steps: int):
+    """The shot that stands for all drafts by magnitudes of so many steps."""
+    from sora.engine import rehearse
+    return rehearse.asked("blockout", stand.MODEL, steps, -1.0, "")
+
+
+def learned(shot, model, studio) -> dict[str, list[float]]:
+    """How much the model's steps change, as the first draft finds it out."""
+    from sora.engine import rehearsal
+    from sora.engine.clock import Clock
+    return rehearsal.learn(shot, model, studio, Clock(shot, lambda progress: None), threading.Event())
+
+
 def clip(model, seed: int, steps: int, draft):
-    """Frames (T, 3, h, w), CPU seconds of sampling, and the draft that counted, or learned; None samples in full."""
+    """Frames (T, 3, h, w), CPU seconds of sampling, and the draft that counted; None samples in full."""
     import numpy as np
     import torch
     from sora.engine.families import Window

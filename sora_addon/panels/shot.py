@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ...engine.errors import SoraError
-from .. import families, shot, stock
+from .. import defaults, families, shot, stock
 from . import models, progress, steering
 from .spaces import Sidebar, write_wrapped
 
@@ -94,7 +94,7 @@ def _draw_outcome(layout, context, spec) -> None:
         progress.draw_remedy(layout, error.remedy)
         return
     fps = scene.render.fps / scene.render.fps_base
-    made, rate = families.made(spec, scene.sora.model_name, count, fps, shot.told(scene.sora, spec))
+    made, rate = families.made(spec, stock.meant(spec, scene.sora.model_name), count, fps, shot.told(scene.sora, spec))
     native = families.native_size(spec, size, shot.two_stages(scene.sora, spec))
     write_wrapped(layout, context, f"{start} to {start + count - 1}: {count} frames, {count / fps:.1f} s at {fps:g} fps")
     if rate:
@@ -125,6 +125,9 @@ class Seed(Sidebar):
             layout.prop(settings, "split_guidance")
             if settings.split_guidance:
                 layout.prop(settings, "guidance_low")
+        own = defaults.note(settings, spec) if spec else ""
+        if own:
+            write_wrapped(layout, context, own)
         if spec and spec.limits and shot.is_guided(settings, spec):
             layout.prop(settings, "limit_guidance")
             if settings.limit_guidance:

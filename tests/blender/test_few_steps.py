@@ -57,7 +57,7 @@ def test_one_choice_sets_what_goes_together(settings):
 def test_another_model_has_other_presets_or_none(settings):
     settings.preset = "4-steps-t2v"
     settings.model = "wan2.1-t2v-1.3b"
-    assert settings.preset_name == "" and settings.steps == families.spec("wan").steps and not families.presets(families.spec("wan"), settings.model_name)
+    assert settings.preset_name == "" and settings.steps == 50 and not families.presets(families.spec("wan"), settings.model_name)
     assert "Few Steps" not in seed_panel().text
     settings.model = "wan2.2-t2v-a14b"
     settings.preset = "4-steps-t2v-a14b"
@@ -82,7 +82,7 @@ def test_a_take_brings_its_preset_back_without_doubling_its_lora(settings):
     shot.restore(bpy.context.scene, replace(frozen, loras=(Lora(name=LORA),)))       # as the engine records it
     assert settings.preset == "4-steps-t2v" and settings.steps == 4 and not settings.loras
     lines.leave_out(settings, "preset")
-    assert settings.preset_name == "" and settings.steps == families.spec("wan").steps
+    assert settings.preset_name == "" and settings.steps == families.spec("wan").own(MODEL).steps
 
 
 def test_compiling_is_asked_for_where_the_family_can(settings):

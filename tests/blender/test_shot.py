@@ -10,7 +10,7 @@ import pytest
 from sora.engine import protocol
 from sora.engine.errors import FolderError, KeyframeError, ModelError, ShotError
 from sora.engine.protocol import Size
-from sora.sora_addon import families, shot
+from sora.sora_addon import defaults, families, shot
 
 sys.path.insert(0, str(Path(__file__).parent))
 import layouts  # noqa: E402
@@ -244,6 +244,40 @@ def test_the_second_of_two_experts_has_a_guidance_of_its_own(scene):
         assert shot.frozen(bpy.context).guidance_low < 0
     bpy.ops.sora.remedy(action="leave_out", value="split_guidance")
     assert settings.split_guidance is False
+
+
+def test_steps_and_guidance_go_with_the_weights(scene):
+    """What stood at the numbers of the weights before; what the artist changed stays, and the panel says what is the model's own."""
+    settings = scene.sora
+
+    def stands() -> tuple:
+        return settings.steps, round(settings.guidance, 4), round(settings.guidance_low, 4) if settings.split_guidance else -1.0
+    settings.family = "wan"
+    assert stands() == (50, 6.0, -1.0), "the first of its models"
+    for model, expected in (("wan2.2-t2v-a14b", (40, 4.0, 3.0)), ("wan2.2-i2v-a14b", (40, 3.5, -1.0)), ("wan2.2-ti2v-5b", (50, 5.0, -1.0))):
+        settings.model = model
+        assert stands() == expected and defaults.note(settings, families.spec("wan")) == ""
+        frozen = shot.frozen(bpy.context)
+        assert (frozen.steps, round(frozen.guidance, 4), frozen.guidance_low) == expected
+    settings.steps = 12
+    settings.model = "wan2.2-t2v-a14b"
+    assert stands() == (12, 4.0, 3.0)
+    assert defaults.note(settings, families.spec("wan")) == "The model's own: 40 steps, guidance 4, 3 for little noise"
+    settings.split_guidance = False
+    settings.model = "wan2.1-t2v-14b"
+    assert stands() == (12, 4.0, -1.0)
+    settings.family = "ltx2"
+    settings.model = "ltx-2.3-distilled"
+    assert stands() == (8, 1.0, -1.0)
+
+
+def test_a_shot_that_does_not_say_is_restored_as_its_model_is_shot(scene):
+    scene.sora.family, scene.sora.model = "wan", "wan2.2-t2v-a14b"
+    frozen, settings = shot.frozen(bpy.context), scene.sora
+    for fields, expected in (({"steps": 0, "guidance": -1.0, "guidance_low": -1.0}, (40, 4.0, 3.0)), ({"steps": 7, "guidance": 2.0, "guidance_low": -1.0}, (7, 2.0, None)),
+                             ({"steps": 0, "guidance": -1.0, "guidance_low": 1.5}, (40, 4.0, 1.5))):
+        shot.restore(scene, dataclasses.replace(frozen, **fields))
+        assert (settings.steps, settings.guidance, settings.guidance_low if settings.split_guidance else None) == expected
 
 
 def test_two_stages_are_asked_of_families_that_have_them(scene):

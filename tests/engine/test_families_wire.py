@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import families
+from engine import families, presets
 from engine.protocol import Cancel, Cancelled, Done, Progress, Shoot, read_take
 from tests.engine.conftest import Engine
 from tests.engine.open_stage import FRAMES, SIZE, pixels, staged
@@ -37,7 +37,7 @@ def test_a_shot_becomes_a_take_and_the_next_is_cut(stage, engine, family, model)
     told = [event.stage for event in said if isinstance(event, Progress) and event.shot == shot.id]
     assert [stage for stage in dict.fromkeys(told) if stage in ("load", "text", "denoise", "decode", "write")] == ["load", "text", "denoise", "decode", "write"]
     take = read_take(shot.out)
-    assert take.shot == shot and take.plan and pixels(take).shape == (FRAMES, SIZE.height, SIZE.width, 3)
+    assert take.shot == presets.applied(shot) and take.plan and pixels(take).shape == (FRAMES, SIZE.height, SIZE.width, 3)
     _assert_it_sounds(take, families.family(family).SPEC.audio)
     long = stage.shot(family, model, **asked(stage, model, steps=200))
     engine.say(Shoot(shot=long))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import protocol
+from engine import presets, protocol
 from engine.protocol import Cancel, Cancelled, Done, Failed, Progress, Quit, Ready, Shoot, Size, Unload, Unloaded
 
 
@@ -39,7 +39,7 @@ def test_a_shot_becomes_a_take(engine, a_shot):
     take = protocol.read_take(shot.out)
     assert take.files.names() == [f"plate.{number:04d}.png" for number in range(12, 19)] == sorted(os.listdir(Path(shot.out, "frames")))
     assert take.native == Size(96, 64) and take.native_frames == 9 and any("trimmed" in note for note in take.notes)
-    assert take.seconds["denoise"] > 0 and take.peak_bytes > 0 and take.shot == shot
+    assert take.seconds["denoise"] > 0 and take.peak_bytes > 0 and take.shot == presets.applied(shot)
     assert not list(Path(shot.out).glob(".*"))
     assert sorted(os.listdir(shot.out)) == ["frames", "latents", "proxy.mp4", "shot.json", "take.json", "take.sequence.json"]
 

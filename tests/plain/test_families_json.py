@@ -26,6 +26,17 @@ def test_a_spec_says_what_room_its_models_take():
     assert families.room(families.known("wan"), "wan2.1-t2v-14b").startswith("about 28.0 GB of memory") and families.room(families.known("wan"), "mine") == ""
 
 
+def test_numbers_of_a_model_are_documented():
+    """Each has its address; a model that nobody knows is shot as its family."""
+    for spec in specs():
+        assert {one.model for one in spec.defaults} <= set(spec.models) and len({one.model for one in spec.defaults}) == len(spec.defaults)
+        assert all(one.source.startswith("https://") and one.steps > 0 and one.guidance >= 1 for one in spec.defaults)
+        assert all(one.guidance_low < 0 or one.model in spec.experts for one in spec.defaults)
+        assert (spec.own("mine").steps, spec.own("mine").guidance) == (spec.steps, spec.guidance)
+    wan = families.known("wan").own("wan2.2-t2v-a14b")
+    assert (wan.steps, wan.guidance, wan.guidance_low) == (40, 4.0, 3.0)
+
+
 def test_a_running_engine_replaces_the_snapshot():
     other = FamilySpec(name="other", label="Other", note="", licence="MIT")
     try:

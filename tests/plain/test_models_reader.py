@@ -124,4 +124,4 @@ def test_the_real_engine_is_understood(tmp_path):
     offline = catalogue.Errand(ENGINE, ROOT, ("pull", "wan2.1-t2v-1.3b", "--ask"), {"SORA_MODELS": str(tmp_path)})
     offline.start()
     said = ended(offline, 120)[-1]
-    assert "switched off" in said.error.sentence and said.error.remedy is None
+    assert "switched off" in said.error.sentence and said.error.remedy.action == "choose_folder"
