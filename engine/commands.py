@@ -149,6 +149,8 @@ def shoot(
     guide: Annotated[list[str] | None, typer.Option(help="depth=FOLDER[:near:far], normal=FOLDER, camera=FILE; with its strength as edges=FOLDER@0.6")] = None,
     source: Annotated[str | None, typer.Option(help="A clip to begin from: FOLDER, or with how much of it is made anew as FOLDER@0.6")] = None,
     keyframe: Annotated[list[str] | None, typer.Option(help="0=FILE, counted from 0")] = None,
+    after: Annotated[str | None, typer.Option(help="TAKE or TAKE@5: its last pictures are the first frames; what is not given is as it was for it")] = None,
+    before: Annotated[str | None, typer.Option(help="TAKE or TAKE@5: its first pictures are the last frames; of the same take as --after makes a loop")] = None,
     subject: Annotated[list[Path] | None, typer.Option(help="A picture of what the prompt names first; several where the family takes them")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="NAME or FILE, or with its strength as FILE=0.8; FILE=0.8@high or FILE=0.8@low for one of two experts")] = None,
     preset: Annotated[str | None, typer.Option(help="One of the family's ways of shooting in a few steps, as `families --json` lists them")] = None,
@@ -180,13 +182,13 @@ def shoot(
             given["guided_from"], given["guided_until"] = _shares(guided)
         if from_latents is not None:
             shot_file, given["latents"] = shot_file or from_latents, str(from_latents.expanduser().resolve())
-        shot = _shot(shot_file, {name: value for name, value in given.items() if value is not None}, out)
+        shot = _shot(shot_file, {name: value for name, value in given.items() if value is not None}, out, after, before)
     except SoraError as error:
         return teller.end("", error)
     return _roll(shot, teller)
 
 
-def _shot(shot_file: Path | None, given: dict, out: Path | None) -> Shot:
+def _shot(shot_file: Path | None, given: dict, out: Path | None, after: str | None, before: str | None) -> Shot:
     if out is None and shot_file is None:
         raise ShotError("Where should the take go? Add --out FOLDER.")
     fields = {"family": next(iter(families.FAMILIES)), "prompt": "", "seed": secrets.randbelow(2 ** 31), "size": Size(832, 480), "frames": 49, "fps": 24.0}
@@ -196,7 +198,20 @@ def _shot(shot_file: Path | None, given: dict, out: Path | None) -> Shot:
     if out is not None:
         folder = out.expanduser().resolve()
         fields |= {"out": str(folder), "id": folder.name}
-    return Shot(**{**fields, **given})
+    if after is None and before is None:
+        return Shot(**{**fields, **given})
+    return _joined(after, before, fields, given, shot_file is not None)
+
+
+def _joined(after: str | None, before: str | None, fields: dict, given: dict, filed: bool) -> Shot:
+    """A shot that joins takes: what neither flags nor a file say is as it was for the take. Raises SoraError."""
+    from . import onward        # brings numpy, which no other command waits for
+    ends = tuple(onward.Joined.parse(text) if text is not None else None for text in (after, before))
+    if not filed:
+        made = (ends[0] or ends[1]).take.shot
+        known = onward.begun(made, given.get("family", made.family))
+        fields = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)} | {name: fields[name] for name in ("id", "out")}
+    return onward.joined(Shot(**{**fields, **given}), *ends, fields if filed else given)
 
 
 def _known(path: Path) -> Shot:

@@ -70,6 +70,13 @@ def between(before: Tensor, after: Tensor, part: float) -> Tensor:
     return torch.from_numpy(mixed.clip(0, 1)).permute(2, 0, 1)[None].to(before)
 
 
+def beyond(image: np.ndarray, other: np.ndarray, part: float) -> np.ndarray:
+    """float32 (h, w, 3), 0..1: what `image` moves on to, or below 0 came from, `part` times as far as it moves to the `other`."""
+    import cv2
+    grey = [cv2.cvtColor((each * 255 + 0.5).astype(np.uint8), cv2.COLOR_RGB2GRAY) for each in (image, other)]
+    return _moved(image, *grey, part)
+
+
 def _moved(image: np.ndarray, grey: np.ndarray, other: np.ndarray, part: float) -> np.ndarray:
     """`image` (h, w, 3), `part` of the way along the flow from `grey` to `other`, (h, w) uint8 each."""
     import cv2

@@ -70,6 +70,7 @@ class FamilySpec:
     guides: tuple[str, ...] = ()
     spans: bool = False                     # a guide's strength may be another one in some frames
     keyframes: bool = False
+    shared: int = 1                         # pictures of a take that carry its motion on where another shot joins it, by stills at as many frames
     source: bool = False                    # takes a source clip (remix, extend)
     changes: bool = False                   # keeps as much of the source clip as the shot says
     negative: bool = True
@@ -288,6 +289,34 @@ def read_take(folder: str | Path) -> Take:
 def read_shot(folder: str | Path) -> Shot:
     """The shot as it was frozen in `folder`. Raises like read_take."""
     return _read(Path(folder) / SHOT_FILE, Shot)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a shot shows of the take that it leads from the end of back to the beginning: `head` last pictures of it first, `tail` first ones last.
+
+    Played after the take, again and again, only what lies between them is shown: no picture comes twice.
+    """
+
+    take: Path                              # folder
+    head: int
+    tail: int
+
+
+def loop_of(shot: Shot) -> Loop | None:
+    """The loop that a shot's stills make with a take, None where they make none. They lie in the take, as its frames or as pictures of them."""
+    at = {still.frame: Path(still.path) for still in shot.keyframes}
+    head = next(count for count in range(shot.frames + 1) if count not in at)
+    tail = next(count for count in range(shot.frames + 1) if shot.frames - 1 - count not in at)
+    if not (head and tail) or head + tail >= shot.frames:
+        return None
+    folder = at[0].parent.parent
+    try:
+        stems = [Path(name).stem for name in read_take(folder).files.names()]
+    except SoraError:
+        return None                         # stills from elsewhere
+    shown = [path.stem if path.parent.parent == folder else "" for path in (at[frame] for frame in sorted(at))]
+    return Loop(folder, head, tail) if shown[:head] == stems[-head:] and shown[-tail:] == stems[:tail] else None
 
 
 def as_json(value) -> str:

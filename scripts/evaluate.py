@@ -6,7 +6,7 @@
 Held-out scenes only. The judges learn from rendered clips on first use (some ten minutes on two quiet cores) and are kept in --keep.
 `value` is a share of the ground truth's score (of the autoencoder's for depth_edges) where the line is a score of 0 to 1 that has
 one, and the score itself in its own unit otherwise: decibels, pixels, Spearman's rho, difference of F1 for swap_gap, units of L*a*b* for
-drift, times for extend_seam, drift_contrast and drift_sharpness.
+drift, times for extend_seam, loop_seam, blend_seam, drift_contrast and drift_sharpness.
 """
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ OF_JUDGE = .97                                                 # share of the gr
 ORDER = ("codec_psnr", "codec_psnr_guided", "codec_psnr_blender", "sky", "ground", "style", "colour", "colour_told", "colour_judged",
          "colour_text", "shape_text", "shape_depth", "camera_text", "camera_unguided", "camera_depth", "camera_vector", "depth_edges", "swap_gap", "blender",
          "blender_told", "blender_moved", "blender_edges", "binding", "binding_told", "permanence", "permanence_told", "looks", "reference", "rate", "first_frame_psnr",
-         "first_frame_gain", "last_frame_psnr", "between_gain", "extend_seam", "extend_known", "region_kept", "region_changed", "remix", "remix_look", "drift",
-         "drift_contrast", "drift_sharpness", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
+         "first_frame_gain", "last_frame_psnr", "between_gain", "extend_seam", "extend_known", "loop_seam", "blend_seam", "region_kept", "region_changed", "remix",
+         "remix_look", "drift", "drift_contrast", "drift_sharpness", "negative", "weight", "flicker", "dynamic", "seed_hash", "upscale_edge_px", "refine_gain", "refine_edges")
 
 BLENDER = ("blender", "blender_told", "blender_moved", "blender_edges", "codec_psnr_blender")
 
@@ -90,6 +90,7 @@ def measured(making: Studio, judges: Judges, exam: Exam, scenes: list, wanted: s
     apart = {("first_frame_psnr", "first_frame_gain"): lambda: rows.first_frame(making, exam, max(1, n // 2)),
              ("last_frame_psnr", "between_gain"): lambda: begun.between(making, exam, max(1, n // 4)),
              ("extend_seam", "extend_known"): lambda: begun.extended(making, exam, max(1, n // 4)),
+             ("loop_seam", "blend_seam"): lambda: begun.linked(making, exam, max(1, n // 6)),
              ("region_kept", "region_changed"): lambda: begun.region(making, max(1, n // 6)),
              ("remix", "remix_look"): lambda: begun.remix(making, judges, max(1, n // 8)),
              lasting.LINES: lambda: lasting.lines(making, max(1, n // 16)),

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from .. import pace
 from ..clock import moments
 from ..errors import CHOOSE, ModelError
 from ..families.blockout import WEIGHTS, refines
@@ -19,7 +21,6 @@ from .guides import GUIDES, PICTURES, SIDE
 from .transformer import guide_patches
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from ..device import Device
@@ -163,7 +164,7 @@ class Footage:
     def _known(self, window: Window, like: Tensor, source: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Clean latents and a mask (1, 1, K, h, w) of what is known: the source outside its mask, keyframes, and the window before.
 
-        A keyframe holds the latent frame that its frame falls into, which is four frames long except the first.
+        Keyframes hold the latent frames that they fall into, each four frames long except the first.
         """
         if window.tail is None and not window.stills and "mask" not in window.guides:
             return None, None
@@ -171,14 +172,29 @@ class Footage:
         known, mask = torch.zeros_like(like), torch.zeros_like(like[:, :1])
         if "mask" in window.guides:
             known, mask = source.clone(), self._kept(window.guides["mask"]).to(like)
-        for frame, image in window.stills.items():
-            at = -(-frame // stride)
-            known[:, :, at] = self._blockout.encode_still(torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1, at)[:, :, 0]
-            mask[:, :, at] = 1
+        for at in {-(-frame // stride) for frame in window.stills}:
+            known[:, :, at], mask[:, :, at] = self._still(window.stills, at, stride), 1
         if window.tail is not None:
             head = self._encoded(window.tail)
             known[:, :, :head.shape[2]], mask[:, :, :head.shape[2]] = head, 1
         return known, mask
+
+    def _still(self, stills: dict[int, np.ndarray], at: int, stride: int) -> Tensor:
+        """The latent frame (1, C, h, w) at `at`. One still alone stands; of stills that follow one another the motion is known, too: frames of the
+        latent that are not go on with it, as pictures that stand would stop the clip for as long."""
+        frames = range(max(0, stride * at - stride + 1), stride * at + 1)
+        shown = sorted(frame for frame in stills if frame in frames)
+        first, last = shown[0], shown[-1]
+        while first - 1 in stills:
+            first -= 1
+        while last + 1 in stills:
+            last += 1
+        if first == last or at == 0:
+            return self._blockout.encode_still(torch.from_numpy(stills[shown[-1]]).permute(2, 0, 1)[None] * 2 - 1, at)[:, :, 0]
+        moving = lambda frame: stills[frame] if frame in stills else pace.beyond(stills[first], stills[first + 1], frame - first) if frame < first else \
+            pace.beyond(stills[last], stills[last - 1], last - frame)
+        run = np.stack([moving(frame) for frame in (frames[0] - 1, *frames)])
+        return self._encoded(torch.from_numpy(run).permute(0, 3, 1, 2))[:, :, -1]
 
     def _kept(self, changing: np.ndarray) -> Tensor:
         """(1, 1, K, h, w): 1 where nothing below a latent pixel is to be made anew. `changing` is the mask (T, H, W, 1)."""

@@ -30,6 +30,7 @@ SPEC = FamilySpec(
     licence="GPL-3.0-or-later",
     guides=("depth", "normal", "albedo", "mask", "vector", "camera"),
     keyframes=True,
+    shared=5,               # two latent frames, as windows share
     references=1,
     source=True,
     changes=True,

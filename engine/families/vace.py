@@ -33,6 +33,7 @@ SPEC = FamilySpec(
     guides=("depth", "normal", "beauty", "mask", "edges", "layout"),
     spans=True,
     keyframes=True,
+    shared=5,               # two latent frames
     source=True,
     frames=FrameGrid(stride=4, offset=1),
     sizes=SizeGrid(multiple=2, shortest=32, longest=4096),

@@ -1,4 +1,4 @@
-"""The lines of shots that begin from pictures: a region made anew, a clip gone on from, a last frame, a clip in another look."""
+"""The lines of shots that begin from pictures: a region made anew, a clip gone on from, looped, led into another, a last frame, a clip in another look."""
 from __future__ import annotations
 
 import copy
@@ -23,6 +23,7 @@ REGION_SEEDS, REMIX_SEEDS = 9_880_000, 9_890_000
 ALONG = ("depth", "normal")
 HELD = 5                                                       # frames that an extension begins with, as many as Blockout's windows share
 ABOUT = 3                                                      # changes before and after a seam that it is compared with
+NEW = 27                                                       # frames of a link between two clips, as many as a loop has unless asked otherwise
 CHANGES = (.25, .5, .75, 1.)                                   # of a clip in another look
 LOOK_AT = .75                                                  # the change at which that look should be there, and the layout still be the clip's
 
@@ -96,6 +97,52 @@ def extended(studio: Studio, exam: Exam, count: int) -> dict[str, Line]:
     return {"extend_seam": scores.plain(seams(made), seams(truth[order]), codec(seams), seams(truth, truth[:, :, :HELD]), statistic=scores.median,
                                         note="times the change from frame to frame about it"),
             "extend_known": scores.plain(near(made), near(truth[order]), codec(near), statistic=scores.median)}
+
+
+# ---------------------------------------------------------------- links
+def joint(before: Tensor, after: Tensor) -> float:
+    """How many times as much, or as little, changes from the last of the frames `before` (3, n, H, W) to the first `after`, as about there: a picture
+    shown twice is seen as well as a jump. The middle of ABOUT changes on either side, neither side's own: one may stand still."""
+    change = lambda frames: frames.diff(dim=1).abs().mean((0, 2, 3))
+    near = torch.cat([change(before)[-ABOUT:], change(after)[:ABOUT]]).quantile(.5).clamp(min=1e-6)
+    times = float((after[:, 0] - before[:, -1]).abs().mean() / near)
+    return max(times, 1 / max(times, 1e-6))
+
+
+def joints(before: Tensor, link: Tensor, after: Tensor) -> float:
+    """The worse of a link's two joints."""
+    return max(joint(before, link), joint(link, after))
+
+
+def linked(studio: Studio, exam: Exam, count: int) -> dict[str, Line]:
+    """A clip's last pictures and a clip's first ones are known, of the same clip (loop_seam) or of another (blend_seam), and NEW frames are made between
+    them, by the words alone: the worse of both joints. As many pictures are shared as the family takes, HELD or one. Ground truth and autoencoder: the
+    worse of two places of a clip that nobody cut. Chance: another's link. The clips are as in `extended`."""
+    moving = [i for i, clip in enumerate(exam.clips) if clip.scene.move != "static"][:count]
+    end = exam.video.shape[2]
+    shared = next((n for n in (HELD, 1) if studio.shows(*range(n), *range(end - n, end))), 0)
+    if not shared or not moving:
+        why = "no clip moves" if shared else "the family takes no first frame together with a last one"
+        return {name: scores.left_out(why) for name in ("loop_seam", "blend_seam")}
+    truth, order, guides = exam.video[moving], others(len(moving)), {kind: g[moving] for kind, g in exam.guides.items()}
+    back = studio.returned(truth, guides)
+    again, known = None if back is None else studio.returned(back, guides), truth if back is None else back
+
+    def links(to) -> Tensor:
+        """(N, 3, NEW, H, W), from each clip to that one of the clips `to`."""
+        made, frames = [], 2 * shared + NEW
+        for n, i in enumerate(moving):
+            ends = {frames - shared + k: known[to[n]:to[n] + 1, :, k] for k in range(shared)}
+            clip = studio.clip(Wish(prompt=exam.clips[i].caption, seed=i, head=known[n:n + 1, :, -shared:], stills=ends, frames=frames))
+            made.append(clip[:, :, shared:shared + NEW])
+        return torch.cat(made)
+
+    whole = lambda of: [joints(a[:, :HELD], b[:, HELD:-HELD], a[:, -HELD:]) for a, b in zip(known, of)]
+    of = lambda made, to: [joints(known[n], made[n], known[to[n]]) for n in range(len(moving))]
+    line = lambda made, to: scores.plain(of(made, to), of(made[order], to), () if again is None else whole(again),
+                                         [joints(x[:, :HELD], x[:, HELD:-HELD], x[:, -HELD:]) for x in truth], statistic=scores.median,
+                                         note=f"times the change from frame to frame about it, the worse of two joints; {shared} shared")
+    return {name: line(links(to), to) for name, to in (("loop_seam", list(range(len(moving)))), ("blend_seam", list(order)))}
 
 
 # ---------------------------------------------------------------- first and last frame

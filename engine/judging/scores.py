@@ -10,8 +10,8 @@ DRAWS = 1000
 TARGETS = {"codec_psnr": 34., "codec_psnr_blender": 33., "sky": .95, "ground": .95, "style": .95, "colour": .9, "shape_text": .8, "shape_depth": .92,
            "camera_text": .75, "camera_depth": .97, "depth_edges": .95, "swap_gap": .35, "blender": .85, "binding": .8, "permanence": .85,
            "first_frame_psnr": 28., "first_frame_gain": 2., "negative": .9, "weight": .9, "upscale_edge_px": 1.5,
-           "extend_seam": 1.3, "last_frame_psnr": 28., "remix": .9, "drift": 8.}                                             # of `value`
-AT_MOST = {"upscale_edge_px", "extend_seam", "drift"}
+           "extend_seam": 1.3, "loop_seam": 1.3, "blend_seam": 1.3, "last_frame_psnr": 28., "remix": .9, "drift": 8.}           # of `value`
+AT_MOST = {"upscale_edge_px", "extend_seam", "loop_seam", "blend_seam", "drift"}
 
 
 @dataclass(frozen=True, slots=True)

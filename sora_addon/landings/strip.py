@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...engine.errors import LandingError
-from ...engine.protocol import Take
+from ...engine.protocol import Loop, Take, loop_of
 from .. import compat, edit
 from . import channels, framing, images, sound
 
@@ -26,21 +26,24 @@ def land(context, scene, take: Take, folder: Path, options: dict[str, str]) -> s
     editor = sequenced.sequence_editor or sequenced.sequence_editor_create()
     meta = editor.meta_stack[-1] if editor.meta_stack else None
     place = meta or editor
-    strip = _landed(place.strips, take, start, len(plate.names), options.get("channel", ""))
+    loop = loop_of(take.shot)
+    shown = len(plate.names) - (loop.tail if loop else 0)
+    strip = _landed(place.strips, take, start, shown, options.get("channel", ""))
     kept = strip is not None
     if not kept:
-        channel = channels.chosen(place, start, start + len(plate.names), options.get("channel", ""), sounding=bool(take.sound))
+        channel = channels.chosen(place, start, start + shown, options.get("channel", ""), sounding=bool(take.sound))
         strip = _laid(sequenced, scene, place.strips, take, plate, channel, start, options)
+        compat.set_strip_span(strip, start, start + shown)
     strip.directory = images.stored(context, plate.folder) + "/"
     strip.colorspace_settings.name = colourspace
     strip[images.RECORD] = images.record(take, plate, landing="strip")
     compat.show_sequencer(context, sequenced)
-    at = f"{start} to {start + len(plate.names) - 1}" if len(plate.names) > 1 else f"{start}"
+    at = f"{start} to {start + shown - 1}" if shown > 1 else f"{start}"
     where = f"on channel {strip.channel} of “{sequenced.name}”" + (f" in the open meta strip “{meta.name}”" if meta else "")
     said = f"The strip at {at} {where} was refreshed." if kept else f"Strip at {at} {where}."
     heard = sound.lay(context, sequenced, place, take, folder, strip)
     fits = framing.told(sequenced, _camera(scene, options), take.shot.size)
-    return " ".join(filter(None, (said, heard, told, fits, _rate(sequenced, take), _hidden(meta, start, len(plate.names)))))
+    return " ".join(filter(None, (said, _round(loop), heard, told, fits, _rate(sequenced, take), _hidden(meta, start, shown))))
 
 
 def _laid(sequenced, scene, strips, take: Take, plate: images.Sequence, channel: int, start: int, options):
@@ -63,12 +66,18 @@ def _landed(strips, take: Take, start: int, count: int, channel: str):
     for strip in strips:
         kept = strip.get(images.RECORD)
         if kept is not None and kept.get("take") == take.id and strip.type == "IMAGE" \
-                and compat.strip_span(strip) == (start, start + count) and len(strip.elements) == count and channel in ("", str(strip.channel)):
+                and compat.strip_span(strip) == (start, start + count) and len(strip.elements) == take.files.count \
+                and channel in ("", str(strip.channel)):
             return strip
     return None
 
 
 # ---------------------------------------------------------------- what to say
+def _round(loop: Loop | None) -> str:
+    """A loop goes on with the first pictures of the take that it leads back to; its strip would show them twice."""
+    return f"It ends before its last {loop.tail} image{'s' if loop.tail > 1 else ''}, with which the take begins again." if loop else ""
+
+
 def _rate(sequenced, take: Take) -> str:
     fps = sequenced.render.fps / sequenced.render.fps_base
     if abs(fps - take.shot.fps) < 0.005:

@@ -112,6 +112,68 @@ class Extend(bpy.types.Operator):
         return {"FINISHED"}
 
 
+_others: list = []          # Blender keeps no reference to the strings of dynamic items
+
+
+def _other_takes(_operator, context):
+    """The takes that the chosen one can lead into."""
+    here, rows = takes.chosen(context), context.window_manager.sora.takes
+    fresh = [(row.name, row.title, row.prompt) for row in rows if not row.broken and here is not None and row.name != here.name]
+    if _others != fresh:
+        _others[:] = fresh
+    return _others
+
+
+SHARED = {"name": "Shared Frames", "default": 0, "min": 0, "soft_max": 8, "max": 32, "options": {"SKIP_SAVE"},
+          "description": "How many pictures the shot shares with either end. More carry motion on; some models take one alone. 0: as many as suit the model"}
+NEW = {"name": "New Frames", "default": 24, "min": 1, "soft_max": 120, "options": {"SKIP_SAVE"},
+       "description": "How many frames lie between the pictures that are shared; a few more where the model can make no such number"}
+
+
+class Loop(bpy.types.Operator):
+    """Set the panel to lead from the end of the chosen take back to its beginning: played one after the other, again and again, they have no cut"""
+
+    bl_idname, bl_label, bl_options = "sora.loop", "Loop", {"REGISTER", "UNDO"}
+    shared: IntProperty(**SHARED)
+    new: IntProperty(**NEW)
+
+    @classmethod
+    def poll(cls, context):
+        return take_chosen(cls, context)
+
+    @refusing
+    def execute(self, context):
+        row = takes.chosen(context)
+        done = onward.loop(context.scene, takes.opened(row), Path(row.folder), self.shared, self.new)
+        forget(context)
+        self.report({"INFO"}, done)
+        return {"FINISHED"}
+
+
+class Blend(bpy.types.Operator):
+    """Set the panel to lead from the end of the chosen take to the beginning of another one"""
+
+    bl_idname, bl_label, bl_options = "sora.blend", "Blend Into", {"REGISTER", "UNDO"}
+    take: EnumProperty(name="Take", description="The take that it leads to", items=_other_takes, options={"SKIP_SAVE"})
+    shared: IntProperty(**SHARED)
+    new: IntProperty(**NEW)
+
+    @classmethod
+    def poll(cls, context):
+        if not take_chosen(cls, context):
+            return False
+        cls.poll_message_set("There is no other take to lead into")
+        return bool(_other_takes(None, context))
+
+    @refusing
+    def execute(self, context):
+        row, other = takes.chosen(context), context.window_manager.sora.takes[self.take]
+        done = onward.blend(context.scene, takes.opened(row), Path(row.folder), takes.opened(other), Path(other.folder), self.shared, self.new)
+        forget(context)
+        self.report({"INFO"}, done)
+        return {"FINISHED"}
+
+
 class Star(bpy.types.Operator):
     """Mark this take as a good one, or take the mark away"""
 
@@ -186,4 +248,4 @@ class Refresh(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (Land, RestoreSettings, Develop, Remix, Extend, Star, Reveal, DeleteTake, Refresh)
+CLASSES = (Land, RestoreSettings, Develop, Remix, Extend, Loop, Blend, Star, Reveal, DeleteTake, Refresh)

@@ -74,6 +74,9 @@ def _draw_chosen(layout, context, row) -> None:
     onward = buttons.row(align=True)
     onward.operator("sora.remix", icon="SHADERFX")
     onward.operator("sora.extend", icon="TRACKING_FORWARDS_SINGLE")
+    joining = buttons.row(align=True)
+    joining.operator("sora.loop", icon="LOOP_FORWARDS")
+    joining.operator_menu_enum("sora.blend", "take", text="Blend Into", icon="ARROW_LEFTRIGHT")
     buttons.operator("sora.restore_settings", icon="LOOP_BACK")
     files = layout.row(align=True)
     files.operator("sora.reveal", icon="FILE_FOLDER").folder = row.folder

@@ -10,8 +10,8 @@ import sora
 from sora.engine import guide_files, protocol
 from sora.engine.errors import GuideError, KeyframeError, ModelError
 from sora.engine.protocol import Keyframe, Lora
-from sora.sora_addon import beside, families, lines, shot, stock, takes
-from tests.blender.landing_stage import make_linear_take, make_take, pixels_of
+from sora.sora_addon import beside, families, lines, shot, stock
+from tests.blender.landing_stage import make_take
 
 
 @pytest.fixture
@@ -369,47 +369,3 @@ def test_shooting_again_keeps_all_of_it_even_when_the_take_has_moved(scene, pict
     again = shot.again(moved, tmp_path / "takes")
     assert {name: getattr(again, name) for name in MORE[:4]} == {name: getattr(frozen, name) for name in MORE[:4]}
     assert Path(again.source.path).is_relative_to(again.out) and images_of(again) == ["10", "11", "12", "13", "14"]
-
-
-# ---------------------------------------------------------------- verbs
-def test_remix_begins_from_the_chosen_take(scene, tmp_path):
-    _take, folder = make_take(tmp_path / "takes", start=30, count=9)
-    bpy.ops.sora.refresh()
-    bpy.ops.sora.remix()
-    frozen = shot.frozen(bpy.context)
-    assert (frozen.frame_start, frozen.frames, frozen.family, frozen.source.path) == (30, 9, "vace", str(folder / "frames"))
-    assert frozen.prompt == "a stone arch"
-    scene.sora.family = "skyreels"
-    with pytest.raises(RuntimeError, match="does not begin from a clip; choose Blockout or Wan or Wan VACE"):
-        bpy.ops.sora.remix()
-
-
-@pytest.mark.parametrize("shared", [1, 3])
-def test_extend_goes_on_from_the_last_pictures(scene, tmp_path, shared):
-    _take, folder = make_take(tmp_path / "takes", start=30, count=9, size=(64, 64))
-    bpy.ops.sora.refresh()
-    scene.sora.prompt = "something else"
-    bpy.ops.sora.extend(shared=shared)
-    frozen = shot.frozen(bpy.context)
-    assert (frozen.frame_start, frozen.frames, frozen.family, frozen.prompt) == (39 - shared, 9, "blockout", "a red car")
-    assert [(still.frame, Path(still.path)) for still in frozen.keyframes] == [
-        (index, folder / "frames" / f"plate.{39 - shared + index:04d}.png") for index in range(shared)]
-    with pytest.raises(RuntimeError, match="fewer than the 12"):
-        bpy.ops.sora.extend(shared=12)
-
-
-def test_extend_of_linear_frames_develops_a_still(scene, tmp_path):
-    take, folder = make_linear_take(tmp_path / "takes", 0.25, start=10, count=2, size=(64, 64))
-    (folder / "take.json").write_text(protocol.as_json(take))
-    bpy.ops.sora.refresh()
-    bpy.ops.sora.extend()
-    still, = shot.frozen(bpy.context).keyframes
-    assert still.path.endswith(".png") and abs(float(pixels_of(still.path)[9, 16, 0]) - 137) <= 1
-
-
-def test_extend_needs_a_family_with_stills(scene, tmp_path):
-    make_take(tmp_path / "takes", family="cogvideox")
-    bpy.ops.sora.refresh()
-    with pytest.raises(RuntimeError, match="takes no stills"):
-        bpy.ops.sora.extend()
-    assert scene.sora.family == "vace" and takes.chosen(bpy.context) and families.spec("vace")

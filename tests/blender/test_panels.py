@@ -267,7 +267,7 @@ def test_takes_are_listed_with_what_can_be_done(scene):
     text = everything()
     assert "112x64" in text and "About" in page_of("view3d", "shot").text
     operators = " ".join(page_of("view3d", "takes").operators)
-    assert all(name in operators for name in ("shoot_again", "remix", "extend", "restore_settings", "reveal", "delete_take"))
+    assert all(name in operators for name in ("shoot_again", "remix", "extend", "loop", "blend", "restore_settings", "reveal", "delete_take"))
     assert "20261120-120000-street-abcd" in takes._pictures         # icons themselves are 0 without a window
 
 

@@ -1,10 +1,13 @@
 """The model's promises, on small random weights: what each input can change, what it can't, and that files bring the same pixels back."""
+import numpy as np
 import pytest
 import torch
 
 from engine.blockout import data, flight, model
 from engine.blockout.autoencoder import Autoencoder
+from engine.blockout.footage import Footage
 from engine.blockout.guides import GIVEN
+from engine.blockout.model import WEIGHTS
 from engine.blockout.transformer import guide_patches, patchify, unpatchify
 from engine.sampling import samplers
 from tests.engine.roused import TINY, roused, small_blockout
@@ -150,6 +153,20 @@ def test_a_still_is_encoded_for_its_place(blockout):
     still = torch.rand(1, 3, 24, 32) * 2 - 1
     assert blockout.encode_still(still, 0).shape == blockout.encode_still(still, 2).shape == (1, 16, 1, 3, 4)
     assert torch.allclose(blockout.encode_still(still, 0), blockout.autoencoder.encode(still[:, :, None]), atol=1e-6)
+
+
+def test_stills_that_follow_one_another_move(blockout):
+    """A latent of four frames that are all known is that of these frames; the frames before the first of them go on with their motion."""
+    footage, pictures = Footage(blockout, WEIGHTS), [np.full((24, 32, 3), value, np.float32) for value in (.2, .3, .4, .5, .6)]
+    coded = lambda *frames: blockout.autoencoder.encode(torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2)[None] * 2 - 1)[:, :, -1]
+    known = dict(enumerate(pictures, 8))
+    assert torch.allclose(footage._still(known, 3, 4), coded(*pictures), atol=1e-5)
+    assert torch.equal(footage._still({8: pictures[0]}, 2, 4), blockout.encode_still(torch.from_numpy(pictures[0]).permute(2, 0, 1)[None] * 2 - 1, 2)[:, :, 0])
+    rng = np.random.default_rng(0)
+    drawn = rng.random((24, 48, 3), np.float32)
+    panned = {8 + at: np.ascontiguousarray(drawn[:, 8 - at:40 - at]) for at in range(5)}
+    before, stood = footage._still(panned, 2, 4), footage._still({8: panned[8]}, 2, 4)
+    assert (before - stood).abs().max() > 1e-3, "it does not stand still before the first"
 
 
 def test_files_bring_the_same_pixels_back(blockout, tmp_path):

@@ -227,6 +227,16 @@ def test_a_seam_is_as_many_times_as_much_as_changes_about_it():
     assert begun.seam(jumped, clip[:, :5]) == pytest.approx(3, rel=1e-3)
 
 
+def test_a_joint_is_seen_when_it_jumps_and_when_a_picture_comes_twice():
+    clip = (torch.arange(10.) / 20).view(1, -1, 1, 1).expand(3, -1, 4, 4)
+    before, after = clip[:, :5], clip[:, 5:]
+    assert begun.joint(before, after) == pytest.approx(1, rel=1e-3) == begun.joints(clip[:, :4], clip[:, 4:6], clip[:, 6:])
+    assert begun.joint(before, after + .1) == pytest.approx(3, rel=1e-3) == begun.joints(clip[:, :4], clip[:, 4:6], clip[:, 6:] + .1)
+    assert begun.joint(before, torch.cat([before[:, -1:], after], 1)) > 1000
+    frozen = before[:, -1:].expand(-1, 4, -1, -1) + 1e-3
+    assert begun.joint(before, frozen) > 5, "one side stands still"
+
+
 def test_a_box_is_of_whole_latent_pixels_and_holds_the_thing_throughout():
     seen = torch.zeros(3, 40, 64, dtype=torch.bool)
     seen[0, 9:12, 17:20], seen[2, 14:18, 30] = True, True
@@ -255,10 +265,24 @@ def test_a_clip_that_goes_on_as_it_was_has_no_seam(exam):
     assert grey["extend_seam"].value > 3 and grey["extend_known"].value < 20
 
 
+def test_a_link_is_judged_where_it_meets_either_clip(exam):
+    class Ends(Copier):
+        def shows(self, *frames):
+            return set(frames) <= {0, 16}
+
+        def clip(self, wish):
+            assert wish.head.shape[2] == len(wish.stills) == 1 and sorted(wish.stills) == [wish.frames - 1]
+            return super().clip(wish)
+
+    found = begun.linked(Copier(), exam, 3)
+    assert all(found[name].value > 3 > found[name].truth == found[name].codec > 1 and "5 shared" in found[name].note for name in ("loop_seam", "blend_seam"))
+    assert "1 shared" in begun.linked(Ends(), exam, 3)["loop_seam"].note
+
+
 def test_a_family_that_takes_words_alone_has_that_said(exam):
-    found = begun.region(Plain(), 1) | begun.extended(Plain(), exam, 1) | begun.between(Plain(), exam, 1) | begun.remix(Plain(), None, 1)
+    found = begun.region(Plain(), 1) | begun.extended(Plain(), exam, 1) | begun.between(Plain(), exam, 1) | begun.remix(Plain(), None, 1) | begun.linked(Plain(), exam, 1)
     found |= lasting.lines(Plain(), 1)
-    assert {"region_kept", "region_changed", "extend_seam", "extend_known", "last_frame_psnr", "between_gain", "remix", "remix_look", *lasting.LINES} == set(found)
+    assert {"region_kept", "region_changed", "extend_seam", "extend_known", "loop_seam", "blend_seam", "last_frame_psnr", "between_gain", "remix", "remix_look", *lasting.LINES} == set(found)
     assert all(line.value is None and line.note for line in found.values())
 
 
@@ -280,7 +304,7 @@ def test_a_long_clip_is_made_window_by_window_and_nothing_moves_in_its_scene(nat
 
 def test_small_weights_begin_from_pictures(native, exam):
     torch.manual_seed(0)
-    found = begun.region(native, 1) | begun.extended(native, exam, 1) | begun.between(native, exam, 1)
+    found = begun.region(native, 1) | begun.extended(native, exam, 1) | begun.between(native, exam, 1) | begun.linked(native, exam, 1)
     found |= begun.remix(native, judges.Judges().eval(), 1, (1.,))
     assert all(line.raw is not None for line in found.values()) and found["extend_known"].value == pytest.approx(found["extend_known"].codec, abs=1)
 

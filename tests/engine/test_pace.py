@@ -57,3 +57,15 @@ def test_what_lies_between_is_moved_rather_than_mixed(part):
     before, after, true = at(20), at(28), at(20 + round(8 * part))
     made, mixed = pace.between(before, after, part), (1 - part) * before + part * after
     assert made.shape == before.shape and (made - true).abs().mean() < 0.5 * (mixed - true).abs().mean()
+
+
+def test_what_moves_has_come_from_where_it_goes_away_from():
+    """A square that moves 2 pixels to the right a frame was 4 further left two frames ago."""
+    drawn = np.random.default_rng(0).random((24, 24, 3), np.float32).repeat(2, 0).repeat(2, 1)
+
+    def at(left):
+        image = np.full((96, 96, 3), 0.2, np.float32)
+        image[24:72, left:left + 48] = drawn
+        return image
+    off = lambda part, left: float(np.abs(pace.beyond(at(24), at(26), part) - at(left))[28:68, 32:60].mean())
+    assert off(-2, 20) < 0.02 < 0.1 < off(0, 20) and off(2, 28) < 0.02
