@@ -62,7 +62,6 @@ SERIES = {
     "varied": Series(((17, 40, 64),) * 11 + ((17, 64, 40), (17, 48, 48), (17, 32, 80), (33, 40, 64)), 64, 90_000_000, draws=varied.drawn),
     "large varied": Series(((17, 72, 128),) * 3 + ((17, 128, 72),), 12, 110_000_000, draws=varied.drawn),
     "hiding": Series(((33, 40, 64),), 32, 130_000_000, draws=hiding.drawn),
-    "large hiding": Series(((33, 72, 128),), 12, 180_000_000, draws=hiding.drawn),      # at which shots are drawn: smaller, what hides is one token
     "timed": Series(((17, 40, 64),) * 6 + ((17, 64, 40), (33, 40, 64)), 64, 150_000_000, draws=timed.drawn, alone=.7),
     "academy": Series(((17, 48, 64), (17, 64, 48), (33, 48, 64)), 64, 170_000_000),
     "long": Series(((49, 56, 96),) * 7 + ((49, 96, 56), (49, 48, 112), (33, 56, 96)), 12, 5_000_000),

@@ -22,7 +22,7 @@ RENDERERS = 2                                                  # processes that 
 WELL_IN = 10_000                                               # a step by which rates have risen and the moving average has its horizon
 SHARE = {"data": .12, "autoencoder": .25, "transformer": .53, "decoder": .10}     # of the minutes of `all`: a refiner has gained nothing yet
 COUNTS = {"short": 110, "long": 16, "plain": 95, "mottled": 60, "varied": 44, "stills": 30, "told": 60, "close": 44, "large stills": 15, "large": 30,
-          "large varied": 10, "hiding": 40, "large hiding": 24, "timed": 32, "academy": 6}                    # shards
+          "large varied": 10, "hiding": 40, "timed": 32, "academy": 6}                    # shards
 
 
 def checkpoint(out: Path, stage: str) -> dict | None:

@@ -40,10 +40,7 @@ MIXES = ((43, {"short": 1.}), (67, {"short": .65, "long": .35}), (98, {"short": 
          (689, {"varied": .38, "large varied": .1, "mottled": .14, "plain": .12, "short": .1, "close": .12, "large": .04}),
          (714, {"varied": .28, "large varied": .08, "mottled": .18, "plain": .18, "short": .14, "close": .1, "large": .04}),
          (796, {"varied": .18, "plain": .2, "hiding": .14, "mottled": .14, "close": .14, "short": .12, "large varied": .06, "large": .02}),
-         (881, {"varied": .2, "timed": .2, "plain": .14, "mottled": .14, "close": .14, "short": .05, "academy": .05, "large varied": .05, "hiding": .03}),
-         (955, {"timed": .25, "large hiding": .16, "varied": .14, "close": .12, "plain": .11, "mottled": .09, "hiding": .05, "academy": .03,
-                "large varied": .03, "short": .02}),
-         (972, {"short": .28, "varied": .22, "timed": .16, "plain": .11, "large hiding": .09, "mottled": .08, "close": .06}))
+         (881, {"varied": .2, "timed": .2, "plain": .14, "mottled": .14, "close": .14, "short": .05, "academy": .05, "large varied": .05, "hiding": .03}))
 FLAGS = {"text": (0., 0., 0., 0., 0.), "camera": (0., 0., 1., 0., 0.), "guides": (1., 1., 0., 0., 0.), "all": (1., 1., 1., 0., 0.),
          "painted": (1., 1., 1., 1., 0.), "moved": (1., 1., 1., 0., 1.)}
 WHOLE = ((1.,), (1.,))
@@ -297,7 +294,7 @@ def stage(root: Path, out: Path, minutes: float, place: Device | None = None, to
     """Trains in `out` on the clips in `root`, on the CPU unless there is another place; tokens as `Run` has them."""
     torch.manual_seed(1)
     model, autoencoder = (part.to(place.name if place else "cpu") for part in (begun_as(out).transformer, trained_autoencoder(out)))
-    run = Run("transformer", out, model, optimisers(model), minutes, seed=1, hold=.95, place=place, tokens=tokens)
+    run = Run("transformer", out, model, optimisers(model), minutes, seed=1, hold=.7, place=place, tokens=tokens)
     run.resume()
     judge = HeldOut.rendered(autoencoder) if run.rank == 0 else None
     (out / "transformer.json").write_text(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}))

@@ -29,7 +29,7 @@ ALIKE = 24., 40.                                               # frames a second
 class TransformerConfig:
     latent: int = 16
     width: int = 192
-    depth: int = 10
+    depth: int = 8
     heads: int = 3
     mlp: int = 4
 
