@@ -131,7 +131,7 @@ NEW = {"name": "New Frames", "default": 24, "min": 1, "soft_max": 120, "options"
 
 
 class Loop(bpy.types.Operator):
-    """Set the panel to lead from the end of the chosen take back to its beginning: played one after the other, again and again, they have no cut"""
+    """Set the panel to lead from the end of the chosen take back to its beginning, so that both can be played one after the other, again and again"""
 
     bl_idname, bl_label, bl_options = "sora.loop", "Loop", {"REGISTER", "UNDO"}
     shared: IntProperty(**SHARED)
