@@ -85,9 +85,9 @@ def test_of_the_engine_the_extension_knows_the_wire_and_the_errors(name):
     assert not absolute, "imports within the extension are relative"
 
 
-@pytest.mark.parametrize("name", ["engine.protocol", "engine.grids", "engine.errors"])
+@pytest.mark.parametrize("name", ["engine.protocol", "engine.spec", "engine.grids", "engine.errors"])
 def test_the_wire_needs_the_standard_library_alone(name):
-    assert tops(name) <= set(sys.stdlib_module_names) | {"engine"} and imports(name) & set(FILES) <= {"engine", "engine.errors", "engine.grids"}
+    assert tops(name) <= set(sys.stdlib_module_names) | {"engine"} and imports(name) & set(FILES) <= {"engine", "engine.errors", "engine.grids", "engine.spec"}
 
 
 def says_without_bpy() -> list[str]:
