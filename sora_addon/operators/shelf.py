@@ -74,10 +74,8 @@ class Develop(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class Remix(bpy.types.Operator):
-    """Begin the next shot from the pictures of the chosen take: prompt and Change say what becomes of them"""
-
-    bl_idname, bl_label, bl_options = "sora.remix", "Remix", {"REGISTER", "UNDO"}
+class Onward:
+    """Sets the panel for a shot that the chosen take leads to, as `lead` says."""
 
     @classmethod
     def poll(cls, context):
@@ -86,30 +84,30 @@ class Remix(bpy.types.Operator):
     @refusing
     def execute(self, context):
         row = takes.chosen(context)
-        done = onward.remix(context.scene, takes.opened(row), Path(row.folder))
+        done = self.lead(context.scene, takes.opened(row), Path(row.folder))
         forget(context)
         self.report({"INFO"}, done)
         return {"FINISHED"}
 
 
-class Extend(bpy.types.Operator):
+class Remix(Onward, bpy.types.Operator):
+    """Begin the next shot from the pictures of the chosen take: prompt and Change say what becomes of them"""
+
+    bl_idname, bl_label, bl_options = "sora.remix", "Remix", {"REGISTER", "UNDO"}
+
+    def lead(self, scene, take, folder):
+        return onward.remix(scene, take, folder)
+
+
+class Extend(Onward, bpy.types.Operator):
     """Set the panel to go on from the end of the chosen take: its settings, its last picture as the first frame, the frames that follow"""
 
     bl_idname, bl_label, bl_options = "sora.extend", "Extend", {"REGISTER", "UNDO"}
     shared: IntProperty(name="Shared Frames", default=1, min=1, soft_max=8, max=32, options={"SKIP_SAVE"},
                         description="How many of the take's last pictures begin the next shot. More carry its motion on; some models take one alone")
 
-    @classmethod
-    def poll(cls, context):
-        return take_chosen(cls, context)
-
-    @refusing
-    def execute(self, context):
-        row = takes.chosen(context)
-        done = onward.extend(context.scene, takes.opened(row), Path(row.folder), self.shared)
-        forget(context)
-        self.report({"INFO"}, done)
-        return {"FINISHED"}
+    def lead(self, scene, take, folder):
+        return onward.extend(scene, take, folder, self.shared)
 
 
 _others: list = []          # Blender keeps no reference to the strings of dynamic items
@@ -130,27 +128,18 @@ NEW = {"name": "New Frames", "default": 24, "min": 1, "soft_max": 120, "options"
        "description": "How many frames lie between the pictures that are shared; a few more where the model can make no such number"}
 
 
-class Loop(bpy.types.Operator):
+class Loop(Onward, bpy.types.Operator):
     """Set the panel to lead from the end of the chosen take back to its beginning, so that both can be played one after the other, again and again"""
 
     bl_idname, bl_label, bl_options = "sora.loop", "Loop", {"REGISTER", "UNDO"}
     shared: IntProperty(**SHARED)
     new: IntProperty(**NEW)
 
-    @classmethod
-    def poll(cls, context):
-        return take_chosen(cls, context)
-
-    @refusing
-    def execute(self, context):
-        row = takes.chosen(context)
-        done = onward.loop(context.scene, takes.opened(row), Path(row.folder), self.shared, self.new)
-        forget(context)
-        self.report({"INFO"}, done)
-        return {"FINISHED"}
+    def lead(self, scene, take, folder):
+        return onward.loop(scene, take, folder, self.shared, self.new)
 
 
-class Blend(bpy.types.Operator):
+class Blend(Onward, bpy.types.Operator):
     """Set the panel to lead from the end of the chosen take to the beginning of another one"""
 
     bl_idname, bl_label, bl_options = "sora.blend", "Blend Into", {"REGISTER", "UNDO"}
@@ -160,18 +149,14 @@ class Blend(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        if not take_chosen(cls, context):
+        if not super().poll(context):
             return False
         cls.poll_message_set("There is no other take to lead into")
         return bool(_other_takes(None, context))
 
-    @refusing
-    def execute(self, context):
-        row, other = takes.chosen(context), context.window_manager.sora.takes[self.take]
-        done = onward.blend(context.scene, takes.opened(row), Path(row.folder), takes.opened(other), Path(other.folder), self.shared, self.new)
-        forget(context)
-        self.report({"INFO"}, done)
-        return {"FINISHED"}
+    def lead(self, scene, take, folder):
+        other = bpy.context.window_manager.sora.takes[self.take]
+        return onward.blend(scene, take, folder, takes.opened(other), Path(other.folder), self.shared, self.new)
 
 
 class Star(bpy.types.Operator):

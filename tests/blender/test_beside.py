@@ -6,29 +6,12 @@ from pathlib import Path
 import bpy
 import pytest
 
-import sora
 from sora.engine import guide_files, protocol
 from sora.engine.errors import GuideError, KeyframeError, ModelError
 from sora.engine.protocol import Keyframe, Lora
 from sora.sora_addon import beside, families, lines, shot, stock
 from tests.blender.landing_stage import make_take
-
-
-@pytest.fixture
-def scene(tmp_path, monkeypatch):
-    bpy.ops.wm.read_factory_settings()
-    monkeypatch.setenv("SORA_MODELS", str(tmp_path / "models"))
-    addon = bpy.context.preferences.addons.new()
-    addon.module = "sora"
-    sora.register()
-    bpy.context.preferences.addons["sora"].preferences.takes_folder = str(tmp_path / "takes")
-    scene = bpy.context.scene
-    scene.sora.prompt, scene.frame_start, scene.frame_end = "a stone arch", 10, 14
-    scene.render.resolution_x, scene.render.resolution_y = 64, 64
-    scene.sora.family = "vace"
-    yield scene
-    sora.unregister()
-    bpy.context.preferences.addons.remove(bpy.context.preferences.addons["sora"])
+from tests.blender.vace_stage import scene  # noqa: F401  a fixture
 
 
 @pytest.fixture
