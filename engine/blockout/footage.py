@@ -42,6 +42,24 @@ def loaded(read, folder: Path):
         raise ModelError(f"The model in {folder} cannot be loaded: {error}.", CHOOSE) from error
 
 
+def _unbroken(stills: dict[int, np.ndarray], frame: int) -> range:
+    """The frames before and after the still at `frame` up to which there is one at each."""
+    first = last = frame
+    while first - 1 in stills:
+        first -= 1
+    while last + 1 in stills:
+        last += 1
+    return range(first, last + 1)
+
+
+def _continued(stills: dict[int, np.ndarray], run: range, frame: int) -> np.ndarray:
+    """The still at `frame`; where there is none, what an unbroken run of two or more of them moves on to, or came from."""
+    if frame in stills:
+        return stills[frame]
+    end, inner = (run[0], run[1]) if frame < run[0] else (run[-1], run[-2])
+    return pace.beyond(stills[end], stills[inner], -abs(frame - end))
+
+
 def _entry(window: Window) -> int:
     """The step with which sampling begins: the first, unless part of a clip is kept."""
     kept = (window.source is not None or window.source_latent is not None) and window.change < 1
@@ -183,18 +201,12 @@ class Footage:
         """The latent frame (1, C, h, w) at `at`. One still alone stands; of stills that follow one another the motion is known, too: frames of the
         latent that are not go on with it, as pictures that stand would stop the clip for as long."""
         frames = range(max(0, stride * at - stride + 1), stride * at + 1)
-        shown = sorted(frame for frame in stills if frame in frames)
-        first, last = shown[0], shown[-1]
-        while first - 1 in stills:
-            first -= 1
-        while last + 1 in stills:
-            last += 1
-        if first == last or at == 0:
-            return self._blockout.encode_still(torch.from_numpy(stills[shown[-1]]).permute(2, 0, 1)[None] * 2 - 1, at)[:, :, 0]
-        moving = lambda frame: stills[frame] if frame in stills else pace.beyond(stills[first], stills[first + 1], frame - first) if frame < first else \
-            pace.beyond(stills[last], stills[last - 1], last - frame)
-        run = np.stack([moving(frame) for frame in (frames[0] - 1, *frames)])
-        return self._encoded(torch.from_numpy(run).permute(0, 3, 1, 2))[:, :, -1]
+        last = max(frame for frame in stills if frame in frames)
+        run = _unbroken(stills, last)
+        if len(run) == 1 or at == 0:
+            return self._blockout.encode_still(torch.from_numpy(stills[last]).permute(2, 0, 1)[None] * 2 - 1, at)[:, :, 0]
+        moving = np.stack([_continued(stills, run, frame) for frame in (frames[0] - 1, *frames)])
+        return self._encoded(torch.from_numpy(moving).permute(0, 3, 1, 2))[:, :, -1]
 
     def _kept(self, changing: np.ndarray) -> Tensor:
         """(1, 1, K, h, w): 1 where nothing below a latent pixel is to be made anew. `changing` is the mask (T, H, W, 1)."""

@@ -167,6 +167,8 @@ def test_stills_that_follow_one_another_move(blockout):
     panned = {8 + at: np.ascontiguousarray(drawn[:, 8 - at:40 - at]) for at in range(5)}
     before, stood = footage._still(panned, 2, 4), footage._still({8: panned[8]}, 2, 4)
     assert (before - stood).abs().max() > 1e-3, "it does not stand still before the first"
+    apart = {5: panned[8], 7: panned[9]}
+    assert torch.equal(footage._still(apart, 2, 4), footage._still({7: panned[9]}, 2, 4)), "of two with a gap between them the later one stands"
 
 
 def test_files_bring_the_same_pixels_back(blockout, tmp_path):
