@@ -12,7 +12,7 @@ import numpy as np
 
 from .ahead import Ahead
 from .errors import KeyframeError, Remedy
-from .protocol import FrameGrid, Guide, Shot, Size
+from .protocol import FrameGrid, Guide, Shot, Size, loop_of
 
 if TYPE_CHECKING:
     from .camera import Cameras
@@ -165,6 +165,15 @@ def within(found: dict[int, Still], stretch: Stretch) -> dict[int, np.ndarray]:
 def still_notes(shot: Shot, native: Size, found: dict[int, Still]) -> tuple[str, ...]:
     return tuple(f"The keyframe at frame {frame} was conformed from {still.original} to {native}"
                  for frame, still in sorted(found.items()) if still.original != native)
+
+
+def loop_notes(shot: Shot) -> tuple[str, ...]:
+    """How a shot that leads a take back to its beginning is played, so that no picture comes twice."""
+    loop = loop_of(shot)
+    if loop is None:
+        return ()
+    first, last = shot.numbered(loop.head), shot.numbered(shot.frames - 1 - loop.tail)
+    return (f"A loop: play {loop.take.name}, then the frames {first} to {last} of this, and so on; those around them are the take's own",)
 
 
 def picture(path: str, what: str = "keyframe", remedy: Remedy | None = None) -> np.ndarray:

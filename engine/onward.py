@@ -10,7 +10,7 @@ from . import exr, families, light
 from .errors import KeyframeError, ShotError, SoraError
 from .frames import replace, told
 from .pace import Pace
-from .protocol import Keyframe, Shot, Take, loop_of, read_take
+from .protocol import Keyframe, Shot, Take, read_take
 
 STILLS = "stills"       # folder in a take: pictures of its linear frames, as Blender's side makes them too
 BETWEEN = 24            # new frames of a link unless asked otherwise; more, until the family can make as many
@@ -81,15 +81,6 @@ def joined(shot: Shot, after: Joined | None, before: Joined | None, said: Collec
     shown = dict(enumerate(after.pictures(slice(-head, None)))) if after else {}
     shown |= dict(enumerate(before.pictures(slice(tail)), shot.frames - tail)) if before else {}
     return dataclasses.replace(shot, keyframes=(*shot.keyframes, *(Keyframe(frame=frame, path=path) for frame, path in shown.items())))
-
-
-def notes(shot: Shot) -> tuple[str, ...]:
-    """How a loop is played, so that no picture comes twice."""
-    loop = loop_of(shot)
-    if loop is None:
-        return ()
-    first, last = shot.numbered(loop.head), shot.numbered(shot.frames - 1 - loop.tail)
-    return (f"A loop: play {loop.take.name}, then the frames {first} to {last} of this, and so on; those around them are the take's own",)
 
 
 # ---------------------------------------------------------------- pictures

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from . import begun, check, clip, device, families, frames, latents, light, onward, presets, refine, sampled, take
+from . import begun, check, clip, device, families, frames, latents, light, presets, refine, sampled, take
 from .ahead import heed
 from .clock import Clock
 from .errors import OutOfMemory
@@ -235,7 +235,7 @@ class _Rolling:
             notes.append(f"Made in {len(self.stretches)} windows of up to {self.model.window} frames, {self.model.overlap} shared")
         own = getattr(families.family(self.shot.family), "notes", lambda shot: ())
         return (*notes, *self.pace.notes(), *clip.still_notes(self.shot, self.native, self.stills), *self.guides.notes(), *self.joins.notes(), *self.worn,
-                *self.beside.notes, *self.clip.notes, *self.end.notes, *onward.notes(self.shot), *own(self.shot))
+                *self.beside.notes, *self.clip.notes, *self.end.notes, *clip.loop_notes(self.shot), *own(self.shot))
 
 
 def _idle(shot: Shot, place: device.Device) -> str:

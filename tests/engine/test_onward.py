@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine import commands, onward, protocol
+from engine import clip, commands, onward, protocol
 from engine.errors import SoraError
 from engine.protocol import Files, Keyframe, Loop, Shot, Size, Take, loop_of, read_take
 
@@ -72,7 +72,7 @@ def test_played_with_its_take_a_loop_shows_no_picture_twice(take, tmp_path):
     first, last = shot.numbered(3), shot.numbered(shot.frames - 3)
     assert first == 30 + 9, "the frame after the take's last one"
     assert {shot.numbered(frame): name for frame, name in stills(shot).items() if frame > 3} == {last + 1: "plate.0030", last + 2: "plate.0031"}
-    note, = onward.notes(shot)
+    note, = clip.loop_notes(shot)
     assert f"play car, then the frames {first} to {last} of this" in note
 
 
