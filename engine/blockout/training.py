@@ -28,11 +28,6 @@ log = logging.getLogger(__name__)
 ON_A_CARD = 8                                                  # times what a process on the CPU sees in a step: a card would wait for so little
 
 
-def processor() -> Device:
-    """The CPU, where training takes place unless somebody asks for another device."""
-    return device.answering("cpu", "training")
-
-
 def where(model: nn.Module) -> torch.device:
     """The device that a model's weights lie on."""
     return next(model.parameters()).device
@@ -67,7 +62,7 @@ class Run:
     def __init__(self, name: str, folder: Path, model: nn.Module, optimisers: list, minutes: float, horizon: int = 500, seed: int = 0,
                  warm: int = 50, hold: float = .5, place: Device | None = None, tokens: int = 0):
         """The model lies on `place`, the CPU unless said. tokens: latent pixels that a process sees in a step, the stage's own number where 0."""
-        place = place or processor()
+        place = place or device.processor()
         self.warm, self.hold = warm, hold                      # steps until the full rate, and the share of the time at it
         self.name, self.folder, self.model, self.optimisers, self.minutes = name, folder, model, optimisers, minutes
         self.average, self.step, self.spent, self.base = Average(model, horizon), 0, 0.0, [[g["lr"] for g in o.param_groups] for o in optimisers]
