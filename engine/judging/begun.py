@@ -137,10 +137,10 @@ def linked(studio: Studio, exam: Exam, count: int) -> dict[str, Line]:
             made.append(clip[:, :, shared:shared + NEW])
         return torch.cat(made)
 
-    whole = lambda of: [joints(a[:, :HELD], b[:, HELD:-HELD], a[:, -HELD:]) for a, b in zip(known, of)]
+    whole = lambda shown, of: [joints(a[:, :HELD], b[:, HELD:-HELD], a[:, -HELD:]) for a, b in zip(shown, of)]
     of = lambda made, to: [joints(known[n], made[n], known[to[n]]) for n in range(len(moving))]
-    line = lambda made, to: scores.plain(of(made, to), of(made[order], to), () if again is None else whole(again),
-                                         [joints(x[:, :HELD], x[:, HELD:-HELD], x[:, -HELD:]) for x in truth], statistic=scores.median,
+    line = lambda made, to: scores.plain(of(made, to), of(made[order], to), () if again is None else whole(known, again),
+                                         whole(truth, truth), statistic=scores.median,
                                          note=f"times the change from frame to frame about it, the worse of two joints; {shared} shared")
     return {name: line(links(to), to) for name, to in (("loop_seam", list(range(len(moving)))), ("blend_seam", list(order)))}
 
